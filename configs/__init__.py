@@ -1,0 +1,1 @@
+"""What a run can choose: typed settings beside the YAML that sets them."""

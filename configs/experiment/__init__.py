@@ -1,0 +1,1 @@
+"""One committed file per reported result."""

@@ -1,0 +1,112 @@
+"""What can be set: read off the settings classes, shown by `--help` and used in messages."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from . import schema as schema_module
+
+
+def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
+    """Every dotted setting of a command, with its sentence.
+
+    >>> from .schema import MineCommand
+    >>> known_keys(MineCommand)["depth"]
+    'Negatives are drawn among the best `depth` of the first stage.'
+    """
+    keys: dict[str, str] = {}
+    hints = get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            keys |= known_keys(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            keys[prefix + field.name] = _sentence(schema, field.name)
+    return keys
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the most similar known key, or nothing."""
+    names = list(known)
+    found = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    if not found:  # the right name in the wrong place: epochs for train.epochs
+        last = key.rpartition(".")[2]
+        found = [name for name in names if name.rpartition(".")[2] == last] or [
+            name
+            for name in names
+            if difflib.get_close_matches(last, [name.rpartition(".")[2]], n=1, cutoff=0.75)
+        ]
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def print_help(command: str, schema: type[Any]) -> None:
+    """Every setting with its default and meaning, on stdout."""
+    groups = sorted(
+        f"  {folder.name}={'|'.join(sorted(file.stem for file in folder.glob('*.yaml')))}"
+        for folder in Path(__file__).parent.iterdir()
+        if folder.is_dir()
+        and any(folder.glob("*.yaml"))
+        and command == "train"
+        and folder.name != "accelerate"
+    )
+    lines = [f"uprank {command} KEY=VALUE …   (sweeps: -m KEY=A,B; Hydra's own help: --hydra-help)", ""]
+    defaults = _defaults(schema())
+    for key, sentence in known_keys(schema).items():
+        default = defaults[key]
+        shown = (
+            "required"
+            if default == schema_module.MISSING
+            else f"default {'not set' if default is None else default}"
+        )
+        lines += [f"{key}  ({shown})", *(f"    {line.strip()}" for line in sentence.splitlines())]
+    if groups:
+        lines += ["", "Groups of settings by name:", *groups]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _defaults(settings: Any, prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= _defaults(value, f"{prefix}{field.name}.")
+        else:
+            values[prefix + field.name] = value
+    return values
+
+
+def _sentence(schema: type[Any], name: str) -> str:
+    """The sentence under a field, its own or an inherited one."""
+    sentences = _sentences()
+    return next((sentences[c.__name__, name] for c in schema.__mro__ if (c.__name__, name) in sentences), "")
+
+
+@cache
+def _sentences() -> dict[tuple[str, str], str]:
+    """(class, field) to the string that stands under the field in schema.py."""
+    found = {}
+    for node in ast.parse(Path(schema_module.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            for field, below in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(field.target, ast.Name)
+                    and _is_string(below)
+                ):
+                    found[node.name, field.target.id] = below.value.value  # type: ignore[attr-defined]
+    return found
+
+
+def _is_string(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

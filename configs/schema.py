@@ -1,0 +1,295 @@
+"""Every setting of every command: its type, its default, and a sentence on what it decides.
+
+Plain dataclasses and no other imports: YAML and the command line choose values,
+this file says which names exist. `MISSING` marks what the user has to give.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING: Any = "???"  # OmegaConf's own mark for a mandatory value
+
+
+@dataclass
+class ModelSettings:
+    """Which reranker, and how a pair becomes token ids."""
+
+    path: str = MISSING
+    """Hub id, folder, or `package:NAME` for a model inside an installed Python package."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; its main branch when not set."""
+    precision: str = "fp32"
+    """`fp32`, or `bf16`: matrix products in bfloat16; weights, softmax and loss stay fp32."""
+    query_tokens: int | None = None
+    """Tokens of the query that are kept when a pair is too long (the passage is cut first); 128 when not set."""
+    max_tokens: int | None = None
+    """Longest pair in tokens, special tokens included, never above the model's positions;
+    when not set, the length that the model's tokenizer states, 512 at most."""
+    attention_dropout: float | None = None
+    """Dropout on attention weights while training; the model's own value when not set."""
+    hidden_dropout: float | None = None
+    """Dropout on hidden states while training; the model's own value when not set."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`, `mps`; the fastest one present when not set."""
+
+
+@dataclass
+class TrainDataSettings:
+    """The rows to learn from and the held-out rows that decide which checkpoint is best."""
+
+    train: str = MISSING
+    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, or a BEIR folder."""
+    dev: str = MISSING
+    """Held-out queries: JSONL groups, a BEIR folder, or one file of its `qrels/`."""
+
+
+@dataclass
+class CandidatesSettings:
+    """Which passages are ranked for each judged query."""
+
+    source: str = "auto"
+    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
+    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
+    depth: int = 100
+    """Candidates a query: the best `depth` of the first stage."""
+
+
+@dataclass
+class TrainSettings:
+    """How much is learned at a time (what decides the result) and what fits (what does not)."""
+
+    epochs: float = 2.0
+    """Passes over the training groups; the last may be a part of one."""
+    max_steps: int | None = None
+    """Optimiser steps; when set it replaces `epochs`."""
+    queries_per_step: int = 32
+    """Groups in one optimiser step, over all processes together."""
+    group_size: int = 8
+    """Passages a group at most: its positives and the hard negatives drawn for this epoch."""
+    positives_per_group: int = 1
+    """Positives drawn at most from each group; each is set against the group's negatives."""
+    tokens_per_batch: int = 4096
+    """Tokens in one forward pass on one process: memory and speed, never the result."""
+    eval_every: int = 50
+    """Steps between two evaluations on the dev queries; the last step is always evaluated."""
+    patience: int | None = None
+    """Stop after so many evaluations without a better dev measure; never when not set."""
+    log_every: int = 1
+    """Steps between two lines of metrics.jsonl."""
+    keep_checkpoints: int = 2
+    """Most recent complete checkpoints kept for resuming; the best model is kept apart."""
+
+
+@dataclass
+class DevSettings:
+    """How the dev queries are evaluated while training."""
+
+    measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
+    """Measures on the dev queries; the first one chooses the best checkpoint."""
+    candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
+    max_queries: int | None = None
+    """Evaluate a seeded sample of so many dev queries; all of them when not set."""
+
+
+@dataclass
+class LossSettings:
+    """What is minimised."""
+
+    name: str = "listwise"
+    """`listwise`: softmax cross-entropy of each positive against the group's negatives."""
+    temperature: float = 1.0
+    """Scores are divided by it before the softmax."""
+
+
+@dataclass
+class OptimSettings:
+    """AdamW with linear warm-up and linear decay to zero."""
+
+    learning_rate: float = 2e-5
+    """Highest learning rate, reached at the end of the warm-up."""
+    head_learning_rate: float | None = None
+    """Learning rate of a newly made head; the same as the body's when not set."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay; biases and layer norms have none."""
+    warmup_ratio: float = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm over all parameters; 0 leaves them as they are."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    """Decay rates of AdamW's first and second moment."""
+    eps: float = 1e-8
+    """AdamW's term against division by zero."""
+
+
+@dataclass
+class TrackerSettings:
+    """Where the metrics go besides metrics.jsonl, which is always written."""
+
+    name: str = "none"
+    """`none`, or `wandb` (with WANDB_MODE=offline it needs no account)."""
+    project: str = "uprank"
+    """Project of the tracker."""
+
+
+@dataclass
+class TrainCommand:
+    """`uprank train`."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: TrainDataSettings = field(default_factory=TrainDataSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    dev: DevSettings = field(default_factory=DevSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    tracker: TrackerSettings = field(default_factory=TrackerSettings)
+    output: str = MISSING
+    """Run folder to make; an unfinished run of the same settings in it is continued."""
+    seed: int = 0
+    """Decides the new head, the order of the groups, the negatives drawn and the dropout."""
+    threads: int | None = None
+    """CPU threads a process; PyTorch's choice when not set."""
+
+
+@dataclass
+class EvalDataSettings:
+    """The judged queries."""
+
+    test: str = MISSING
+    """JSONL groups, a BEIR folder (its `test` split), or one file of its `qrels/`."""
+
+
+@dataclass
+class EvalModelSettings(ModelSettings):
+    """The one model to evaluate, and the budgets that every model is given."""
+
+    path: str | None = None  # type: ignore[assignment]
+    """Hub id or folder of the one model to evaluate; `models` takes several."""
+
+
+@dataclass
+class EvalCommand:
+    """`uprank eval`."""
+
+    model: EvalModelSettings = field(default_factory=EvalModelSettings)
+    models: dict[str, str] = field(default_factory=dict)
+    """Several models by name, `models={base: ID, tuned: FOLDER}`; the first is the baseline."""
+    data: EvalDataSettings = field(default_factory=EvalDataSettings)
+    candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
+    measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
+    """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`."""
+    baseline: str | None = None
+    """System the others are compared with; the first model (the first stage if there is one model)."""
+    tokens_per_batch: int = 4096
+    """Tokens in one forward pass: memory and speed, never the result."""
+    output: str = MISSING
+    """Folder for report.json, per_query.jsonl, the TREC runs and report.html."""
+    seed: int = 0
+    """Of the bootstrap, the randomisation test and a new head."""
+    threads: int | None = None
+    """CPU threads; PyTorch's choice when not set."""
+
+
+@dataclass
+class PushSettings:
+    """Upload to the hub."""
+
+    repo: str | None = None
+    """`organisation/name`; nothing touches a network when not set."""
+    private: bool = True
+    """Visibility of a repository that the upload creates."""
+
+
+@dataclass
+class CardSettings:
+    """What the model card cannot find out by itself."""
+
+    name: str | None = None
+    """Title of the model; the name of the output folder when not set."""
+    license: str | None = None
+    """SPDX id; taken from the base model's card when not set, never assumed."""
+    language: list[str] = field(default_factory=list)
+    """Language codes, `[en, zh]`; taken from the base model's card when not set."""
+    datasets: list[str] = field(default_factory=list)
+    """Names of the data sets as the hub knows them; the folder names of the data when not set."""
+
+
+@dataclass
+class PublishCommand:
+    """`uprank publish`."""
+
+    run: str | None = None
+    """Run folder: its best model, its manifest and its dev report."""
+    model: EvalModelSettings = field(default_factory=EvalModelSettings)
+    report: str | None = None
+    """With `model.path` instead of `run`: the evaluation that proves the model."""
+    reports: list[str] = field(default_factory=list)
+    """Further evaluations of the same weights, a test set for example, that the card shows."""
+    card: CardSettings = field(default_factory=CardSettings)
+    push: PushSettings = field(default_factory=PushSettings)
+    output: str = MISSING
+    """Folder to make."""
+    force: bool = False
+    """Publish although the model is not better than its base; the card says so."""
+
+
+@dataclass
+class CheckDataSettings:
+    """Any of the three."""
+
+    train: str | None = None
+    """Groups to learn from."""
+    dev: str | None = None
+    """Held-out queries."""
+    test: str | None = None
+    """Test queries."""
+
+
+@dataclass
+class CheckCommand:
+    """`uprank check`."""
+
+    data: CheckDataSettings = field(default_factory=CheckDataSettings)
+    model: EvalModelSettings = field(default_factory=EvalModelSettings)
+    """With `model.path`: token lengths and the share of pairs that its budget cuts."""
+
+
+@dataclass
+class MineDataSettings:
+    """The queries with their relevant passages."""
+
+    train: str = MISSING
+    """BEIR folder (its `train` split) or one file of its `qrels/`."""
+
+
+@dataclass
+class MineCommand:
+    """`uprank mine`."""
+
+    data: MineDataSettings = field(default_factory=MineDataSettings)
+    retriever: str = "bm25"
+    """First stage that finds the negatives."""
+    depth: int = 100
+    """Negatives are drawn among the best `depth` of the first stage."""
+    skip: int = 0
+    """So many of the best unjudged passages are passed over: the likeliest false negatives."""
+    negatives: int = 15
+    """Negatives a query at most."""
+    output: str = MISSING
+    """JSONL file to write."""
+    seed: int = 0
+    """Decides which of the `depth` passages are drawn."""
+
+
+@dataclass
+class ScoreCommand:
+    """`uprank score`."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    input: str = "-"
+    """JSONL file, `-` for stdin: rows `query, passage` or `query, documents`."""
+    top_k: int | None = None
+    """Rows with `documents`: only the best so many, best first; all when not set."""
+    tokens_per_batch: int = 4096
+    """Tokens in one forward pass: memory and speed, never the result."""
+    threads: int | None = None
+    """CPU threads; PyTorch's choice when not set."""

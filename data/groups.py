@@ -1,0 +1,86 @@
+"""The values that rows on disk become."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One query with its positives and its hard negatives: the unit of training.
+
+    Attributes:
+        query: text of the query.
+        positives: relevant passages, at least one.
+        negatives: hard negatives, at least one, none of them a positive.
+        where: `file:line`, or the query id, for messages.
+    """
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+    where: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Judged queries over passages: what evaluation ranks.
+
+    Attributes:
+        path: where it was read.
+        queries: query id to text; only queries with a judgment.
+        passages: document id to text.
+        qrels: query id -> document id -> relevance (0 not relevant, negative unjudged).
+        pools: query id to the ids of its own candidates (JSONL rows), or empty (a corpus to search).
+    """
+
+    path: str
+    queries: dict[str, str]
+    passages: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    pools: dict[str, list[str]]
+
+
+def passage_id(text: str) -> str:
+    """Id of a passage that came without one.
+
+    A hash of the text, so that breaking ties by id (contract 6) favours neither positives nor
+    negatives, and equal passages of several rows are one document.
+    """
+    return hashlib.sha1(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """`sha256:…` over the texts in order; names a data set in manifests and reports."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return "sha256:" + digest.hexdigest()
+
+
+def groups_fingerprint(groups: Iterable[Group]) -> str:
+    """Fingerprint of groups: texts and their roles, not where they were read."""
+    return fingerprint(
+        text for group in groups for text in (group.query, "+", *group.positives, "-", *group.negatives)
+    )
+
+
+def collection_fingerprint(collection: Collection) -> str:
+    """Fingerprint of queries, judgments and passages."""
+    return fingerprint(
+        text
+        for part in (
+            (f"{key}\t{text}" for key, text in collection.queries.items()),
+            (
+                f"{query}\t{doc}\t{grade}"
+                for query, row in collection.qrels.items()
+                for doc, grade in row.items()
+            ),
+            (f"{key}\t{text}" for key, text in collection.passages.items()),
+        )
+        for text in part
+    )

@@ -1,0 +1,141 @@
+"""FlagEmbedding JSONL: one row a query, with `query`, `pos` and `neg`.
+
+Format: https://github.com/FlagOpen/FlagEmbedding/tree/master/examples/finetune/reranker#2-data-format
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .groups import Collection, Group, passage_id
+
+
+def read_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a file, see `parse_rows`."""
+    with path.open("rb") as stream:
+        yield from parse_rows(stream, str(path), problems)
+
+
+def parse_rows(
+    lines: Iterable[bytes], name: str, problems: list[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(name:line, object)` of each line that is a JSON object; note every other one.
+
+    Blank lines are passed over. A byte order mark at the start is accepted.
+    """
+    empty = True
+    for number, raw in enumerate(lines, 1):
+        where = f"{name}:{number}"
+        if number == 1:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if not raw.strip():
+            continue
+        empty = False
+        try:
+            row = json.loads(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            problems.append(f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{where}: broken JSON ({error})")
+        else:
+            if isinstance(row, dict):
+                yield where, row
+            else:
+                problems.append(f"{where}: a row is a JSON object, this is {_kind(row)}")
+    if empty:
+        problems.append(f"{name}: no rows")
+
+
+def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
+    """Groups of a JSONL file, in order; what is wrong with a row is added to `problems`.
+
+    Duplicate passages within one row are kept once.
+    """
+    groups = []
+    for where, row in read_rows(path, problems):
+        found: list[str] = []
+        query = _text(row, "query", found)
+        positives = _texts(row, "pos", found)
+        negatives = _texts(row, "neg", found)
+        if "pos" in row and not found and not positives:
+            found.append("`pos` is empty; a group needs at least one relevant passage")
+        if need_negatives and not negatives and not any("`neg`" in problem for problem in found):
+            found.append("no negatives; give `neg`, or find hard ones with `uprank mine`")
+        for name, texts in (("pos_scores", positives), ("neg_scores", negatives)):
+            scores = row.get(name)
+            if scores is not None and (not isinstance(scores, list) or len(scores) != len(texts)):
+                found.append(f"`{name}` needs one number for each of its {len(texts)} passages")
+        shared = {_normal(text) for text in positives} & {_normal(text) for text in negatives}
+        found += [f"a positive is also a negative: {_short(text)}" for text in sorted(shared)]
+        if found:
+            problems += [f"{where}: {problem}" for problem in found]
+        else:
+            groups.append(Group(query, _unique(positives), _unique(negatives), where))
+    return groups
+
+
+def as_collection(path: Path, groups: list[Group]) -> Collection:
+    """Judged queries of JSONL rows: each ranks its own positives and negatives.
+
+    A query's id is the number of its line; negatives are judged 0.
+    """
+    queries: dict[str, str] = {}
+    passages: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    pools: dict[str, list[str]] = {}
+    for group in groups:
+        key = group.where.rpartition(":")[2]
+        judged = {passage_id(text): 0 for text in group.negatives}
+        judged |= {passage_id(text): 1 for text in group.positives}
+        passages |= {passage_id(text): text for text in (*group.positives, *group.negatives)}
+        queries[key], qrels[key], pools[key] = group.query, judged, list(judged)
+    return Collection(str(path), queries, passages, qrels, pools)
+
+
+def _text(row: dict[str, Any], key: str, problems: list[str]) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        problems.append(
+            f"`{key}` is missing" if key not in row else f"`{key}` is {_kind(value)}, not a string"
+        )
+        return ""
+    if not value.strip():
+        problems.append(f"`{key}` is an empty text")
+    return value
+
+
+def _texts(row: dict[str, Any], key: str, problems: list[str]) -> list[str]:
+    value = row.get(key)
+    if value is None:
+        if key == "pos":
+            problems.append("`pos` is missing")
+        return []
+    if not isinstance(value, list):
+        problems.append(f"`{key}` is {_kind(value)}, not a list of strings")
+        return []
+    for index, text in enumerate(value):
+        if not isinstance(text, str):
+            problems.append(f"`{key}[{index}]` is {_kind(text)}, not a string")
+        elif not text.strip():
+            problems.append(f"`{key}[{index}]` is an empty text")
+    return [text for text in value if isinstance(text, str)]
+
+
+def _unique(texts: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

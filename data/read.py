@@ -1,0 +1,58 @@
+"""From a path that the user gave to groups or judged queries, whatever its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..configs.errors import UserError
+from . import beir, jsonl
+from .groups import Collection, Group
+
+FORMATS = "a JSONL file of groups, a BEIR folder, or one .tsv file of a BEIR folder's qrels/"
+SHOWN = 20  # problems on the terminal; `uprank check` prints all
+
+
+def read_groups(
+    path: str, problems: list[str], *, split: str = "train", need_negatives: bool = True
+) -> list[Group]:
+    """Groups of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
+    location = Path(path)
+    if not _readable(location, problems):
+        return []
+    if _is_beir(location):
+        return beir.read_groups(location, split, problems, need_negatives=need_negatives)
+    return jsonl.read_groups(location, problems, need_negatives=need_negatives)
+
+
+def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
+    """Judged queries of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
+    location = Path(path)
+    if not _readable(location, problems):
+        return None
+    if _is_beir(location):
+        return beir.read_collection(location, split, problems)
+    return jsonl.as_collection(location, jsonl.read_groups(location, problems, need_negatives=False))
+
+
+def require(problems: list[str], *, advice: str = "") -> None:
+    """Raise what was found wrong, if anything; long lists are cut, with their count."""
+    if not problems:
+        return
+    shown = problems[:SHOWN]
+    if len(problems) > SHOWN:
+        shown.append(f"… and {len(problems) - SHOWN} more; `uprank check` prints all")
+    raise UserError(shown, advice=advice)
+
+
+def _readable(path: Path, problems: list[str]) -> bool:
+    if not path.exists():
+        problems.append(f"{path}: no such file or folder; allowed is {FORMATS}")
+        return False
+    if path.is_dir() and not any(path.iterdir()):
+        problems.append(f"{path}: the folder is empty; allowed is {FORMATS}")
+        return False
+    return True
+
+
+def _is_beir(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ".tsv"

@@ -1,0 +1,84 @@
+"""Which groups and passages a step sees: pure functions of (seed, epoch, position).
+
+Nothing here has a state, so the order does not depend on workers, processes or history,
+and resuming needs one integer: the position (contract 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .groups import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A group as one step sees it.
+
+    Attributes:
+        index: which of the training groups.
+        position: how many groups were drawn before it since the start of training.
+        query: text of the query.
+        positives: the positives drawn.
+        negatives: the negatives drawn.
+    """
+
+    index: int
+    position: int
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
+    """Order of the groups in an epoch, shape (count,)."""
+    return _generator(seed, 1, epoch).permutation(count)
+
+
+def draw_step(
+    groups: list[Group], *, start: int, count: int, group_size: int, positives: int, seed: int
+) -> list[Draw]:
+    """The groups at positions `start` to `start + count`; they may lie in two epochs.
+
+    Args:
+        groups: all training groups.
+        start: position of the first one since the start of training.
+        count: groups to draw.
+        group_size: passages a group at most.
+        positives: positives among them at most.
+        seed: the run's seed.
+    """
+    draws = []
+    orders: dict[int, np.ndarray] = {}
+    for position in range(start, start + count):
+        epoch, offset = divmod(position, len(groups))
+        if epoch not in orders:
+            orders[epoch] = epoch_order(len(groups), seed=seed, epoch=epoch)
+        index = int(orders[epoch][offset])
+        group = groups[index]
+        chosen = _window(group.positives, positives, seed=seed, stream=2, index=index, epoch=epoch)
+        rest = _window(
+            group.negatives, group_size - len(chosen), seed=seed, stream=3, index=index, epoch=epoch
+        )
+        draws.append(Draw(index, position, group.query, chosen, rest))
+    return draws
+
+
+def _window(
+    texts: tuple[str, ...], size: int, *, seed: int, stream: int, index: int, epoch: int
+) -> tuple[str, ...]:
+    """`size` of the texts without repetition, all of them seen equally often over the epochs.
+
+    Epoch e takes the e-th window of one shuffled ring: independent draws would leave some
+    negatives unseen for many epochs.
+    """
+    if size >= len(texts):
+        return texts
+    ring = _generator(seed, stream, index).permutation(len(texts))
+    return tuple(texts[ring[(epoch * size + k) % len(texts)]] for k in range(size))
+
+
+def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed % 2**64, stream * 2**56 + number]))

@@ -1,0 +1,1 @@
+"""Candidates, rankings, measures, comparison and report; never imports training."""

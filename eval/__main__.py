@@ -1,0 +1,146 @@
+"""`uprank eval`: models and first stage side by side on the same candidates."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..configs.check import above_zero, model_problems
+from ..configs.command import run
+from ..configs.errors import UserError
+from ..configs.schema import EvalCommand
+
+if TYPE_CHECKING:
+    from ..data.groups import Collection
+    from .candidates import Candidates
+    from .evaluate import Entry
+
+
+def evaluate(settings: EvalCommand) -> None:
+    """Measure, compare, and write report.json, per_query.jsonl, the runs and report.html.
+
+    Raises:
+        UserError: anything the user can mend; checked before a model is loaded where possible.
+    """
+    from rich.console import Console
+
+    from ..data.read import read_judged, require
+    from ..model.load import locate
+    from .candidates import find_candidates, resolve_source
+    from .evaluate import first_stage_entry, make_report
+    from .measure import parse_measures
+    from .output import require_new, write_report
+    from .table import print_report
+
+    output = Path(settings.output)
+    models = _models(settings)
+    measures = parse_measures(settings.measures)
+    require_new(output)
+    resolve_source(settings.candidates, settings.data.test)
+    for path in models.values():
+        locate(path)
+    problems: list[str] = []
+    collection = read_judged(settings.data.test, problems, split="test")
+    require(problems)
+    assert collection is not None  # a collection that could not be read left a problem
+    candidates = find_candidates(collection, settings.candidates)
+    first = [first_stage_entry(candidates)] if candidates.first_stage else []
+    names = [entry.name for entry in first] + list(models)
+    baseline = _baseline(settings, names, list(models))
+    entries = first + _score(settings, models, collection, candidates)
+    report = make_report(
+        collection,
+        candidates,
+        entries,
+        measures=measures,
+        baseline=baseline,
+        seed=settings.seed,
+        command=" ".join(sys.argv),
+    )
+    page = write_report(
+        report,
+        output,
+        title=f"{' and '.join(models) or candidates.first_stage} on {Path(settings.data.test).name}",
+        runs={entry.name: entry.scored.run for entry in entries},
+        collection=collection,
+    )
+    print_report(report, Console(), page)
+
+
+def _models(settings: EvalCommand) -> dict[str, str]:
+    """Name to path of the models; a single one is called by its folder."""
+    problems = model_problems(settings.model)
+    problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
+    if settings.model.path and settings.models:
+        problems.append("model.path and models are both set; give one of them")
+    if problems:
+        raise UserError(problems)
+    if settings.model.path:
+        return {Path(settings.model.path).name or "model": settings.model.path}
+    return dict(settings.models)
+
+
+def _baseline(settings: EvalCommand, names: list[str], models: list[str]) -> str:
+    """The system to compare with: the one asked for, else the first of several models, else the first stage."""
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UserError(f"two systems are called {doubled[0]!r}; give other names in models={{NAME: PATH}}")
+    if not names:
+        raise UserError(
+            "nothing to evaluate: give model.path, models, or candidates with a first stage (bm25, a run file)"
+        )
+    if settings.baseline is None:
+        return models[0] if len(models) > 1 else names[0]
+    if settings.baseline not in names:
+        raise UserError(f"baseline={settings.baseline}: no such system; there are {', '.join(names)}")
+    return settings.baseline
+
+
+def _score(
+    settings: EvalCommand, models: dict[str, str], collection: Collection, candidates: Candidates
+) -> list[Entry]:
+    """Score the candidates with one model after the other, so that memory holds one at a time."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..model.reranker import Reranker
+    from .evaluate import Entry
+    from .scoring import score_candidates
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    entries = []
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        for name, path in models.items():
+            reranker = Reranker.load(
+                path,
+                precision=settings.model.precision,
+                query_tokens=settings.model.query_tokens,
+                max_tokens=settings.model.max_tokens,
+                device=settings.model.device,
+                revision=settings.model.revision,
+                tokens_per_batch=settings.tokens_per_batch,
+                seed=settings.seed,
+            )
+            if reranker.new_head:
+                console.print(
+                    f"{name}: an encoder without a head; its new random head ranks at random", markup=False
+                )
+            task = bar.add_task(name, total=len(candidates.pairs))
+            advance = partial(bar.advance, task)
+            scored = score_candidates(reranker, collection, candidates, progress=advance)
+            entries.append(Entry(name, scored, path, reranker.weights_hash(), settings.model.precision))
+    return entries
+
+
+def main() -> None:
+    """Run the command."""
+    run("eval", EvalCommand, evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Which passages are ranked for each judged query: the same for every system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..configs.errors import UserError
+from ..configs.schema import CandidatesSettings
+from ..data.groups import Collection
+from ..data.trec import read_run, trec_order
+from .bm25 import search
+
+ALLOWED = "bm25, groups, judged, or the path of a TREC run file"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The passages to rank.
+
+    Attributes:
+        source: `bm25`, `groups`, `judged`, or the path of a run file.
+        depth: candidates a query at most.
+        run: query id -> document id -> score of the first stage (0 where there is none).
+        first_stage: name of the first stage as a system of the report; empty where there is none.
+    """
+
+    source: str
+    depth: int
+    run: dict[str, dict[str, float]]
+    first_stage: str
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (query id, document id), query after query."""
+        return [(query, doc) for query, row in self.run.items() for doc in row]
+
+
+def resolve_source(settings: CandidatesSettings, path: str) -> str:
+    """What `auto` means for the data: rows have their own candidates, a corpus is searched.
+
+    Raises:
+        UserError: the source is not known, or the depth is below 1.
+    """
+    problems = []
+    source = settings.source
+    if source == "auto":
+        source = "bm25" if Path(path).is_dir() or path.endswith(".tsv") else "groups"
+    if source not in ("bm25", "groups", "judged") and not Path(source).is_file():
+        problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
+    if settings.depth < 1:
+        problems.append(f"candidates depth={settings.depth}: allowed are whole numbers from 1")
+    if problems:
+        raise UserError(problems)
+    return source
+
+
+def find_candidates(collection: Collection, settings: CandidatesSettings) -> Candidates:
+    """The candidates of every judged query.
+
+    Raises:
+        UserError: the source does not fit the data, or its ids are not in the collection.
+    """
+    source = resolve_source(settings, collection.path)
+    if source == "bm25":
+        if collection.pools:
+            raise UserError(
+                f"{collection.path}: rows have no corpus to search, so candidates bm25 is not possible",
+                advice="Use candidates groups, or give a BEIR folder.",
+            )
+        run = search(collection.passages, collection.queries, depth=settings.depth)
+        return Candidates(source, settings.depth, run, "bm25")
+    if source in ("groups", "judged"):
+        return Candidates(source, settings.depth, _own(collection, source, settings.depth), "")
+    return Candidates(
+        source, settings.depth, _from_run(collection, Path(source), settings.depth), Path(source).stem
+    )
+
+
+def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:
+    """Rows' own passages (`groups`) or all judged ones; cut by id order, which knows no relevance."""
+    if source == "groups" and not collection.pools:
+        raise UserError(
+            f"{collection.path}: a BEIR folder has no groups; allowed here are bm25, judged or a TREC run file"
+        )
+    rows = collection.pools if source == "groups" else {q: list(row) for q, row in collection.qrels.items()}
+    return {query: dict.fromkeys(sorted(docs)[:depth], 0.0) for query, docs in rows.items()}
+
+
+def _from_run(collection: Collection, path: Path, depth: int) -> dict[str, dict[str, float]]:
+    given = read_run(path)
+    problems = sorted(
+        f"{path}: document {doc!r} (query {query!r}) is not in the corpus of {collection.path}"
+        for query, row in given.items()
+        if query in collection.queries
+        for doc in row
+        if doc not in collection.passages
+    )
+    if not given.keys() & collection.queries.keys():
+        problems.append(f"{path}: none of its {len(given)} queries is judged in {collection.path}")
+    if problems:
+        raise UserError(problems[:20] + ([f"… and {len(problems) - 20} more"] if len(problems) > 20 else []))
+    cut = {}
+    for query in collection.queries:
+        row = given.get(query, {})
+        docs = list(row)
+        best = trec_order(docs, list(row.values()))[:depth].tolist()
+        cut[query] = {docs[i]: row[docs[i]] for i in best}
+    return cut

@@ -1,0 +1,115 @@
+"""Write everything an evaluation leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..configs.errors import UserError
+from ..data.groups import Collection
+from ..data.trec import trec_order, write_run
+from .html import QueryExample, headline_system, moved_queries, render
+from .report import Report
+
+Run = Mapping[str, Mapping[str, float]]
+EXAMPLES, DOCUMENTS = 10, 8  # queries shown in full, and documents of each
+
+
+def require_new(output: Path) -> None:
+    """Refuse a folder that has something in it.
+
+    Raises:
+        UserError: it has.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"output={output}: exists", advice="Give a new folder; nothing was overwritten.")
+
+
+def write_report(
+    report: Report,
+    folder: Path,
+    *,
+    title: str,
+    runs: Mapping[str, Run],
+    collection: Collection,
+    steps: list[dict[str, Any]] | None = None,
+    page: Path | None = None,
+) -> Path:
+    """Write report.json, per_query.jsonl, `runs/SYSTEM.run` and report.html.
+
+    Args:
+        report: what was measured.
+        folder: where to write.
+        title: heading of the page.
+        runs: scores of each system, query -> document -> score.
+        collection: texts and judgments, for the examples.
+        steps: rows of metrics.jsonl, for the curves of a training run.
+        page: where the page goes; into the folder when not given.
+
+    Returns:
+        Path of the page.
+    """
+    report.save(folder)
+    (folder / "runs").mkdir(exist_ok=True)
+    for name, run in runs.items():
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        write_run(folder / "runs" / f"{safe}.run", run, tag=safe)
+    page = page or folder / "report.html"
+    page.write_text(
+        render(report, title=title, steps=steps, examples=_examples(report, runs, collection)),
+        encoding="utf-8",
+    )
+    return page
+
+
+def _examples(report: Report, runs: Mapping[str, Run], collection: Collection) -> list[QueryExample]:
+    system = headline_system(report)
+    if not system:
+        return []
+    values = report.per_query[report.measures[0]]
+    return [
+        QueryExample(
+            query,
+            collection.queries[query],
+            values[report.baseline][query],
+            values[system][query],
+            _documents(
+                runs[report.baseline].get(query, {}),
+                runs[system].get(query, {}),
+                collection.qrels[query],
+                collection.passages,
+            ),
+        )
+        for query in moved_queries(report, EXAMPLES)
+    ]
+
+
+def _documents(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    judged: Mapping[str, int],
+    passages: Mapping[str, str],
+) -> list[tuple[int, int, float, float, bool | None, str]]:
+    """The relevant documents and those that either system put first, by their new rank."""
+    rank_before, rank_after = _ranks(before), _ranks(after)
+    relevant = [doc for doc in after if judged.get(doc, -1) > 0]
+    top = sorted(after, key=lambda doc: min(rank_before.get(doc, 10**9), rank_after[doc]))
+    chosen = list(dict.fromkeys([*relevant, *top]))[:DOCUMENTS]
+    return [
+        (
+            rank_before.get(doc, 0),
+            rank_after[doc],
+            before.get(doc, 0.0),
+            after[doc],
+            judged[doc] > 0 if judged.get(doc, -1) >= 0 else None,
+            passages[doc],
+        )
+        for doc in sorted(chosen, key=rank_after.__getitem__)
+    ]
+
+
+def _ranks(run: Mapping[str, float]) -> dict[str, int]:
+    docs: Sequence[str] = list(run)
+    order = trec_order(docs, list(run.values())).tolist()
+    return {docs[place]: rank for rank, place in enumerate(order, 1)}

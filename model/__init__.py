@@ -1,0 +1,1 @@
+"""The reranker: load, save, and forward on packed batches."""

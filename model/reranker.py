@@ -1,0 +1,206 @@
+"""The Python face: load a cross-encoder, score pairs, rerank documents, save."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..configs.errors import UserError
+from ..data.pairs import PairEncoder
+from .load import Loaded, load, usable_positions
+from .packing import pack, plan_by_length
+from .scorer import Scorer, precision_context
+from .weights import hash_weights
+
+log = logging.getLogger(__name__)
+PRECISIONS = ("fp32", "bf16")
+QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A document at its place: its index in the list that was given, its score and its text."""
+
+    index: int
+    score: float
+    document: str
+
+
+@dataclass
+class Reranker:
+    """A cross-encoder with its tokenizer and budgets.
+
+    Attributes:
+        scorer: the module that maps packed batches to scores.
+        tokenizer: the model's own tokenizer.
+        pairs: the pair encoder with its token budgets.
+        precision: `fp32` or `bf16`.
+        path: where it was loaded from.
+        new_head: whether the head was made at loading and knows nothing yet.
+    """
+
+    scorer: Scorer
+    tokenizer: Any
+    pairs: PairEncoder
+    precision: str
+    path: str
+    new_head: bool
+    tokens_per_batch: int = 4096
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        precision: str = "fp32",
+        query_tokens: int | None = None,
+        max_tokens: int | None = None,
+        device: str | None = None,
+        revision: str | None = None,
+        tokens_per_batch: int = 4096,
+        seed: int = 0,
+    ) -> Reranker:
+        """Load any one-logit cross-encoder of transformers, or an encoder that gets a new head.
+
+        Args:
+            path: hub id, folder, or `package:NAME`.
+            precision: `fp32`, or `bf16` matrix products.
+            query_tokens: tokens a query keeps when a pair is too long; 128 when None.
+            max_tokens: longest pair; when None the length that the tokenizer states, 512 at most.
+                Lowered to the model's positions where those are fewer.
+            device: `cpu`, `cuda`, …; the fastest one present when None.
+            revision: of a hub model.
+            tokens_per_batch: tokens in one forward pass.
+            seed: of a new head.
+
+        Raises:
+            UserError: the model cannot be found or used, or a setting is not allowed.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"model.precision={precision}: allowed are {' and '.join(PRECISIONS)}")
+        target = choose_device(device)
+        loaded = load(str(path), revision=revision, seed=seed)
+        query_tokens, max_tokens = _budgets(loaded, str(path), query_tokens, max_tokens)
+        encoder = PairEncoder(loaded.tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
+        scorer = Scorer(loaded.model.to(target)).eval()
+        if not scorer.packed:
+            log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
+        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens_per_batch)
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        return self.scorer.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.scorer.parameters()).device
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, progress: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """Raw logits of (query, passage) pairs, in the order given.
+
+        Each distinct pair is scored once. The result does not depend on the batching but for
+        rounding. A sigmoid makes a number between 0 and 1 of a logit; the order is the same.
+
+        Args:
+            pairs: any number of pairs of strings.
+            progress: called with the number of distinct pairs done since the last call.
+
+        Returns:
+            float32, shape (N,).
+
+        Raises:
+            UserError: a pair is not two strings.
+        """
+        given = [_checked(number, pair) for number, pair in enumerate(pairs)]
+        slots: dict[tuple[str, str], int] = {}
+        where = np.fromiter((slots.setdefault(pair, len(slots)) for pair in given), np.int64, len(given))
+        distinct = list(slots)
+        scores = np.empty(len(distinct), dtype=np.float32)
+        self.scorer.eval()
+        # One context around the loop: autocast then casts each weight once, not once a batch.
+        with torch.inference_mode(), precision_context(self.device, self.precision):
+            for batch in plan_by_length(self.pairs.lengths(distinct), self.tokens_per_batch):
+                encoded = [self.pairs.encode(*distinct[index]) for index in batch]
+                scores[batch] = self.scorer(pack(encoded, device=self.device)).cpu().numpy()
+                if progress:
+                    progress(len(batch))
+        return scores[where]
+
+    def rerank(self, query: str, documents: Sequence[str], top_k: int | None = None) -> list[Ranked]:
+        """The documents ordered by score, best first; equal scores keep the order given.
+
+        Args:
+            query: the query.
+            documents: texts to rank.
+            top_k: return only so many; all when None.
+
+        Raises:
+            UserError: `top_k` is below 1.
+        """
+        if top_k is not None and top_k < 1:
+            raise UserError(f"top_k={top_k}: allowed are whole numbers from 1")
+        scores = self.score((query, document) for document in documents)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [Ranked(int(i), float(scores[i]), documents[i]) for i in order]
+
+    def set_dropout(self, *, attention: float | None, hidden: float | None) -> None:
+        """Set the dropout rates of training; None leaves the model's own."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, torch.nn.Dropout):
+                rate = attention if name.endswith("attention.self.dropout") else hidden
+                module.p = module.p if rate is None else rate
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json, model.safetensors and the tokenizer, which keeps the token budget."""
+        self.tokenizer.model_max_length = self.pairs.max_tokens
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def weights_hash(self) -> str:
+        """`sha256:…` of the weights."""
+        return hash_weights(self.model.state_dict())
+
+
+def choose_device(device: str | None) -> torch.device:
+    """The device asked for, or the fastest one present.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"model.device={device}: not usable here ({str(error).splitlines()[0]})") from error
+    return target
+
+
+def _budgets(loaded: Loaded, path: str, query_tokens: int | None, max_tokens: int | None) -> tuple[int, int]:
+    """Token budgets of the query and the pair, within what the model has positions for."""
+    asked = max_tokens or min(MAX_TOKENS, loaded.tokenizer.model_max_length)
+    positions = usable_positions(loaded.model) or asked
+    longest = min(asked, positions)
+    if max_tokens and longest < max_tokens:
+        log.info("%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens)
+    # A default must not be the reason why a short model fails; what was asked for is checked later.
+    return query_tokens or min(QUERY_TOKENS, longest // 2), longest
+
+
+def _checked(number: int, pair: object) -> tuple[str, str]:
+    if isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
+        return pair[0], pair[1]
+    raise UserError(f"pair {number}: a pair is (query, passage), two strings; this is {pair!r:.80}")

@@ -1,0 +1,24 @@
+"""`uprank publish`: from a run folder to a verified, documented model folder."""
+
+from ..configs.command import run
+from ..configs.schema import PublishCommand
+
+
+def main() -> None:
+    """Read the settings from the command line and publish."""
+    run("publish", PublishCommand, _publish)
+
+
+def _publish(settings: PublishCommand) -> None:
+    # torch and transformers: not needed for --help and for mistyped keys
+    from rich.console import Console
+
+    from .command import publish, summary
+
+    console = Console(highlight=False)
+    for line in summary(publish(settings)):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    main()

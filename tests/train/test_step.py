@@ -1,0 +1,139 @@
+"""Contract 1: the gradient of a step does not depend on token budget or number of processes."""
+
+import random
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from uprank.configs.errors import UserError
+from uprank.configs.schema import TrainCommand
+from uprank.data.groups import Group
+from uprank.data.sampling import draw_step
+from uprank.model.reranker import Reranker
+from uprank.train.batches import step_batches
+from uprank.train.loop import Run, batch_losses, train_step
+
+SEED = 3
+
+
+class OneProcess:
+    """What the loop asks of accelerate, for one process of `num_processes`."""
+
+    def __init__(self, process_index=0, num_processes=1):
+        self.process_index, self.num_processes = process_index, num_processes
+        self.device, self.is_main_process = torch.device("cpu"), process_index == 0
+
+    def no_sync(self, _):
+        return nullcontext()
+
+    def backward(self, loss):
+        loss.backward()
+
+
+@pytest.fixture(scope="module")
+def groups():
+    generator = random.Random(8)
+    words = "rank query passage river stone light heart blood drug".split()
+
+    def text(most):
+        return " ".join(generator.choices(words, k=generator.randrange(1, most)))
+
+    return [
+        Group(
+            text(6),
+            tuple(f"{text(20)} {i}" for i in range(1 + number % 3)),
+            tuple(f"{text(40)} n{i}" for i in range(1 + number % 6)),
+            f"row:{number}",
+        )
+        for number in range(13)
+    ]
+
+
+def gradient(folder, groups, *, budget, processes=1, dropout=True):
+    """Gradient of one step of 9 queries, as the processes together make it."""
+    reranker = Reranker.load(folder, query_tokens=30)
+    reranker.set_dropout(attention=0.2 if dropout else 0.0, hidden=0.1 if dropout else 0.0)
+    draws = draw_step(groups, start=8, count=9, group_size=5, positives=2, seed=SEED)
+    settings = TrainCommand(seed=SEED)
+    reranker.scorer.train()
+    for process in range(processes):
+        accelerator = OneProcess(process, processes)
+        batches = step_batches(
+            draws,
+            reranker.pairs,
+            seed=SEED,
+            budget=budget,
+            process=process,
+            processes=processes,
+            device=accelerator.device,
+        )
+        run = SimpleNamespace(accelerator=accelerator, scorer=reranker.scorer, settings=settings)
+        settings.model.precision = "fp32"
+        for batch in batches:
+            (batch_losses(run, batch).sum() / len(draws) * batch.counts).backward()
+    return {name: p.grad for name, p in reranker.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", ["tiny_xlmr", "tiny_bert"])
+@pytest.mark.parametrize(
+    ("budget", "processes"), [(1, 1), (300, 1), (700, 2), (10**6, 3), (1, 5), (10**6, 12)]
+)
+def test_gradients_are_equal_for_every_budget_and_number_of_processes(
+    family, budget, processes, request, groups
+):
+    folder = request.getfixturevalue(family)
+    expected = gradient(folder, groups, budget=10**6)
+    found = gradient(folder, groups, budget=budget, processes=processes)
+    assert expected.keys() == found.keys()
+    assert max(value.abs().max() for value in expected.values()) > 1e-2
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_without_dropout_the_gradient_is_that_of_transformers_forward(tiny_xlmr, groups):
+    found = gradient(tiny_xlmr, groups, budget=400, dropout=False)
+    reranker = Reranker.load(tiny_xlmr, query_tokens=30)
+    draws = draw_step(groups, start=8, count=9, group_size=5, positives=2, seed=SEED)
+    model, tokenizer, losses = reranker.model.eval(), reranker.tokenizer, []
+    for draw in draws:
+        passages = [*draw.positives, *draw.negatives]
+        inputs = tokenizer([draw.query] * len(passages), passages, padding=True, return_tensors="pt")
+        scores = model(**inputs).logits[:, 0]
+        positive, negative = scores[: len(draw.positives)], scores[len(draw.positives) :]
+        losses += [torch.stack([torch.cat([p[None], negative]).logsumexp(0) - p for p in positive]).mean()]
+    torch.stack(losses).mean().backward()
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def make_run(folder, groups, learning_rate=1e-3):
+    reranker = Reranker.load(folder, query_tokens=30)
+    settings = TrainCommand(seed=SEED)
+    settings.model.precision = "fp32"
+    optimizer = torch.optim.SGD(reranker.model.parameters(), lr=learning_rate)
+    steps = {"steps": 3, "dev": None, "output": None}
+    return Run(settings, accelerator=OneProcess(), reranker=reranker, scorer=reranker.scorer,
+               optimizer=optimizer, groups=groups, **steps)  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_is_refused_before_the_step(tiny_xlmr, groups):
+    run = make_run(tiny_xlmr, groups)
+    with torch.no_grad():
+        run.reranker.model.classifier.out_proj.weight.fill_(float("nan"))
+    before = {name: p.clone() for name, p in run.reranker.model.named_parameters()}
+    draws = draw_step(groups, start=0, count=4, group_size=4, positives=1, seed=0)
+    with pytest.raises(UserError, match="not finite; the step was not taken") as caught:
+        train_step(run, draws)
+    assert groups[draws[0].index].where in str(caught.value)
+    for name, parameter in run.reranker.model.named_parameters():
+        assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
+
+
+def test_the_step_lowers_the_loss_of_its_groups(tiny_xlmr, groups):
+    run = make_run(tiny_xlmr, groups, learning_rate=5e-3)
+    run.reranker.set_dropout(attention=0.0, hidden=0.0)
+    draws = draw_step(groups, start=0, count=8, group_size=4, positives=1, seed=0)
+    losses = [train_step(run, draws)[0] for _ in range(12)]
+    assert losses[-1] < losses[0]

@@ -1,0 +1,95 @@
+"""`uprank check`: every problem in the data, counts, lengths, and leaks between splits."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from ..configs.check import model_problems
+from ..configs.command import run
+from ..configs.errors import UserError
+from ..configs.schema import CheckCommand
+from ..data.check import Leak, Summary, find_leaks, summarise
+from ..data.groups import Group
+from ..data.pairs import PairEncoder
+from ..data.read import read_groups
+from ..model.load import load_tokenizer
+from ..model.reranker import MAX_TOKENS, QUERY_TOKENS
+
+
+def check(settings: CheckCommand) -> None:
+    """Print what was found; exit code 1 when training on it would be wrong, 2 when nothing could be checked.
+
+    Raises:
+        UserError: no split was given, or the model's settings are wrong.
+    """
+    paths = {split: path for split, path in asdict(settings.data).items() if path}
+    if not paths:
+        raise UserError("nothing to check: set data.train, data.dev or data.test")
+    wrong = model_problems(settings.model)
+    if wrong:
+        raise UserError(wrong)
+    encoder = _encoder(settings)
+    problems: list[str] = []
+    splits: dict[str, list[Group]] = {}
+    for split, path in paths.items():
+        splits[split] = read_groups(path, problems, split=split, need_negatives=split == "train")
+    leaks = find_leaks(splits)
+    problems += [
+        f"{paths[leak.second]}: query of {leak.second} is also in {leak.first}: {text!r:.80}"
+        for leak in leaks
+        for text in leak.queries
+    ]
+    console = Console()
+    console.print(
+        _table([summarise(split, paths[split], groups, encoder) for split, groups in splits.items()])
+    )
+    for line in _leak_lines(leaks):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for problem in problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(problems)} problems" if problems else "no problems", highlight=False)
+    if problems:
+        sys.exit(1)
+
+
+def _encoder(settings: CheckCommand) -> PairEncoder | None:
+    model = settings.model
+    if not model.path:
+        return None
+    tokenizer = load_tokenizer(model.path, revision=model.revision)
+    longest = model.max_tokens or min(MAX_TOKENS, tokenizer.model_max_length)
+    return PairEncoder(tokenizer, query_tokens=model.query_tokens or QUERY_TOKENS, max_tokens=longest)
+
+
+def _table(summaries: list[Summary]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    headers = ("split", "queries", "positives", "negatives", "repeated", "tokens 50/95/100 %", "cut")
+    for place, header in enumerate(headers):
+        table.add_column(header, justify="right" if place else "left")
+    for summary in summaries:
+        table.add_row(
+            summary.split,
+            f"{summary.queries:,}",
+            f"{summary.positives:,}",
+            f"{summary.negatives:,}",
+            f"{summary.duplicates:,}",
+            "/".join(map(str, summary.lengths)) if summary.lengths else "set model.path",
+            "" if summary.truncated is None else f"{100 * summary.truncated:.1f} %",
+        )
+    return table
+
+
+def _leak_lines(leaks: list[Leak]) -> list[str]:
+    return [
+        f"{leak.first} and {leak.second} share {len(leak.queries)} queries and {leak.passages:,} passages"
+        for leak in leaks
+    ]
+
+
+def main() -> None:
+    """Run the command."""
+    run("check", CheckCommand, check)

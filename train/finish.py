@@ -1,0 +1,85 @@
+"""The end of a run: best against base on the dev queries, and a verdict in words."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ..eval.compare import verdict
+from ..eval.evaluate import Entry, first_stage_entry, make_report
+from ..eval.output import write_report
+from ..eval.report import Report
+from ..eval.table import print_report
+from ..model.load import load
+from ..model.weights import hash_weights
+from .checkpoint import Progress, write_folder
+from .run_folder import now, read_manifest, write_manifest
+from .track import read_metrics
+
+if TYPE_CHECKING:
+    from .loop import Run
+
+log = logging.getLogger(__name__)
+
+
+def finish(run: Run, progress: Progress) -> None:
+    """Keep the last model, write the dev report of the best one, and close the manifest."""
+    output, manifest = run.output, read_manifest(run.output)
+    write_folder(output / "last", run.reranker.save)
+    best = hash_weights(load(str(output / "best")).model.state_dict())
+    entries = _entries(run, progress, manifest["base"]["weights"], best)
+    new_head = manifest["base"]["new_head"]
+    report = make_report(
+        run.dev.collection,
+        run.dev.candidates,
+        entries,
+        measures=run.dev.measures,
+        baseline=_baseline(run, new_head),
+        seed=run.settings.seed,
+        command=manifest["command"],
+    )
+    page = write_report(
+        report,
+        output / "eval" / "final",
+        title=f"Training run {output.name}",
+        runs={entry.name: entry.scored.run for entry in entries},
+        collection=run.dev.collection,
+        steps=read_metrics(output / "metrics.jsonl"),
+        page=output / "report.html",
+    )
+    sentence = _verdict(report, new_head)
+    found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
+    closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}
+    write_manifest(output, manifest | found | closing)
+    print_report(report, Console(), page)
+    log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
+    log.info("verdict on the dev queries: %s", sentence)
+
+
+def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
+    """First stage, base and best model, from the scores that the evaluations kept."""
+    precision, path = run.settings.model.precision, run.settings.model.path
+    entries = [first_stage_entry(run.dev.candidates)] if run.dev.candidates.first_stage else []
+    entries.append(Entry("base", run.dev.kept("base"), path, base, precision))
+    tuned = run.dev.kept(f"step-{progress.best_step:06d}")
+    return [*entries, Entry("tuned", tuned, str(run.output / "best"), best, precision)]
+
+
+def _baseline(run: Run, new_head: bool) -> str:
+    """The base; where its head was random, beating it proves nothing and the first stage stands in."""
+    return run.dev.candidates.first_stage if new_head and run.dev.candidates.first_stage else "base"
+
+
+def _verdict(report: Report, new_head: bool) -> str:
+    comparison = report.comparison("tuned", report.measures[0])
+    assert comparison is not None  # the report was made with it
+    sentence = verdict(
+        comparison, baseline_mean=report.system(report.baseline).results[report.measures[0]].mean
+    )
+    if new_head and report.baseline == "base":
+        sentence += " (the base's head was random: this comparison says little)"
+    elif new_head:
+        sentence += f" (the base's head was random, so {report.baseline} is the baseline)"
+    return sentence

@@ -1,0 +1,202 @@
+"""A training run from settings to verdict."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..configs.check import check_train
+from ..configs.errors import UserError
+from ..configs.schema import TrainCommand
+from ..data.groups import Collection, Group, collection_fingerprint, groups_fingerprint
+from ..data.read import read_groups, read_judged, require
+from ..eval.candidates import resolve_source
+from ..eval.measure import parse_measures
+from ..model.load import base_card, locate, location_kind
+from .checkpoint import Progress, load_newest
+from .dev import Dev, make_dev
+from .finish import finish
+from .loop import Run, count_steps, fit
+from .run_folder import environment, prepare, read_manifest, write_start
+from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
+
+log = logging.getLogger(__name__)
+
+
+def train(settings: TrainCommand) -> None:
+    """Fine-tune, evaluate and say what it gained; everything lands in the run folder.
+
+    Raises:
+        UserError: anything the user can mend; nothing is overwritten, and everything that can
+            be checked without the model is checked before the model is loaded.
+    """
+    output = Path(settings.output)
+    check_train(settings)
+    parse_measures(settings.dev.measures)
+    resolve_source(settings.dev.candidates, settings.data.dev)
+    locate(settings.model.path)
+    resuming = prepare(output, settings)
+    groups, collection = _read(settings)
+    fingerprints = {"train": groups_fingerprint(groups), "dev": collection_fingerprint(collection)}
+    if resuming:
+        _require_same_data(output, fingerprints)
+    dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
+
+    accelerator = _accelerator(settings)
+    console = Console(stderr=True)
+    set_up_logging(console, main=accelerator.is_main_process)
+    log.info(
+        "%d training groups, %d dev queries, %s", len(groups), len(dev.collection.queries), accelerator.device
+    )
+    run = _make_run(settings, output, accelerator, groups, dev)
+    if accelerator.is_main_process and not resuming:
+        write_start(output, settings, _manifest(run, fingerprints))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        log_to_file(output / "train.log")
+    progress = load_newest(output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
+    if resuming:
+        log.info("continuing the run in %s after step %d of %d", output, progress.step, run.steps)
+    metrics = (
+        MetricsFile(output / "metrics.jsonl", resume_step=progress.step)
+        if accelerator.is_main_process
+        else None
+    )
+    _start_tracker(run)
+    if progress.step == 0:
+        _evaluate_base(run, metrics)
+    with progress_bar(console, enabled=accelerator.is_main_process) as bar:
+        progress = fit(run, progress, metrics, bar)
+    if accelerator.is_main_process:
+        finish(run, progress)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def _read(settings: TrainCommand) -> tuple[list[Group], Collection]:
+    """Training groups and dev queries; all problems of both together."""
+    problems: list[str] = []
+    groups = read_groups(settings.data.train, problems)
+    collection = read_judged(settings.data.dev, problems, split="dev")
+    if collection is not None and not problems:
+        shared = sorted({group.query for group in groups} & set(collection.queries.values()))
+        problems += [
+            f"{settings.data.dev}: query is also in {settings.data.train}: {text!r:.80}" for text in shared
+        ]
+    require(problems, advice="The list of all: uprank check data.train=… data.dev=…")
+    assert collection is not None  # a collection that could not be read left a problem
+    return groups, collection
+
+
+def _require_same_data(output: Path, fingerprints: dict[str, str]) -> None:
+    old = read_manifest(output)["data"]
+    changed = [name for name, value in fingerprints.items() if old[name]["fingerprint"] != value]
+    if changed:
+        raise UserError(
+            [f"data.{name} has changed since the run in {output} began" for name in changed],
+            advice="Give a new output folder to start anew, or put the old data back to continue.",
+        )
+
+
+def _accelerator(settings: TrainCommand) -> Any:
+    import torch
+    from accelerate import Accelerator
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    trackers = None
+    if settings.tracker.name == "wandb":
+        try:
+            import wandb  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "tracker=wandb: wandb is not installed", advice='pip install "uprank[wandb]"'
+            ) from error
+        trackers = "wandb"
+    cpu = settings.model.device == "cpu"
+    return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers)
+
+
+def _make_run(settings: TrainCommand, output: Path, accelerator: Any, groups: list[Group], dev: Dev) -> Run:
+    from ..model.reranker import Reranker
+    from .optimizer import make_optimizer
+
+    reranker = Reranker.load(
+        settings.model.path,
+        precision=settings.model.precision,
+        query_tokens=settings.model.query_tokens,
+        max_tokens=settings.model.max_tokens,
+        device=settings.model.device or str(accelerator.device),
+        revision=settings.model.revision,
+        tokens_per_batch=settings.train.tokens_per_batch,
+        seed=settings.seed,
+    )
+    reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
+    reranker.pairs.add(text for group in groups for text in (group.query, *group.positives, *group.negatives))
+    return Run(
+        settings,
+        output,
+        accelerator,
+        reranker,
+        accelerator.prepare(reranker.scorer),
+        make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
+        groups,
+        dev,
+        count_steps(settings, len(groups)),
+    )
+
+
+def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:
+    settings = run.settings
+    card = base_card(settings.model.path, settings.model.revision)
+    return environment(str(run.accelerator.device), run.accelerator.num_processes) | {
+        "seed": settings.seed,
+        "base": {
+            "path": settings.model.path,
+            "kind": location_kind(settings.model.path),
+            "revision": getattr(run.reranker.model.config, "_commit_hash", None) or settings.model.revision,
+            "weights": run.reranker.weights_hash(),
+            "new_head": run.reranker.new_head,
+            **card,
+        },
+        "data": {
+            "train": {
+                "path": settings.data.train,
+                "fingerprint": fingerprints["train"],
+                "groups": len(run.groups),
+            },
+            "dev": {
+                "path": settings.data.dev,
+                "fingerprint": fingerprints["dev"],
+                "queries": len(run.dev.collection.queries),
+            },
+        },
+        "budgets": {
+            "query_tokens": run.reranker.pairs.query_tokens,
+            "max_tokens": run.reranker.pairs.max_tokens,
+        },
+        "steps": run.steps,
+    }
+
+
+def _start_tracker(run: Run) -> None:
+    from .run_folder import flat
+
+    folder = run.output.resolve()
+    run.accelerator.init_trackers(
+        run.settings.tracker.project,
+        config=flat(run.settings),
+        init_kwargs={"wandb": {"dir": str(folder), "name": folder.name}},
+    )
+
+
+def _evaluate_base(run: Run, metrics: MetricsFile | None) -> None:
+    """The untuned model on the dev queries: what every later figure is compared with."""
+    values = run.dev.evaluate(run.reranker, run.share, "base")
+    shown = ", ".join(f"{measure} {value:.4f}" for measure, value in values.items())
+    log.info("base (before the first step): dev %s", shown)
+    if metrics is not None:
+        metrics.write(step=0, dev=values)

@@ -1,0 +1,142 @@
+"""The run folder: who made it, with what, and whether it may be continued."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from .. import __version__
+from ..configs.errors import UserError
+from ..configs.schema import TrainCommand
+
+# Settings that may differ when a run is continued: they decide what fits, where it runs and
+# what is shown, never the result. All others come from the run that is continued, and a
+# command line that differs in one of them is refused.
+MAY_CHANGE = frozenset(
+    {
+        "output",
+        "threads",
+        "model.device",
+        "train.tokens_per_batch",
+        "train.log_every",
+        "train.keep_checkpoints",
+        "tracker.name",
+        "tracker.project",
+    }
+)
+
+
+def prepare(output: Path, settings: TrainCommand) -> bool:
+    """Make the run folder, or find in it an unfinished run of the same settings.
+
+    Returns:
+        Whether there is a run to continue.
+
+    Raises:
+        UserError: the folder holds something else, a finished run, or a run of other settings.
+    """
+    config, manifest = output / "config.yaml", output / "manifest.json"
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return False
+    if not config.is_file() or not manifest.is_file():
+        raise UserError(f"output={output}: exists and is not an Uprank run", advice="Give a new folder.")
+    if json.loads(manifest.read_text()).get("finished"):
+        raise UserError(
+            f"output={output}: holds a finished run", advice="Give a new folder; nothing was changed."
+        )
+    old = flat(OmegaConf.to_container(OmegaConf.load(config)))
+    new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    problems = [
+        f"{key}={new.get(key)} differs from {old.get(key)} of the run in {output}"
+        for key in changed
+        if key not in MAY_CHANGE
+    ]
+    if problems:
+        raise UserError(problems, advice="Continue with the same settings, or give a new output folder.")
+    return True
+
+
+def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) -> None:
+    """Write config.yaml and manifest.json."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)), encoding="utf-8")
+    write_manifest(output, manifest)
+
+
+def read_manifest(output: Path) -> dict[str, Any]:
+    """The manifest of a run."""
+    values: dict[str, Any] = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    return values
+
+
+def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest in one instant."""
+    beside = output / ".manifest.part"
+    beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(output / "manifest.json")
+
+
+def environment(device: str, processes: int) -> dict[str, Any]:
+    """What made the run: versions, hardware, commit, command."""
+    names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "bm25s")
+    return {
+        "uprank": __version__,
+        "created": now(),
+        "finished": None,
+        "command": " ".join(sys.argv),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in names},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {device}, {processes} process(es)",
+        "commit": _commit(),
+    }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    if dataclasses.is_dataclass(values) and not isinstance(values, type):
+        values = dataclasses.asdict(values)
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + str(key): value}
+    return found
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _commit() -> str | None:
+    """Commit of Uprank's own checkout, where it runs from one."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
