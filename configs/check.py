@@ -19,6 +19,7 @@ def check_train(settings: TrainCommand) -> None:
         *_loss_problems(settings.loss),
         *one_of("tracker.name", settings.tracker.name, TRACKERS),
         *above_zero({"threads": settings.threads, "dev.max_queries": settings.dev.max_queries}),
+        *seed_problems(settings.seed),
     ]
     if problems:
         raise UserError(problems)
@@ -33,6 +34,11 @@ def model_problems(model: ModelSettings) -> list[str]:
         if rate is not None and not 0 <= rate < 1:
             problems.append(f"model.{name}={rate}: allowed is 0 up to, not including, 1")
     return problems
+
+
+def seed_problems(seed: int) -> list[str]:
+    """A problem if the seed is one that no generator takes."""
+    return [] if 0 <= seed < 2**63 else [f"seed={seed}: allowed are whole numbers from 0 to 2**63 - 1"]
 
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> list[str]:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import UserError
-from .help import known_keys, nearest, print_help
+from .help import known_keys, nearest, print_help, setting_groups
 
 Settings = TypeVar("Settings")
+
+FLAGS_WITH_VALUE = {"--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--info"}
+FLAGS_WITH_VALUE |= {"-c", "-p", "-cp", "-cn", "-cd", "-i", "--experimental-rerun"}
 
 
 def run(command: str, schema: type[Settings], function: Callable[[Settings], None]) -> None:
@@ -25,10 +28,8 @@ def run(command: str, schema: type[Settings], function: Callable[[Settings], Non
         print_help(command, schema)
         return
     try:
-        swept = _check_keys(command, schema, arguments)
-        _compose_and_call(
-            command, schema, function, swept="-m" in arguments or "--multirun" in arguments or swept
-        )
+        _check_arguments(command, schema, arguments)
+        _compose_and_call(command, schema, function)
     except UserError as error:
         fail(command, error)
 
@@ -43,30 +44,21 @@ def fail(command: str, error: UserError) -> None:
     raise SystemExit(2)
 
 
-def _compose_and_call(
-    command: str, schema: type[Settings], function: Callable[[Settings], None], *, swept: bool
-) -> None:
+def _compose_and_call(command: str, schema: type[Settings], function: Callable[[Settings], None]) -> None:
     # Imported here: Hydra costs a quarter of a second that `--help` need not pay.
     import hydra
     from hydra.core.config_store import ConfigStore
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
     def task(config: Any) -> None:
+        job = HydraConfig.get()
+        if job.mode is RunMode.MULTIRUN:  # each job has its own place below the output asked for
+            config.output = str(Path(config.output) / str(job.job.num))
         try:
-            missing = sorted(OmegaConf.missing_keys(config))
-            if missing:
-                meanings = known_keys(schema)
-                raise UserError(
-                    [f"{key} is not set: {meanings.get(key, '')}" for key in missing],
-                    advice=f"Set it on the command line, for example {missing[0]}=…; all settings: uprank {command} --help",
-                )
-            if swept:  # each job of a sweep has its own folder below the one asked for
-                config.output = str(Path(config.output) / str(HydraConfig.get().job.num))
-            settings: Any = OmegaConf.to_object(config)
-            function(settings)
+            function(_typed(command, schema, config))
         except UserError as error:
             fail(command, error)
 
@@ -78,60 +70,85 @@ def _compose_and_call(
         raise UserError(_plain(error), advice=f"All settings: uprank {command} --help") from error
 
 
-def _check_keys(command: str, schema: type[Any], arguments: list[str]) -> bool:
-    """Refuse unknown keys with the nearest known one; say whether a value sweeps."""
+def _typed(command: str, schema: type[Settings], config: Any) -> Settings:
+    """The composed settings as the dataclass; every mandatory one that is missing is listed."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        meanings = known_keys(schema)
+        raise UserError(
+            [f"{key} is not set: {meanings.get(key, '')}" for key in missing],
+            advice=f"Set it on the command line: {missing[0]}=…; all settings: uprank {command} --help",
+        )
+    try:
+        settings: Any = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(_plain(error), advice=f"All settings: uprank {command} --help") from error
+    return settings
+
+
+def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> None:
+    """Refuse what cannot be read, unknown keys and values of a wrong type; all of them at once."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     known = known_keys(schema)
-    groups = {folder.name for folder in Path(__file__).parent.iterdir() if folder.is_dir()}
-    problems = []
-    sweeps = False
+    groups = setting_groups(command)
+    problems = [f"{argument!r}: settings are written KEY=VALUE" for argument in _stray(arguments)]
     for argument in arguments:
         if argument.startswith("-") or "=" not in argument:
             continue
         try:
             override = OverridesParser.create().parse_override(argument)
-        except OverrideParseException as error:
-            problems.append(
-                f"{argument}: cannot be read ({_plain(error)}); quote values with special characters"
-            )
+        except HydraException as error:
+            problems.append(f"{argument}: cannot be read ({_plain(error)}); quote special characters")
             continue
         key = override.key_or_group.split("@")[0]
-        sweeps = sweeps or override.is_sweep_override()
-        inside = any(key == name or name.startswith(f"{key}.") for name in known)
-        open_ended = any(key.startswith(f"{name}.") for name in known if name in ("models",))
-        if not (
-            inside
-            or open_ended
-            or key in groups
-            or key.split("/")[0] in ("hydra", *groups)
-            or key[:6] == "hydra."
-        ):
+        inner = any(name.startswith(f"{key}.") for name in known)
+        if key.split(".")[0] == "hydra" or key.split("/")[0] in ("hydra", *groups):
+            continue  # Hydra knows what is allowed
+        if key not in known and not inner and not key.startswith("models."):
             problems.append(f"unknown setting {key!r}{nearest(key, [*known, *groups])}")
-    stray = [argument for argument in arguments if not argument.startswith("-") and "=" not in argument]
-    problems += [
-        f"{argument!r}: settings are written KEY=VALUE"
-        for argument in stray
-        if not _follows_flag(argument, arguments)
-    ]
+        elif override.is_choice_sweep() or override.is_range_sweep():
+            for value in override.sweep_iterator():
+                problems += _type_problems(schema, f"{key}={value}", key, value)
+        elif not override.is_sweep_override() and not override.is_delete():
+            problems += _type_problems(schema, argument, key, override.value())
+    if {"-m", "--multirun"} & set(arguments) and "output" not in known:
+        problems.append(f"-m: {command} has no output, so that the jobs of a sweep cannot be told apart")
     if problems:
         raise UserError(problems, advice=f"All settings: uprank {command} --help")
-    return sweeps
 
 
-def _follows_flag(argument: str, arguments: list[str]) -> bool:
-    """Whether it is the value of one of Hydra's own flags (`--config-dir FOLDER`)."""
-    place = arguments.index(argument)
-    return place > 0 and arguments[place - 1].startswith("--")
+def _type_problems(schema: type[Any], argument: str, key: str, value: Any) -> list[str]:
+    from omegaconf import OmegaConf, ValidationError
+    from omegaconf.errors import OmegaConfBaseException
+
+    parts = [name for name in known_keys(schema) if name.startswith(f"{key}.")]
+    if parts and not isinstance(value, dict):
+        return [f"{argument}: {key} has several settings: {', '.join(parts)}"]
+    try:
+        OmegaConf.update(OmegaConf.structured(schema), key, value)
+    except ValidationError as error:
+        return [f"{argument}: {_plain(error)}"]
+    except OmegaConfBaseException:  # an interpolation, which only the composed settings can resolve
+        return []
+    return []
+
+
+def _stray(arguments: list[str]) -> list[str]:
+    """Words that are neither a setting, nor a flag of Hydra, nor the value of one."""
+    return [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if not argument.startswith("-") and "=" not in argument and before not in FLAGS_WITH_VALUE
+    ]
 
 
 def _plain(error: BaseException) -> str:
-    """First lines of an error of Hydra, without its hints on tracebacks."""
+    """The lines of an error of Hydra or OmegaConf, without its hints on tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [
-        line
-        for line in lines
-        if not line.startswith(("full_key", "object_type", "reference_type", "Set the env"))
-    ]
-    return "; ".join(kept[:3])
+    noise = ("full_key", "object_type", "reference_type", "Set the env", "Config search path", "provider=")
+    return "; ".join(line for line in lines if not line.startswith(noise)).replace(":;", ":")

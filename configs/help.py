@@ -46,16 +46,18 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def setting_groups(command: str) -> dict[str, list[str]]:
+    """Groups of settings that a command chooses by name (`loss=listwise`), with their choices."""
+    if command != "train":
+        return {}
+    folders = sorted(folder for folder in Path(__file__).parent.iterdir() if folder.is_dir())
+    choices = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    return {name: names for name, names in choices.items() if names and name != "accelerate"}
+
+
 def print_help(command: str, schema: type[Any]) -> None:
     """Every setting with its default and meaning, on stdout."""
-    groups = sorted(
-        f"  {folder.name}={'|'.join(sorted(file.stem for file in folder.glob('*.yaml')))}"
-        for folder in Path(__file__).parent.iterdir()
-        if folder.is_dir()
-        and any(folder.glob("*.yaml"))
-        and command == "train"
-        and folder.name != "accelerate"
-    )
+    groups = [f"  {name}={'|'.join(choices)}" for name, choices in setting_groups(command).items()]
     lines = [f"uprank {command} KEY=VALUE …   (sweeps: -m KEY=A,B; Hydra's own help: --hydra-help)", ""]
     defaults = _defaults(schema())
     for key, sentence in known_keys(schema).items():

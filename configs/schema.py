@@ -21,7 +21,8 @@ class ModelSettings:
     precision: str = "fp32"
     """`fp32`, or `bf16`: matrix products in bfloat16; weights, softmax and loss stay fp32."""
     query_tokens: int | None = None
-    """Tokens of the query that are kept when a pair is too long (the passage is cut first); 128 when not set."""
+    """Tokens of the query that are kept when a pair is too long (the passage is cut first);
+    128 when not set."""
     max_tokens: int | None = None
     """Longest pair in tokens, special tokens included, never above the model's positions;
     when not set, the length that the model's tokenizer states, 512 at most."""

@@ -5,7 +5,6 @@ Format: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..configs.errors import UserError
@@ -57,17 +56,24 @@ def read_collection(path: Path, split: str, problems: list[str]) -> Collection |
 
 def read_groups(path: Path, split: str, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
     """One group a judged query: relevance above 0 is positive, 0 a negative, below 0 neither."""
+    before = len(problems)
     collection = read_collection(path, split, problems)
-    if collection is None or problems:
+    if collection is None or len(problems) > before:
         return []
     groups = []
     for query, text in collection.queries.items():
         row = collection.qrels[query].items()
         positives = tuple(collection.passages[doc] for doc, grade in row if grade > 0)
         negatives = tuple(collection.passages[doc] for doc, grade in row if grade == 0)
+        shared = [doc for doc, grade in row if grade == 0 and collection.passages[doc] in positives]
+        problems += [
+            f"{path}: query {query}: a positive is also a negative: document {doc}" for doc in shared
+        ]
         if positives and (negatives or not need_negatives):
             groups.append(Group(text, positives, negatives, where=f"{path}: query {query}"))
-    if not groups and need_negatives:
+    if not any(grade > 0 for judged in collection.qrels.values() for grade in judged.values()):
+        problems.append(f"{path}: no query has a relevant passage (a score above 0)")
+    elif not groups:
         problems.append(
             f"{path}: no query has judged negatives; find hard ones first: "
             f"uprank mine data.train={path} output=train.jsonl"
@@ -85,6 +91,8 @@ def _read_texts(path: Path, problems: list[str]) -> dict[str, str]:
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(key, str) or not key:
             problems.append(f"{where}: `_id` has to be a string that is not empty")
+        elif key.split() != [key]:
+            problems.append(f"{where}: `_id` {key!r} has white space, which a TREC run file cannot hold")
         elif not isinstance(text, str) or not isinstance(title, str):
             problems.append(f"{where}: `text` (and `title`, if given) have to be strings")
         elif not (title + text).strip():
@@ -116,13 +124,10 @@ def _check_ids(
     unknown_passages = {doc for row in qrels.values() for doc in row} - passages.keys()
     if not unknown_queries and not unknown_passages:
         return
-    for number, line in _numbered(path.read_text(encoding="utf-8-sig").splitlines()):
+    # Not splitlines(), which also splits at characters that may stand within an id.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         fields = line.split("\t")
         if fields[0] in unknown_queries:
             problems.append(f"{path}:{number}: query id {fields[0]!r} is not in queries.jsonl")
         if len(fields) > 1 and fields[1] in unknown_passages:
             problems.append(f"{path}:{number}: document id {fields[1]!r} is not in corpus.jsonl")
-
-
-def _numbered(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
-    return enumerate((line.strip("\r\n") for line in lines), 1)

@@ -63,8 +63,8 @@ def summarise(split: str, path: str, groups: Sequence[Group], encoder: PairEncod
     if encoder is not None and groups:
         pairs = [(group.query, text) for group in groups for text in (*group.positives, *group.negatives)]
         tokens = encoder.full_lengths(pairs)
-        middle, high, longest = np.percentile(tokens, (50, 95, 100)).astype(int)
-        lengths = (int(middle), int(high), int(longest))
+        middle, high, longest = np.percentile(tokens, (50, 95, 100), method="inverted_cdf")
+        lengths = (int(middle), int(high), int(longest))  # of real pairs, not between two
         truncated = float((tokens > encoder.max_tokens).mean())
     return Summary(
         split,
@@ -101,4 +101,4 @@ def find_leaks(splits: Mapping[str, Sequence[Group]]) -> list[Leak]:
 
 
 def _key(text: str) -> str:
-    return " ".join(_WORD.findall(text.casefold()))
+    return " ".join(_WORD.findall(text.casefold())) or text  # `?` and `!` have no words and are not equal

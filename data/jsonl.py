@@ -6,11 +6,15 @@ Format: https://github.com/FlagOpen/FlagEmbedding/tree/master/examples/finetune/
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .groups import Collection, Group, passage_id
+
+# Only an escape can bring one in: half of a character, which no tokenizer and no file takes.
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,16 +39,22 @@ def parse_rows(
             continue
         empty = False
         try:
-            row = json.loads(raw.decode("utf-8"))
+            row = json.loads(raw.rstrip().decode("utf-8"))
         except UnicodeDecodeError as error:
             problems.append(f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
-        except (ValueError, RecursionError) as error:
+        except json.JSONDecodeError as error:
+            problems.append(f"{where}: broken JSON ({error.msg} at character {error.pos + 1})")
+        except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
             problems.append(f"{where}: broken JSON ({error})")
         else:
-            if isinstance(row, dict):
-                yield where, row
-            else:
+            if not isinstance(row, dict):
                 problems.append(f"{where}: a row is a JSON object, this is {_kind(row)}")
+            elif _LONE_SURROGATE.search(raw) and _has_lone_surrogate(row):
+                problems.append(
+                    f"{where}: an escape \\ud800 to \\udfff without its other half is no character"
+                )
+            else:
+                yield where, row
     if empty:
         problems.append(f"{name}: no rows")
 
@@ -60,14 +70,12 @@ def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True)
         query = _text(row, "query", found)
         positives = _texts(row, "pos", found)
         negatives = _texts(row, "neg", found)
-        if "pos" in row and not found and not positives:
+        if row.get("pos") == []:
             found.append("`pos` is empty; a group needs at least one relevant passage")
-        if need_negatives and not negatives and not any("`neg`" in problem for problem in found):
+        if need_negatives and row.get("neg") in (None, []):
             found.append("no negatives; give `neg`, or find hard ones with `uprank mine`")
-        for name, texts in (("pos_scores", positives), ("neg_scores", negatives)):
-            scores = row.get(name)
-            if scores is not None and (not isinstance(scores, list) or len(scores) != len(texts)):
-                found.append(f"`{name}` needs one number for each of its {len(texts)} passages")
+        for name in ("pos", "neg"):
+            found += _score_problems(row, name)
         shared = {_normal(text) for text in positives} & {_normal(text) for text in negatives}
         found += [f"a positive is also a negative: {_short(text)}" for text in sorted(shared)]
         if found:
@@ -122,6 +130,26 @@ def _texts(row: dict[str, Any], key: str, problems: list[str]) -> list[str]:
         elif not text.strip():
             problems.append(f"`{key}[{index}]` is an empty text")
     return [text for text in value if isinstance(text, str)]
+
+
+def _score_problems(row: dict[str, Any], key: str) -> list[str]:
+    scores, texts = row.get(f"{key}_scores"), row.get(key)
+    count = len(texts) if isinstance(texts, list) else 0
+    if scores is None or (isinstance(scores, list) and len(scores) == count and all(map(_is_number, scores))):
+        return []
+    return [f"`{key}_scores` needs one number for each of its {count} passages"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _has_lone_surrogate(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _unique(texts: list[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..configs.errors import UserError
 
+QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
 CHUNK = 2048  # texts a tokenizer call: enough to keep its threads busy, little memory
 
 
@@ -26,6 +27,23 @@ class EncodedPair:
     ids: np.ndarray
     types: np.ndarray
     truncated: bool
+
+
+def choose_budgets(
+    tokenizer: Any, query_tokens: int | None, max_tokens: int | None, *, positions: int | None = None
+) -> tuple[int, int]:
+    """Token budgets of the query and of the pair, never more than the model has positions for.
+
+    Args:
+        tokenizer: states the longest pair where the user does not.
+        query_tokens: what the user asked for, if anything.
+        max_tokens: what the user asked for, if anything.
+        positions: of the model; None where unknown or unlimited.
+    """
+    longest = max_tokens or min(MAX_TOKENS, tokenizer.model_max_length)
+    longest = longest if positions is None else min(longest, positions)
+    # A default must not be the reason why a short model fails.
+    return query_tokens or min(QUERY_TOKENS, longest // 2), longest
 
 
 class PairEncoder:
@@ -53,8 +71,9 @@ class PairEncoder:
         self.room = max_tokens - self._template.specials
         if query_tokens < 1 or self.room <= query_tokens:
             raise UserError(
-                f"model.query_tokens={query_tokens} and model.max_tokens={max_tokens} leave no room for a passage: "
-                f"max_tokens has to be above query_tokens + {self._template.specials} special tokens"
+                f"model.query_tokens={query_tokens} and model.max_tokens={max_tokens} leave no room "
+                f"for a passage: max_tokens has to be above query_tokens + "
+                f"{self._template.specials} special tokens"
             )
         self._spelled = _spelled_special_tokens(tokenizer)
         self._texts: dict[str, np.ndarray] = {}

@@ -17,7 +17,7 @@ def read_groups(
 ) -> list[Group]:
     """Groups of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
     location = Path(path)
-    if not _readable(location, problems):
+    if not _readable(path, problems):
         return []
     if _is_beir(location):
         return beir.read_groups(location, split, problems, need_negatives=need_negatives)
@@ -27,7 +27,7 @@ def read_groups(
 def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
     """Judged queries of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
     location = Path(path)
-    if not _readable(location, problems):
+    if not _readable(path, problems):
         return None
     if _is_beir(location):
         return beir.read_collection(location, split, problems)
@@ -44,11 +44,12 @@ def require(problems: list[str], *, advice: str = "") -> None:
     raise UserError(shown, advice=advice)
 
 
-def _readable(path: Path, problems: list[str]) -> bool:
-    if not path.exists():
+def _readable(path: str, problems: list[str]) -> bool:
+    location = Path(path)
+    if not location.exists():
         problems.append(f"{path}: no such file or folder; allowed is {FORMATS}")
         return False
-    if path.is_dir() and not any(path.iterdir()):
+    if location.is_dir() and not any(location.iterdir()):
         problems.append(f"{path}: the folder is empty; allowed is {FORMATS}")
         return False
     return True

@@ -81,4 +81,6 @@ def _window(
 
 
 def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, stream * 2**56 + number]))
+    # The type is given because numpy makes floats, and so equal streams, of seeds from 2**63.
+    key = np.array([seed % 2**64, stream * 2**56 + number], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

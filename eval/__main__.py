@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.check import above_zero, model_problems
+from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema import EvalCommand
@@ -28,7 +28,7 @@ def evaluate(settings: EvalCommand) -> None:
 
     from ..data.read import read_judged, require
     from ..model.load import locate
-    from .candidates import find_candidates, resolve_source
+    from .candidates import find_candidates, first_stage_name, resolve_source
     from .evaluate import first_stage_entry, make_report
     from .measure import parse_measures
     from .output import require_new, write_report
@@ -38,7 +38,9 @@ def evaluate(settings: EvalCommand) -> None:
     models = _models(settings)
     measures = parse_measures(settings.measures)
     require_new(output)
-    resolve_source(settings.candidates, settings.data.test)
+    source = resolve_source(settings.candidates, settings.data.test)
+    first_stage = first_stage_name(source)
+    baseline = _baseline(settings, [name for name in (first_stage, *models) if name], list(models))
     for path in models.values():
         locate(path)
     problems: list[str] = []
@@ -46,9 +48,7 @@ def evaluate(settings: EvalCommand) -> None:
     require(problems)
     assert collection is not None  # a collection that could not be read left a problem
     candidates = find_candidates(collection, settings.candidates)
-    first = [first_stage_entry(candidates)] if candidates.first_stage else []
-    names = [entry.name for entry in first] + list(models)
-    baseline = _baseline(settings, names, list(models))
+    first = [first_stage_entry(candidates)] if first_stage else []
     entries = first + _score(settings, models, collection, candidates)
     report = make_report(
         collection,
@@ -73,6 +73,7 @@ def _models(settings: EvalCommand) -> dict[str, str]:
     """Name to path of the models; a single one is called by its folder."""
     problems = model_problems(settings.model)
     problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
+    problems += seed_problems(settings.seed)
     if settings.model.path and settings.models:
         problems.append("model.path and models are both set; give one of them")
     if problems:
@@ -83,13 +84,13 @@ def _models(settings: EvalCommand) -> dict[str, str]:
 
 
 def _baseline(settings: EvalCommand, names: list[str], models: list[str]) -> str:
-    """The system to compare with: the one asked for, else the first of several models, else the first stage."""
+    """The system to compare with: as asked, else the first of several models, else the first stage."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise UserError(f"two systems are called {doubled[0]!r}; give other names in models={{NAME: PATH}}")
     if not names:
         raise UserError(
-            "nothing to evaluate: give model.path, models, or candidates with a first stage (bm25, a run file)"
+            "nothing to evaluate: give model.path, models, or candidates with a first stage (bm25, a run)"
         )
     if settings.baseline is None:
         return models[0] if len(models) > 1 else names[0]
@@ -133,7 +134,8 @@ def _score(
             task = bar.add_task(name, total=len(candidates.pairs))
             advance = partial(bar.advance, task)
             scored = score_candidates(reranker, collection, candidates, progress=advance)
-            entries.append(Entry(name, scored, path, reranker.weights_hash(), settings.model.precision))
+            precision, budgets = settings.model.precision, reranker.budgets
+            entries.append(Entry(name, scored, path, reranker.weights_hash(), precision, budgets))
     return entries
 
 

@@ -37,7 +37,10 @@ def search(
     analyse = _Analyser()
     index = bm25s.BM25()  # k1 = 1.5, b = 0.75, idf as in Lucene
     ids = list(passages)
-    index.index([analyse(text) for text in passages.values()], show_progress=False)
+    terms = [analyse(text) for text in passages.values()]
+    if not any(terms):  # bm25s cannot index a corpus without a word
+        return {query: {} for query in queries}
+    index.index(terms, show_progress=False)
     run: dict[str, dict[str, float]] = {}
     for query, text in queries.items():
         words = [word for word in analyse(text) if word in index.vocab_dict]

@@ -55,6 +55,15 @@ def resolve_source(settings: CandidatesSettings, path: str) -> str:
     return source
 
 
+def first_stage_name(source: str) -> str:
+    """What the first stage is called in a report; empty where passages come without an order.
+
+    >>> first_stage_name("bm25"), first_stage_name("runs/dense.run"), first_stage_name("judged")
+    ('bm25', 'dense', '')
+    """
+    return "" if source in ("groups", "judged") else Path(source).stem
+
+
 def find_candidates(collection: Collection, settings: CandidatesSettings) -> Candidates:
     """The candidates of every judged query.
 
@@ -69,19 +78,18 @@ def find_candidates(collection: Collection, settings: CandidatesSettings) -> Can
                 advice="Use candidates groups, or give a BEIR folder.",
             )
         run = search(collection.passages, collection.queries, depth=settings.depth)
-        return Candidates(source, settings.depth, run, "bm25")
-    if source in ("groups", "judged"):
-        return Candidates(source, settings.depth, _own(collection, source, settings.depth), "")
-    return Candidates(
-        source, settings.depth, _from_run(collection, Path(source), settings.depth), Path(source).stem
-    )
+    elif source in ("groups", "judged"):
+        run = _own(collection, source, settings.depth)
+    else:
+        run = _from_run(collection, Path(source), settings.depth)
+    return Candidates(source, settings.depth, run, first_stage_name(source))
 
 
 def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:
     """Rows' own passages (`groups`) or all judged ones; cut by id order, which knows no relevance."""
     if source == "groups" and not collection.pools:
         raise UserError(
-            f"{collection.path}: a BEIR folder has no groups; allowed here are bm25, judged or a TREC run file"
+            f"{collection.path}: a BEIR folder has no groups; allowed are bm25, judged or a TREC run file"
         )
     rows = collection.pools if source == "groups" else {q: list(row) for q, row in collection.qrels.items()}
     return {query: dict.fromkeys(sorted(docs)[:depth], 0.0) for query, docs in rows.items()}

@@ -28,6 +28,7 @@ class Entry:
         path: hub id or folder; empty for a first stage.
         weights: hash of the weights; empty for a first stage.
         precision: `fp32`, `bf16`; empty for a first stage.
+        budgets: tokens of the query and of the pair; 0 for a first stage.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     path: str = ""
     weights: str = ""
     precision: str = ""
+    budgets: tuple[int, int] = (0, 0)
 
 
 def first_stage_entry(candidates: Candidates) -> Entry:
@@ -114,6 +116,8 @@ def _system(
         tied_queries=int(ranking.tied().sum()),
         seconds=round(entry.scored.seconds, 3),
         precision=entry.precision,
+        query_tokens=entry.budgets[0],
+        max_tokens=entry.budgets[1],
     )
 
 

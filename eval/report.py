@@ -34,6 +34,8 @@ class System:
         tied_queries: queries in which two scores within the top 10 are equal.
         seconds: wall time of scoring.
         precision: `fp32`, `bf16`; empty for a first stage.
+        query_tokens: token budget of the query; 0 for a first stage.
+        max_tokens: token budget of the pair; 0 for a first stage.
     """
 
     name: str
@@ -46,6 +48,8 @@ class System:
     tied_queries: int = 0
     seconds: float = 0.0
     precision: str = ""
+    query_tokens: int = 0
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True)

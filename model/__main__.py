@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,18 @@ def _is_right(row: dict[str, Any]) -> bool:
     return isinstance(documents, list) and all(isinstance(text, str) for text in documents)
 
 
+def _texts(row: dict[str, Any]) -> list[str]:
+    """The texts of a right row that are scored for its query."""
+    documents: list[str] | None = row.get("documents")
+    return [row["passage"]] if documents is None else documents
+
+
 def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -> None:
     import torch
 
     from .reranker import Reranker
 
+    first = next(blocks, [])  # wrong rows at the start of stdin are found before the model is loaded
     if settings.threads:
         torch.set_num_threads(settings.threads)
     model = settings.model
@@ -90,8 +98,8 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
     )
     if reranker.new_head:
         raise UserError(f"model.path={model.path}: an encoder without a reranking head; fine-tune it first")
-    for rows in blocks:
-        pairs = [(row["query"], text) for row in rows for text in row.get("documents", [row.get("passage")])]
+    for rows in chain([first], blocks):
+        pairs = [(row["query"], text) for row in rows for text in _texts(row)]
         scores = iter(reranker.score(pairs).tolist() if pairs else [])
         for row in rows:
             sys.stdout.write(json.dumps(_scored(row, scores, settings.top_k), ensure_ascii=False) + "\n")
@@ -100,7 +108,7 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
 
 
 def _scored(row: dict[str, Any], scores: Iterator[float], top_k: int | None) -> dict[str, Any]:
-    if "documents" not in row:
+    if row.get("documents") is None:
         return {**row, "score": next(scores)}
     values = [next(scores) for _ in row["documents"]]
     order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:top_k]

@@ -49,7 +49,7 @@ def locate(path: str) -> str:
     if not _HUB_ID.match(path):
         raise UserError(
             f"model.path={path}: no such folder",
-            advice="Give a folder with config.json and model.safetensors, or a hub id such as BAAI/bge-reranker-base.",
+            advice="Give a folder with config.json and *.safetensors, or a hub id: BAAI/bge-reranker-base.",
         )
     return path
 
@@ -198,7 +198,7 @@ def _read_config(path: str, location: str, revision: str | None) -> tuple[Any, b
     has_head = any(name.endswith("ForSequenceClassification") for name in architectures)
     if any(name.endswith("ForCausalLM") for name in architectures):
         raise UserError(
-            f"model.path={path}: {architectures[0]} is a decoder; allowed are encoders (BERT, XLM-RoBERTa…)"
+            f"model.path={path}: {architectures[0]} is a decoder; allowed are encoders: BERT, XLM-RoBERTa…"
         )
     if has_head and config.num_labels != 1:
         raise UserError(
@@ -215,7 +215,7 @@ def _check_missing(path: str, info: dict[str, Any], new_head: bool) -> None:
     if missing or shapes:
         named = ", ".join((missing + shapes)[:5])
         raise UserError(
-            f"model.path={path}: {len(missing)} weights are missing and {len(shapes)} have another shape ({named}…)",
+            f"model.path={path}: {len(missing)} weights are missing, {len(shapes)} have another shape ({named}…)",
             advice="The file is damaged or belongs to another config.json.",
         )
 

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from ..configs.errors import UserError
-from ..data.pairs import PairEncoder
-from .load import Loaded, load, usable_positions
+from ..data.pairs import PairEncoder, choose_budgets
+from .load import load, usable_positions
 from .packing import pack, plan_by_length
 from .scorer import Scorer, precision_context
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "bf16")
-QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,13 @@ class Reranker:
             raise UserError(f"model.precision={precision}: allowed are {' and '.join(PRECISIONS)}")
         target = choose_device(device)
         loaded = load(str(path), revision=revision, seed=seed)
-        query_tokens, max_tokens = _budgets(loaded, str(path), query_tokens, max_tokens)
-        encoder = PairEncoder(loaded.tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
+        positions = usable_positions(loaded.model)
+        kept, longest = choose_budgets(loaded.tokenizer, query_tokens, max_tokens, positions=positions)
+        if max_tokens and longest < max_tokens:
+            log.info(
+                "%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens
+            )
+        encoder = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
         scorer = Scorer(loaded.model.to(target)).eval()
         if not scorer.packed:
             log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
@@ -97,6 +101,11 @@ class Reranker:
     def model(self) -> Any:
         """The transformers model."""
         return self.scorer.model
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """Tokens of the query and of the pair."""
+        return self.pairs.query_tokens, self.pairs.max_tokens
 
     @property
     def device(self) -> torch.device:
@@ -187,17 +196,6 @@ def choose_device(device: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"model.device={device}: not usable here ({str(error).splitlines()[0]})") from error
     return target
-
-
-def _budgets(loaded: Loaded, path: str, query_tokens: int | None, max_tokens: int | None) -> tuple[int, int]:
-    """Token budgets of the query and the pair, within what the model has positions for."""
-    asked = max_tokens or min(MAX_TOKENS, loaded.tokenizer.model_max_length)
-    positions = usable_positions(loaded.model) or asked
-    longest = min(asked, positions)
-    if max_tokens and longest < max_tokens:
-        log.info("%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens)
-    # A default must not be the reason why a short model fails; what was asked for is checked later.
-    return query_tokens or min(QUERY_TOKENS, longest // 2), longest
 
 
 def _checked(number: int, pair: object) -> tuple[str, str]:

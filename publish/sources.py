@@ -156,14 +156,15 @@ def _read_pair(model: Path, settings: PublishCommand, problems: list[str]) -> So
     evidence = _evidence(Path(settings.report or ""), "test", problems)
     if problems or evidence is None:
         return None
+    scored = next((s for s in evidence.report.systems if s.kind == "model" and s.max_tokens), None)
     return Source(
         model=model,
         evidence=(evidence,),
         base=Base(),
         licence=find_licence(settings.card.license, Base(path=str(model))),
         languages=find_languages(settings.card.language, Base(path=str(model))),
-        query_tokens=settings.model.query_tokens,
-        max_tokens=settings.model.max_tokens,
+        query_tokens=settings.model.query_tokens or (scored.query_tokens if scored else None),
+        max_tokens=settings.model.max_tokens or (scored.max_tokens if scored else None),
         page=_page(evidence.folder),
     )
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-WORDS = (
-    "rank query passage model score token train loss gain list group hard soft river stone light "
-    "green cell protein gene mouse heart blood drug trial risk bone acid brain virus"
-).split()
+WORDS = """
+rank query passage model score token train loss gain list group
+hard soft river stone light green cell protein gene mouse heart
+blood drug trial risk bone acid brain virus
+""".split()  # noqa: SIM905
 CHINESE = "合同当事人应当依法履行义务违约责任劳动保险工资"
 
 

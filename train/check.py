@@ -14,10 +14,8 @@ from ..configs.errors import UserError
 from ..configs.schema import CheckCommand
 from ..data.check import Leak, Summary, find_leaks, summarise
 from ..data.groups import Group
-from ..data.pairs import PairEncoder
+from ..data.pairs import PairEncoder, choose_budgets
 from ..data.read import read_groups
-from ..model.load import load_tokenizer
-from ..model.reranker import MAX_TOKENS, QUERY_TOKENS
 
 
 def check(settings: CheckCommand) -> None:
@@ -38,8 +36,9 @@ def check(settings: CheckCommand) -> None:
     for split, path in paths.items():
         splits[split] = read_groups(path, problems, split=split, need_negatives=split == "train")
     leaks = find_leaks(splits)
+    places = {(split, group.query): group.where for split, groups in splits.items() for group in groups}
     problems += [
-        f"{paths[leak.second]}: query of {leak.second} is also in {leak.first}: {text!r:.80}"
+        f"{places[leak.second, text]}: query of {leak.second} is also in {leak.first}: {text!r:.80}"
         for leak in leaks
         for text in leak.queries
     ]
@@ -60,9 +59,11 @@ def _encoder(settings: CheckCommand) -> PairEncoder | None:
     model = settings.model
     if not model.path:
         return None
+    from ..model.load import load_tokenizer
+
     tokenizer = load_tokenizer(model.path, revision=model.revision)
-    longest = model.max_tokens or min(MAX_TOKENS, tokenizer.model_max_length)
-    return PairEncoder(tokenizer, query_tokens=model.query_tokens or QUERY_TOKENS, max_tokens=longest)
+    query_tokens, max_tokens = choose_budgets(tokenizer, model.query_tokens, model.max_tokens)
+    return PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
 
 
 def _table(summaries: list[Summary]) -> Table:

@@ -60,11 +60,11 @@ def finish(run: Run, progress: Progress) -> None:
 
 def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
     """First stage, base and best model, from the scores that the evaluations kept."""
-    precision, path = run.settings.model.precision, run.settings.model.path
+    precision, path, budgets = run.settings.model.precision, run.settings.model.path, run.reranker.budgets
     entries = [first_stage_entry(run.dev.candidates)] if run.dev.candidates.first_stage else []
-    entries.append(Entry("base", run.dev.kept("base"), path, base, precision))
+    entries.append(Entry("base", run.dev.kept("base"), path, base, precision, budgets))
     tuned = run.dev.kept(f"step-{progress.best_step:06d}")
-    return [*entries, Entry("tuned", tuned, str(run.output / "best"), best, precision)]
+    return [*entries, Entry("tuned", tuned, str(run.output / "best"), best, precision, budgets)]
 
 
 def _baseline(run: Run, new_head: bool) -> str:

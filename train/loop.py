@@ -59,7 +59,7 @@ class Run:
 
     @property
     def share(self) -> Share:
-        """This process's part of every evaluation."""
+        """What of every evaluation falls to this process."""
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.total)
 
     def total(self, array: np.ndarray) -> np.ndarray:
@@ -105,7 +105,8 @@ def fit(run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar) -> 
         seconds = time.perf_counter() - begun
         progress.seconds += seconds
         speed = {"queries_per_second": len(draws) / seconds, "tokens_per_second": tokens / seconds}
-        note = f"loss {loss:.3f}  {speed['queries_per_second']:.1f} queries/s  {speed['tokens_per_second']:.0f} tokens/s"
+        queries, words = speed.values()
+        note = f"loss {loss:.3f}  {queries:.1f} queries/s  {words:.0f} tokens/s"
         bar.update(task, completed=progress.step, note=note)
         if progress.step % train.log_every == 0 or progress.step == run.steps:
             epoch = progress.step * train.queries_per_step / len(run.groups)
@@ -156,7 +157,8 @@ def train_step(run: Run, draws: list[Draw]) -> tuple[float, float, int]:
     if not math.isfinite(loss) or not math.isfinite(norm):
         rows = sorted({run.groups[draw.index].where for draw in draws})
         raise UserError(
-            f"loss {loss}, gradient norm {norm}: not finite; the step was not taken. Its groups: {', '.join(rows[:10])}",
+            f"loss {loss}, gradient norm {norm}: not finite; the step was not taken. "
+            f"Its groups: {', '.join(rows[:10])}",
             advice="Lower optim.learning_rate, use model.precision=fp32, or look at these rows.",
         )
     run.optimizer.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch.nn import functional
@@ -40,7 +41,7 @@ def listwise(
     0.6931471824645996
     """
     scaled = scores.float() / temperature
-    spans = list(zip(offsets, offsets[1:], strict=False))
+    spans = list(pairwise(offsets))
     negatives = [scaled[start:stop][~positive[start:stop]] for start, stop in spans]
     # log of the sum over each group's negatives; -inf padding adds nothing to it.
     against = pad_sequence(negatives, batch_first=True, padding_value=float("-inf")).logsumexp(dim=1)  # (G,)

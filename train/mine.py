@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..configs.check import above_zero, one_of
+from ..configs.check import above_zero, one_of, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema import MineCommand
@@ -28,6 +28,7 @@ def mine(settings: MineCommand) -> None:
     """
     problems = one_of("retriever", settings.retriever, ("bm25",))
     problems += above_zero({"depth": settings.depth, "negatives": settings.negatives})
+    problems += seed_problems(settings.seed)
     if not 0 <= settings.skip < settings.depth:
         problems.append(f"skip={settings.skip}: has to be 0 or more and below depth={settings.depth}")
     output = Path(settings.output)

@@ -175,8 +175,8 @@ def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:
             },
         },
         "budgets": {
-            "query_tokens": run.reranker.pairs.query_tokens,
-            "max_tokens": run.reranker.pairs.max_tokens,
+            "query_tokens": run.reranker.budgets[0],
+            "max_tokens": run.reranker.budgets[1],
         },
         "steps": run.steps,
     }

@@ -44,9 +44,14 @@ def set_up_logging(console: Console, *, main: bool) -> None:
     log.handlers.clear()
     log.propagate = False
     log.setLevel(logging.INFO if main else logging.ERROR)
-    log.addHandler(
-        RichHandler(console=console, show_path=False, show_level=False, markup=False, highlighter=None)
-    )
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(
+            console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", highlighter=None
+        )
+    else:  # a pipe: no colours, and no lines broken at a width that is not there
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
 
 
 def log_to_file(path: Path) -> None:

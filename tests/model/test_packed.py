@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from uprank.model.dropout import KeyedDropout
 from uprank.model.load import load
 from uprank.model.packed import _attend_by_sequence, attend_padded, can_pack, packed_logits
 from uprank.model.packing import GRAIN, pack
-from uprank.model.dropout import KeyedDropout
 from uprank.model.reranker import Reranker
 from uprank.model.scorer import padded_logits
 

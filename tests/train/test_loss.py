@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
-from uprank.train.loss import LOSSES, listwise
 from uprank.configs.check import LOSSES as ALLOWED
+from uprank.train.loss import LOSSES, listwise
 
 GROUPS = st.lists(
     st.tuples(

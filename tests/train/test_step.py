@@ -34,7 +34,7 @@ class OneProcess:
 @pytest.fixture(scope="module")
 def groups():
     generator = random.Random(8)
-    words = "rank query passage river stone light heart blood drug".split()
+    words = ["rank", "query", "passage", "river", "stone", "light", "heart", "blood", "drug"]
 
     def text(most):
         return " ".join(generator.choices(words, k=generator.randrange(1, most)))

@@ -1,0 +1,138 @@
+"""Which passages are ranked: from each source, cut at the depth, with unknown ids refused."""
+
+import pytest
+from uprank.configs.errors import UserError
+from uprank.configs.schema import CandidatesSettings
+from uprank.data.groups import Collection
+from uprank.data.read import read_judged
+from uprank.eval.bm25 import search
+from uprank.eval.candidates import Candidates, find_candidates, resolve_source
+
+PASSAGES = {f"d{k}": f"river {'stone ' * k}" for k in range(6)}
+CORPUS = Collection(
+    "folder",
+    {"q1": "stone", "q2": "river"},
+    PASSAGES,
+    {"q1": {"d3": 1, "d1": 0, "d2": -1}, "q2": {"d5": 2}},
+    {},
+)
+ROWS = Collection(
+    "rows.jsonl",
+    {"1": "stone", "2": "river"},
+    PASSAGES,
+    {"1": {"d3": 1, "d1": 0}, "2": {"d5": 1}},
+    {"1": ["d3", "d1"], "2": ["d5"]},
+)
+
+
+def find(collection, source, depth=100):
+    return find_candidates(collection, CandidatesSettings(source, depth))
+
+
+def refused(collection, source, depth=100):
+    with pytest.raises(UserError) as caught:
+        find(collection, source, depth)
+    return caught.value.problems
+
+
+def run_file(tmp_path, *lines, name="first.run"):
+    path = tmp_path / name
+    path.write_text("".join(f"{query} Q0 {doc} 0 {score} t\n" for query, doc, score in lines))
+    return path
+
+
+def test_auto_searches_a_corpus_and_takes_the_candidates_of_rows(tmp_path, jsonl):
+    settings = CandidatesSettings()
+    assert settings.source == "auto"
+    assert resolve_source(settings, str(tmp_path)) == "bm25"
+    assert resolve_source(settings, "x/qrels/test.tsv") == "bm25"
+    assert resolve_source(settings, str(jsonl[0])) == "groups"
+
+
+def test_bm25_is_the_first_stage():
+    found = find(CORPUS, "bm25", 3)
+    assert found.run == search(CORPUS.passages, CORPUS.queries, depth=3)
+    assert (found.source, found.depth, found.first_stage) == ("bm25", 3, "bm25")
+    assert found.pairs == [(query, doc) for query in ("q1", "q2") for doc in found.run[query]]
+
+
+@pytest.mark.parametrize(
+    ("collection", "source", "run"),
+    [
+        (ROWS, "groups", {"1": ["d1", "d3"], "2": ["d5"]}),
+        (ROWS, "judged", {"1": ["d1", "d3"], "2": ["d5"]}),
+        (CORPUS, "judged", {"q1": ["d1", "d2", "d3"], "q2": ["d5"]}),
+    ],
+)
+def test_own_passages_come_without_an_order_that_knows_relevance(collection, source, run):
+    expected = {query: dict.fromkeys(docs, 0.0) for query, docs in run.items()}
+    assert find(collection, source) == Candidates(source, 100, expected, "")
+    assert {query: len(row) for query, row in find(collection, source, 1).run.items()} == dict.fromkeys(
+        run, 1
+    )
+
+
+def test_a_run_file_is_cut_by_the_rule_of_trec(tmp_path):
+    path = run_file(
+        tmp_path,
+        ("q1", "d1", 2), ("q1", "d2", 2), ("q1", "d3", 2), ("q1", "d0", 5), ("q9", "x", 1),
+    )  # fmt: skip
+    found = find(CORPUS, str(path), 2)
+    assert found.run == {
+        "q1": {"d0": 5.0, "d3": 2.0},
+        "q2": {},
+    }  # of equal scores the last id; q2 is not there
+    assert list(found.run["q1"]) == ["d0", "d3"]
+    assert (found.source, found.first_stage) == (str(path), "first")
+    assert found.pairs == [("q1", "d0"), ("q1", "d3")]
+
+
+def test_documents_that_are_not_in_the_corpus_are_all_named(tmp_path):
+    path = run_file(tmp_path, ("q1", "d1", 1), ("q1", "x", 1), ("q2", "y", 1), ("q9", "z", 1))
+    assert refused(CORPUS, str(path)) == [
+        f"{path}: document 'x' (query 'q1') is not in the corpus of folder",
+        f"{path}: document 'y' (query 'q2') is not in the corpus of folder",
+    ]
+
+
+def test_many_unknown_documents_are_cut_and_counted(tmp_path):
+    path = run_file(tmp_path, *[("q1", f"x{k:02}", 1) for k in range(30)])
+    problems = refused(CORPUS, str(path))
+    assert len(problems) == 21
+    assert problems[-1] == "… and 10 more"
+
+
+def test_a_run_of_other_queries_is_refused(tmp_path):
+    path = run_file(tmp_path, ("q8", "d1", 1), ("q9", "d1", 1))
+    assert refused(CORPUS, str(path)) == [f"{path}: none of its 2 queries is judged in folder"]
+
+
+def test_a_broken_run_is_refused_line_by_line(tmp_path):
+    path = run_file(tmp_path, ("q1", "d1", 1), ("q1", "d2", "nan"), ("q1", "d3", "high"))
+    assert refused(CORPUS, str(path)) == [
+        f"{path}:2: score 'nan' is not finite",
+        f"{path}:3: score 'high' is not a number",
+    ]
+
+
+def test_sources_that_do_not_fit_the_data():
+    (problem,) = refused(ROWS, "bm25")
+    assert problem.startswith("rows.jsonl: rows have no corpus to search")
+    (problem,) = refused(CORPUS, "groups")
+    assert problem.startswith("folder: a BEIR folder has no groups")
+
+
+def test_an_unknown_source_and_a_wrong_depth_at_once(tmp_path):
+    assert refused(CORPUS, "bm52", 0) == [
+        "candidates 'bm52': no such file; allowed are bm25, groups, judged, or the path of a TREC run file",
+        "candidates depth=0: allowed are whole numbers from 1",
+    ]
+    assert refused(CORPUS, str(tmp_path))[0].startswith(f"candidates {str(tmp_path)!r}: no such file")
+
+
+def test_judged_passages_of_the_fixture(beir):
+    collection = read_judged(str(beir), [], split="test")
+    found = find(collection, "judged")
+    assert {query: set(row) for query, row in found.run.items()} == {
+        query: set(row) for query, row in collection.qrels.items()
+    }

@@ -1,0 +1,102 @@
+"""Every command of the README runs as it is written, with small data and models put in."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""  # not there beside the wheel's tests
+
+pytestmark = pytest.mark.skipif(not TEXT, reason="the README is not part of the wheel")
+
+
+def commands(start: str) -> list[str]:
+    """Indented lines of the README that begin with a command, continued lines joined."""
+    joined = re.sub(r"\\\n\s*", "", TEXT)
+    return [
+        line.strip()
+        for line in joined.splitlines()
+        if line.startswith("    ") and start in line.split("#")[0]
+    ]
+
+
+@pytest.mark.slow
+def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
+    """mine, check, train, eval and publish, one after the other as a reader would type them."""
+    shutil.copytree(beir, tmp_path / "my-data")
+    small = {
+        "mine": "negatives=4",
+        "check": "model.query_tokens=20",
+        "train": f"model.path={tiny_xlmr} model.query_tokens=20 train.max_steps=2 train.queries_per_step=4",
+        "eval": "model.query_tokens=20 candidates.depth=10",
+        "publish": "force=true",  # two steps of a random model gain nothing
+    }
+    seen = []
+    for line in commands("uprank "):
+        name = line.split()[1]
+        if not line.startswith("uprank ") or name not in small:
+            continue
+        line = line.replace("BAAI/bge-reranker-base", str(tiny_xlmr))
+        words = [*shlex.split(line)[1:], *small[name].split()]
+        done = subprocess.run(
+            [sys.executable, "-m", "uprank", *words],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, (line, done.stdout[-1500:], done.stderr[-3000:])
+        seen.append(name)
+    assert seen == ["mine", "check", "train", "eval", "publish"]
+    card = (tmp_path / "my-reranker" / "README.md").read_text(encoding="utf-8")
+    assert "runs/first-test" in card or "first-test" in card or "test" in card
+
+    pipe = next(line for line in commands("uprank score") if line.startswith("echo"))
+    done = subprocess.run(
+        ["bash", "-c", pipe.replace("uprank score", f"{sys.executable} -m uprank score")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert '"ranking": [{"index": ' in done.stdout
+
+    code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL).group(1)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_every_command_the_readme_names_exists():
+    from uprank.__main__ import COMMANDS
+
+    named = {line.split("uprank ")[1].split()[0] for line in commands("uprank ") if "uprank " in line}
+    assert {"mine", "check", "train", "eval", "publish", "score"} <= named
+    assert named <= COMMANDS.keys()
+
+
+def test_make_has_the_verbs_that_the_readme_shows():
+    verbs = {line.split()[1] for line in commands("make ")}
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert verbs == {"quickstart", "test"} <= rules
+
+
+def test_every_path_and_setting_the_readme_names_exists():
+    from uprank.configs.help import known_keys
+    from uprank.configs.schema import EvalCommand, PublishCommand, TrainCommand
+
+    settings = {key for schema in (TrainCommand, EvalCommand, PublishCommand) for key in known_keys(schema)}
+    for key in re.findall(r"`((?:train|optim|model|push|data)\.[a-z_]+)", TEXT):
+        assert key in settings, key
+    for path in re.findall(r"(?:configs|data|docs|benchmarks)/[\w./-]+\.(?:yaml|md|py)", TEXT):
+        assert (ROOT / path).is_file(), path
