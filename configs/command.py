@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,9 @@ def run(command: str, schema: type[Settings], function: Callable[[Settings], Non
 
 
 def fail(command: str, error: UserError) -> None:
-    """Print the problems to stderr and exit with 2."""
+    """Print the problems to stderr and exit with 2; of several processes only the first prints."""
+    if os.environ.get("RANK", "0") != "0":
+        raise SystemExit(2)
     count = len(error.problems)
     lines = [f"uprank {command}: {count} problems" if count > 1 else f"uprank {command}: {error.problems[0]}"]
     lines += [f"  {problem}" for problem in error.problems] if count > 1 else []
@@ -62,6 +65,8 @@ def _compose_and_call(command: str, schema: type[Settings], function: Callable[[
         except UserError as error:
             fail(command, error)
 
+    # Hydra puts new names into a mapping only where it is told to.
+    sys.argv[1:] = [re.sub(r"^models(?=[.=])", "++models", argument) for argument in sys.argv[1:]]
     ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
     try:

@@ -1,6 +1,10 @@
 """The one exception that means: the user can mend this."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 class UserError(Exception):
@@ -15,3 +19,16 @@ class UserError(Exception):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         self.advice = advice
         super().__init__("\n".join(self.problems + ([advice] if advice else [])))
+
+
+def collect(
+    problems: list[str], check: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
+) -> Found | None:
+    """Call a check and add its problems to the list instead of raising them; None if there were any."""
+    try:
+        return check(*args, **kwargs)
+    except UserError as error:
+        problems += error.problems
+        if error.advice:  # several checks may each have one, so it goes to the problem it belongs to
+            problems[-1] += f". {error.advice}"
+        return None

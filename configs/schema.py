@@ -272,7 +272,8 @@ class MineCommand:
     depth: int = 100
     """Negatives are drawn among the best `depth` of the first stage."""
     skip: int = 0
-    """So many of the best unjudged passages are passed over: the likeliest false negatives."""
+    """So many of the best passages that are not judged relevant are passed over: the likeliest
+    false negatives."""
     negatives: int = 15
     """Negatives a query at most."""
     output: str = MISSING

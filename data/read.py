@@ -19,7 +19,7 @@ def read_groups(
     location = Path(path)
     if not _readable(path, problems):
         return []
-    if _is_beir(location):
+    if is_beir(path):
         return beir.read_groups(location, split, problems, need_negatives=need_negatives)
     return jsonl.read_groups(location, problems, need_negatives=need_negatives)
 
@@ -29,9 +29,14 @@ def read_judged(path: str, problems: list[str], *, split: str) -> Collection | N
     location = Path(path)
     if not _readable(path, problems):
         return None
-    if _is_beir(location):
+    if is_beir(path):
         return beir.read_collection(location, split, problems)
     return jsonl.as_collection(location, jsonl.read_groups(location, problems, need_negatives=False))
+
+
+def is_beir(path: str) -> bool:
+    """Whether a path means BEIR data: a folder, or one `.tsv` file of its `qrels/`."""
+    return Path(path).is_dir() or path.endswith(".tsv")
 
 
 def require(problems: list[str], *, advice: str = "") -> None:
@@ -53,7 +58,3 @@ def _readable(path: str, problems: list[str]) -> bool:
         problems.append(f"{path}: the folder is empty; allowed is {FORMATS}")
         return False
     return True
-
-
-def _is_beir(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ".tsv"

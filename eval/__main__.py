@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.command import run
-from ..configs.errors import UserError
+from ..configs.errors import UserError, collect
 from ..configs.schema import EvalCommand
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def evaluate(settings: EvalCommand) -> None:
 
     from ..data.read import read_judged, require
     from ..model.load import locate
-    from .candidates import find_candidates, first_stage_name, resolve_source
+    from .candidates import find_candidates
     from .evaluate import first_stage_entry, make_report
     from .measure import parse_measures
     from .output import require_new, write_report
@@ -36,14 +37,15 @@ def evaluate(settings: EvalCommand) -> None:
 
     output = Path(settings.output)
     models = _models(settings)
-    measures = parse_measures(settings.measures)
-    require_new(output)
-    source = resolve_source(settings.candidates, settings.data.test)
-    first_stage = first_stage_name(source)
-    baseline = _baseline(settings, [name for name in (first_stage, *models) if name], list(models))
+    problems = _problems(settings)
+    measures = collect(problems, parse_measures, settings.measures)
+    systems = collect(problems, _systems, settings, models)
+    collect(problems, require_new, output)
     for path in models.values():
-        locate(path)
-    problems: list[str] = []
+        collect(problems, locate, path)
+    if problems or measures is None or systems is None:
+        raise UserError(problems)
+    first_stage, baseline = systems
     collection = read_judged(settings.data.test, problems, split="test")
     require(problems)
     assert collection is not None  # a collection that could not be read left a problem
@@ -57,7 +59,7 @@ def evaluate(settings: EvalCommand) -> None:
         measures=measures,
         baseline=baseline,
         seed=settings.seed,
-        command=" ".join(sys.argv),
+        command=f"uprank eval {shlex.join(sys.argv[1:])}",
     )
     page = write_report(
         report,
@@ -69,22 +71,31 @@ def evaluate(settings: EvalCommand) -> None:
     print_report(report, Console(), page)
 
 
-def _models(settings: EvalCommand) -> dict[str, str]:
-    """Name to path of the models; a single one is called by its folder."""
+def _problems(settings: EvalCommand) -> list[str]:
     problems = model_problems(settings.model)
     problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
     problems += seed_problems(settings.seed)
     if settings.model.path and settings.models:
         problems.append("model.path and models are both set; give one of them")
-    if problems:
-        raise UserError(problems)
+    return problems
+
+
+def _models(settings: EvalCommand) -> dict[str, str]:
+    """Name to path of the models; a single one is called by its folder."""
     if settings.model.path:
         return {Path(settings.model.path).name or "model": settings.model.path}
     return dict(settings.models)
 
 
-def _baseline(settings: EvalCommand, names: list[str], models: list[str]) -> str:
-    """The system to compare with: as asked, else the first of several models, else the first stage."""
+def _systems(settings: EvalCommand, models: dict[str, str]) -> tuple[str, str]:
+    """The first stage (empty where there is none) and the baseline.
+
+    The baseline is the one asked for, else the first of several models, else the first stage.
+    """
+    from .candidates import first_stage_name, resolve_source
+
+    first_stage = first_stage_name(resolve_source(settings.candidates, settings.data.test))
+    names = [name for name in (first_stage, *models) if name]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise UserError(f"two systems are called {doubled[0]!r}; give other names in models={{NAME: PATH}}")
@@ -93,10 +104,10 @@ def _baseline(settings: EvalCommand, names: list[str], models: list[str]) -> str
             "nothing to evaluate: give model.path, models, or candidates with a first stage (bm25, a run)"
         )
     if settings.baseline is None:
-        return models[0] if len(models) > 1 else names[0]
+        return first_stage, next(iter(models)) if len(models) > 1 else names[0]
     if settings.baseline not in names:
         raise UserError(f"baseline={settings.baseline}: no such system; there are {', '.join(names)}")
-    return settings.baseline
+    return first_stage, settings.baseline
 
 
 def _score(

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..configs.errors import UserError
 from ..configs.schema import CandidatesSettings
 from ..data.groups import Collection
+from ..data.read import is_beir
 from ..data.trec import read_run, trec_order
 from .bm25 import search
 
@@ -45,7 +46,7 @@ def resolve_source(settings: CandidatesSettings, path: str) -> str:
     problems = []
     source = settings.source
     if source == "auto":
-        source = "bm25" if Path(path).is_dir() or path.endswith(".tsv") else "groups"
+        source = "bm25" if is_beir(path) else "groups"
     if source not in ("bm25", "groups", "judged") and not Path(source).is_file():
         problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
     if settings.depth < 1:

@@ -52,8 +52,12 @@ def write_report(
     """
     report.save(folder)
     (folder / "runs").mkdir(exist_ok=True)
+    taken: set[str] = set()
     for name, run in runs.items():
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        while safe in taken:  # `a/b` beside `a_b`
+            safe += "_"
+        taken.add(safe)
         write_run(folder / "runs" / f"{safe}.run", run, tag=safe)
     page = page or folder / "report.html"
     page.write_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -116,8 +117,12 @@ def _scored(row: dict[str, Any], scores: Iterator[float], top_k: int | None) -> 
 
 
 def main() -> None:
-    """Run the command."""
-    run("score", ScoreCommand, score)
+    """Run the command; a reader that has seen enough (`| head`) ends it quietly."""
+    try:
+        run("score", ScoreCommand, score)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

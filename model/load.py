@@ -172,6 +172,8 @@ def _check_folder(folder: Path) -> None:
     problems = []
     if not (folder / "config.json").is_file():
         problems.append(f"model.path={folder}: no config.json in this folder")
+    else:
+        problems += _config_problems(folder)
     if not any(folder.glob("*.safetensors")):
         pickled = any(folder.glob("pytorch_model*.bin"))
         hint = (
@@ -184,6 +186,34 @@ def _check_folder(folder: Path) -> None:
         problems.append(f"model.path={folder}: no tokenizer (tokenizer.json) in this folder")
     if problems:
         raise UserError(problems, advice="Give the folder that save_pretrained wrote, or a hub id.")
+
+
+def _config_problems(folder: Path) -> list[str]:
+    """What the configuration alone says against the model, read without transformers."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        has_head = any(
+            name.endswith("ForSequenceClassification") for name in config.get("architectures") or []
+        )
+        labels = len(config["id2label"]) if "id2label" in config else config.get("num_labels", 2)
+    except (ValueError, AttributeError, TypeError) as error:
+        return [f"model.path={folder}: config.json is not one of a model ({error})"]
+    return [_wrong_head(str(folder), labels)] if has_head and labels != 1 else []
+
+
+def _wrong_head(path: str, labels: int) -> str:
+    return (
+        f"model.path={path}: its head has {labels} outputs, a reranker has one; "
+        "use a one-logit cross-encoder, or an encoder without a head (it gets a new one)"
+    )
+
+
+def stated_positions(path: str, *, revision: str | None = None) -> int | None:
+    """Longest sequence by the configuration alone, None where it says nothing."""
+    config, _ = _read_config(path, locate(path), revision)
+    longest = getattr(config, "max_position_embeddings", None)
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
+    return longest - offset if isinstance(longest, int) and longest > 0 else None
 
 
 def _read_config(path: str, location: str, revision: str | None) -> tuple[Any, bool]:
@@ -201,10 +231,7 @@ def _read_config(path: str, location: str, revision: str | None) -> tuple[Any, b
             f"model.path={path}: {architectures[0]} is a decoder; allowed are encoders: BERT, XLM-RoBERTa…"
         )
     if has_head and config.num_labels != 1:
-        raise UserError(
-            f"model.path={path}: its head has {config.num_labels} outputs; a reranker has one",
-            advice="Use a one-logit cross-encoder, or an encoder without a head (it gets a new one).",
-        )
+        raise UserError(_wrong_head(path, config.num_labels))
     config.num_labels = 1
     return config, not has_head
 
@@ -215,7 +242,7 @@ def _check_missing(path: str, info: dict[str, Any], new_head: bool) -> None:
     if missing or shapes:
         named = ", ".join((missing + shapes)[:5])
         raise UserError(
-            f"model.path={path}: {len(missing)} weights are missing, {len(shapes)} have another shape ({named}…)",
+            f"model.path={path}: {len(missing)} weights missing, {len(shapes)} of another shape ({named}…)",
             advice="The file is damaged or belongs to another config.json.",
         )
 

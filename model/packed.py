@@ -51,7 +51,9 @@ def packed_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
         states = _layer(layer, states, batch, dropout, 4 * number + 4, starts if last else None)
-    return _head(model, states, dropout).float()
+    # In bf16 a logit has three digits, and documents tie that do not; the head's cost is nothing.
+    with torch.autocast(states.device.type, enabled=False):
+        return _head(model, states.float(), dropout)
 
 
 def _embed(model: Any, batch: PackedBatch, dropout: KeyedDropout) -> torch.Tensor:

@@ -25,13 +25,14 @@ class Ruling:
     Attributes:
         comparison: the paired difference on the first measure, or None: nothing to compare with.
         from_first_stage: the base's head was a random one, so the first stage is the baseline.
-        better: the interval lies above 0 and p is below 0.05.
-        reason: why it is not better, in words; empty when it is.
+        passed: better than its base (interval above 0 and p below 0.05); from a random head it
+            also must not be worse than the first stage, or reranking would do harm.
+        reason: why it did not pass, in words; empty when it did.
     """
 
     comparison: Comparison | None
     from_first_stage: bool
-    better: bool
+    passed: bool
     reason: str
 
 
@@ -113,7 +114,7 @@ def check_evidence(source: Source, weights: str) -> None:
 
 
 def judge(source: Source, weights: str) -> Ruling:
-    """Whether the first report shows the model better than its baseline on its first measure."""
+    """Whether the first report shows on its first measure that the model may be published."""
     evidence = source.evidence[0]
     system = tuned_system(evidence.report, weights)
     assert system is not None, "check_evidence comes first"
@@ -122,9 +123,16 @@ def judge(source: Source, weights: str) -> Ruling:
     comparison = compared(evidence, system.name, measure, from_first_stage=from_first_stage)
     if comparison is None:
         reason = f"the report on {evidence.name} compares the model with nothing on {measure}"
-        return Ruling(None, from_first_stage, better=False, reason=reason)
-    better = outcome(comparison) == "better"
-    return Ruling(comparison, from_first_stage, better, "" if better else _why_not(comparison, evidence))
+        return Ruling(None, from_first_stage, passed=False, reason=reason)
+    if from_first_stage:
+        # Better than a random head is soon shown; that it does no harm to the first stage has to be added.
+        base = _base_comparison(evidence, system.name, measure)
+        if base is not None and outcome(base) != "better":
+            return Ruling(comparison, from_first_stage, passed=False, reason=_why_not(base, evidence))
+        passed = outcome(comparison) != "worse"
+    else:
+        passed = outcome(comparison) == "better"
+    return Ruling(comparison, from_first_stage, passed, "" if passed else _why_not(comparison, evidence))
 
 
 def require_better(ruling: Ruling, *, force: bool) -> None:
@@ -133,7 +141,7 @@ def require_better(ruling: Ruling, *, force: bool) -> None:
     Raises:
         UserError: with the difference and what can be done.
     """
-    if ruling.better or force:
+    if ruling.passed or force:
         return
     raise UserError(
         f"not published: {ruling.reason}",
@@ -159,7 +167,15 @@ def compared(evidence: Evidence, system: str, measure: str, *, from_first_stage:
     """
     report = evidence.report
     stage = first_stage(report)
-    baseline = stage.name if from_first_stage and stage is not None else report.baseline
+    return _paired(report, system, stage.name if from_first_stage and stage else report.baseline, measure)
+
+
+def _base_comparison(evidence: Evidence, system: str, measure: str) -> Comparison | None:
+    """With the untuned model, which a training run reports as `base`."""
+    return _paired(evidence.report, system, "base", measure)
+
+
+def _paired(report: Report, system: str, baseline: str, measure: str) -> Comparison | None:
     if baseline == system:
         return None
     for found in report.comparisons:
@@ -180,8 +196,9 @@ def compared(evidence: Evidence, system: str, measure: str, *, from_first_stage:
 
 def _why_not(comparison: Comparison, evidence: Evidence) -> str:
     c = comparison
+    words = "worse than" if outcome(c) == "worse" else "not shown to be better than"
     return (
-        f"on {evidence.name} ({evidence.split}) {c.system} is not shown to be better than {c.baseline}: "
+        f"on {evidence.name} ({evidence.split}) {c.system} is {words} {c.baseline}: "
         f"{c.measure} {c.difference:+.4f}, 95 % interval [{c.low:+.4f}, {c.high:+.4f}], p = {c.p:.4f} "
-        "(needed: interval above 0 and p < 0.05)"
+        "(a difference counts when its interval excludes 0 and p < 0.05)"
     )

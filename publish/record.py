@@ -57,7 +57,7 @@ def make_record(
             }
             for place, found in zip(places, source.evidence, strict=True)
         ],
-        "better": ruling.better,
+        "better": ruling.passed,
         "forced": ruling.reason or None,
         "verification": [asdict(proof) for proof in proofs],
     }

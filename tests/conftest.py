@@ -8,9 +8,14 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+# Machines are shared: no test fails because it was slow; and the same examples in every run.
+hypothesis.settings.register_profile("uprank", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("uprank")
 
 WORDS = """
 rank query passage model score token train loss gain list group

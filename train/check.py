@@ -15,7 +15,7 @@ from ..configs.schema import CheckCommand
 from ..data.check import Leak, Summary, find_leaks, summarise
 from ..data.groups import Group
 from ..data.pairs import PairEncoder, choose_budgets
-from ..data.read import read_groups
+from ..data.read import is_beir, read_groups
 
 
 def check(settings: CheckCommand) -> None:
@@ -34,7 +34,9 @@ def check(settings: CheckCommand) -> None:
     problems: list[str] = []
     splits: dict[str, list[Group]] = {}
     for split, path in paths.items():
-        splits[split] = read_groups(path, problems, split=split, need_negatives=split == "train")
+        # A folder is what negatives are mined from; rows are what a run learns from.
+        needed = split == "train" and not is_beir(path)
+        splits[split] = read_groups(path, problems, split=split, need_negatives=needed)
     leaks = find_leaks(splits)
     places = {(split, group.query): group.where for split, groups in splits.items() for group in groups}
     problems += [
@@ -46,7 +48,7 @@ def check(settings: CheckCommand) -> None:
     console.print(
         _table([summarise(split, paths[split], groups, encoder) for split, groups in splits.items()])
     )
-    for line in _leak_lines(leaks):
+    for line in [*_leak_lines(leaks), *_mining_lines(paths, splits)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
@@ -59,10 +61,13 @@ def _encoder(settings: CheckCommand) -> PairEncoder | None:
     model = settings.model
     if not model.path:
         return None
-    from ..model.load import load_tokenizer
+    from ..model.load import load_tokenizer, stated_positions
 
     tokenizer = load_tokenizer(model.path, revision=model.revision)
-    query_tokens, max_tokens = choose_budgets(tokenizer, model.query_tokens, model.max_tokens)
+    positions = stated_positions(model.path, revision=model.revision)
+    query_tokens, max_tokens = choose_budgets(
+        tokenizer, model.query_tokens, model.max_tokens, positions=positions
+    )
     return PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
 
 
@@ -89,6 +94,14 @@ def _leak_lines(leaks: list[Leak]) -> list[str]:
         f"{leak.first} and {leak.second} share {len(leak.queries)} queries and {leak.passages:,} passages"
         for leak in leaks
     ]
+
+
+def _mining_lines(paths: dict[str, str], splits: dict[str, list[Group]]) -> list[str]:
+    groups = splits.get("train", [])
+    if not groups or any(group.negatives for group in groups):
+        return []
+    path = paths["train"]
+    return [f"{path}: no negatives yet; before training: uprank mine data.train={path} output=train.jsonl"]
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def _rows(collection: Collection, settings: MineCommand) -> list[tuple[str, int]
         pool: dict[str, str] = {}
         for doc in found[query]:
             passage = collection.passages[doc]
-            if judged.get(doc, 0) <= 0 and _normal(passage) not in taken:
+            if _normal(passage) not in taken:
                 pool.setdefault(_normal(passage), passage)
         window = list(pool.values())[settings.skip : settings.depth]
         random = np.random.default_rng((settings.seed, number))

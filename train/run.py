@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ..configs.check import check_train
-from ..configs.errors import UserError
+from ..configs.errors import UserError, collect
 from ..configs.schema import TrainCommand
 from ..data.groups import Collection, Group, collection_fingerprint, groups_fingerprint
 from ..data.read import read_groups, read_judged, require
@@ -26,6 +27,23 @@ from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that is read and checked before the model is loaded.
+
+    Attributes:
+        groups: the training groups.
+        dev: the dev queries with their candidates.
+        fingerprints: of the training groups and the dev queries.
+        resuming: whether the output folder holds a run to continue.
+    """
+
+    groups: list[Group]
+    dev: Dev
+    fingerprints: dict[str, str]
+    resuming: bool
+
+
 def train(settings: TrainCommand) -> None:
     """Fine-tune, evaluate and say what it gained; everything lands in the run folder.
 
@@ -33,52 +51,53 @@ def train(settings: TrainCommand) -> None:
         UserError: anything the user can mend; nothing is overwritten, and everything that can
             be checked without the model is checked before the model is loaded.
     """
-    output = Path(settings.output)
-    check_train(settings)
-    parse_measures(settings.dev.measures)
-    resolve_source(settings.dev.candidates, settings.data.dev)
-    locate(settings.model.path)
-    resuming = prepare(output, settings)
-    groups, collection = _read(settings)
-    fingerprints = {"train": groups_fingerprint(groups), "dev": collection_fingerprint(collection)}
-    if resuming:
-        _require_same_data(output, fingerprints)
-    dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
-
+    inputs = _read_inputs(settings)
     accelerator = _accelerator(settings)
+    main = accelerator.is_main_process
     console = Console(stderr=True)
-    set_up_logging(console, main=accelerator.is_main_process)
-    log.info(
-        "%d training groups, %d dev queries, %s", len(groups), len(dev.collection.queries), accelerator.device
-    )
-    run = _make_run(settings, output, accelerator, groups, dev)
-    if accelerator.is_main_process and not resuming:
-        write_start(output, settings, _manifest(run, fingerprints))
+    set_up_logging(console, main=main)
+    queries = len(inputs.dev.collection.queries)
+    log.info("%d training groups, %d dev queries, %s", len(inputs.groups), queries, accelerator.device)
+    run = _make_run(settings, accelerator, inputs)
+    if main and not inputs.resuming:
+        write_start(run.output, settings, _manifest(run, inputs.fingerprints))
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        log_to_file(output / "train.log")
-    progress = load_newest(output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
-    if resuming:
-        log.info("continuing the run in %s after step %d of %d", output, progress.step, run.steps)
-    metrics = (
-        MetricsFile(output / "metrics.jsonl", resume_step=progress.step)
-        if accelerator.is_main_process
-        else None
-    )
+    if main:
+        log_to_file(run.output / "train.log")
+    progress = load_newest(run.output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
+    if inputs.resuming:
+        log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
+    metrics = MetricsFile(run.output / "metrics.jsonl", after=progress.step) if main else None
     _start_tracker(run)
     if progress.step == 0:
         _evaluate_base(run, metrics)
-    with progress_bar(console, enabled=accelerator.is_main_process) as bar:
+    with progress_bar(console, enabled=main) as bar:
         progress = fit(run, progress, metrics, bar)
-    if accelerator.is_main_process:
+    if main:
         finish(run, progress)
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def _read(settings: TrainCommand) -> tuple[list[Group], Collection]:
-    """Training groups and dev queries; all problems of both together."""
+def _read_inputs(settings: TrainCommand) -> Inputs:
+    """Check settings, paths and data; every problem found is raised together with the others."""
+    output = Path(settings.output)
     problems: list[str] = []
+    collect(problems, check_train, settings)
+    collect(problems, parse_measures, settings.dev.measures)
+    collect(problems, resolve_source, settings.dev.candidates, settings.data.dev)
+    collect(problems, locate, settings.model.path)
+    resuming = bool(collect(problems, prepare, output, settings))
+    groups, collection = _read_data(settings, problems)
+    fingerprints = {"train": groups_fingerprint(groups), "dev": collection_fingerprint(collection)}
+    if resuming:
+        _require_same_data(output, fingerprints)
+    dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
+    return Inputs(groups, dev, fingerprints, resuming)
+
+
+def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[list[Group], Collection]:
+    """Training groups and dev queries; raises their problems together with those found before."""
     groups = read_groups(settings.data.train, problems)
     collection = read_judged(settings.data.dev, problems, split="dev")
     if collection is not None and not problems:
@@ -120,7 +139,7 @@ def _accelerator(settings: TrainCommand) -> Any:
     return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers)
 
 
-def _make_run(settings: TrainCommand, output: Path, accelerator: Any, groups: list[Group], dev: Dev) -> Run:
+def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     from ..model.reranker import Reranker
     from .optimizer import make_optimizer
 
@@ -135,17 +154,19 @@ def _make_run(settings: TrainCommand, output: Path, accelerator: Any, groups: li
         seed=settings.seed,
     )
     reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
-    reranker.pairs.add(text for group in groups for text in (group.query, *group.positives, *group.negatives))
+    reranker.pairs.add(
+        text for group in inputs.groups for text in (group.query, *group.positives, *group.negatives)
+    )
     return Run(
         settings,
-        output,
+        Path(settings.output),
         accelerator,
         reranker,
         accelerator.prepare(reranker.scorer),
         make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
-        groups,
-        dev,
-        count_steps(settings, len(groups)),
+        inputs.groups,
+        inputs.dev,
+        count_steps(settings, len(inputs.groups)),
     )
 
 

@@ -15,12 +15,17 @@ log = logging.getLogger("uprank")
 
 
 class MetricsFile:
-    """metrics.jsonl: one line a logged step, one line an evaluation."""
+    """metrics.jsonl: one line a logged step, one line an evaluation.
 
-    def __init__(self, path: Path, *, resume_step: int | None) -> None:
-        if resume_step is not None and path.is_file():
-            # Lines after the checkpoint belong to steps that are done again.
-            lines = [line for line in path.read_text().splitlines() if _step(line) <= resume_step]
+    Args:
+        path: the file; lines of an earlier start are kept as far as they are still true.
+        after: step of the checkpoint that training goes on from, 0 if there is none.
+    """
+
+    def __init__(self, path: Path, *, after: int) -> None:
+        if path.is_file():
+            # Lines after the checkpoint belong to steps that are done again; without one, all do.
+            lines = [line for line in path.read_text().splitlines() if after and _step(line) <= after]
             path.write_text("".join(line + "\n" for line in lines))
         self._stream = path.open("a", encoding="utf-8")
 

@@ -31,7 +31,7 @@ NEEDED = ("model.path=m", "data.train=t", "data.dev=d", "output=o")
 
 @pytest.fixture
 def compose(monkeypatch, capsys, tmp_path):
-    """Run a command whose function only keeps its settings: (exit code, settings of each job, stdout, stderr)."""
+    """Run a command whose function only keeps its settings: (code, settings of each job, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     GlobalHydra.instance().clear()
 

@@ -57,7 +57,8 @@ def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     assert read(path, split="train") == (
         None,
         [
-            f"{path}/qrels/train.tsv: not there; the folder has all.tsv, dev.tsv: give one of these files instead"
+            f"{path}/qrels/train.tsv: not there; the folder has all.tsv, dev.tsv: "
+            "give one of these files instead"
         ],
     )
 

@@ -121,6 +121,25 @@ def test_a_folder_and_a_model(run, beir, tiny_bert):
     assert len(test[5].split("/")) == 3
 
 
+def test_a_folder_to_mine_from_is_no_problem_and_its_leaks_are_found(run, tmp_path, beir):
+    import shutil
+
+    code, out, _ = run(f"data.train={beir}", f"data.dev={beir}")
+    hint = f"{beir}: no negatives yet; before training: uprank mine data.train={beir} output=train.jsonl"
+    assert (code, out[-2:]) == (0, [hint, "no problems"])
+    assert table(out)[1][:4] == ["train", "12", "12", "0"]
+    folder = tmp_path / "leaky"
+    shutil.copytree(beir, folder)
+    with (folder / "qrels" / "dev.tsv").open("a") as stream:
+        stream.write("q0\td1\t1\nq3\td1\t1\n")
+    code, out, _ = run(f"data.train={folder}", f"data.dev={folder}")
+    assert (code, out[-1]) == (1, "2 problems")
+    assert [line.split(":")[:2] for line in out[-3:-1]] == [
+        [str(folder), f" query {q}"] for q in ("q0", "q3")
+    ]
+    assert all("query of dev is also in train" in line for line in out[-3:-1])
+
+
 def test_default_budgets_fit_a_short_model(run, beir, tiny_bert, tiny_xlmr, tmp_path):
     import shutil
 

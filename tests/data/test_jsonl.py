@@ -63,7 +63,11 @@ WRONG = {
     "[1]": ["a row is a JSON object, this is a list"],
     '"text"': ["a row is a JSON object, this is a string"],
     "null": ["a row is a JSON object, this is null"],
-    "{}": ["`query` is missing", "`pos` is missing", "no negatives; give `neg`, or find hard ones with `uprank mine`"],
+    "{}": [
+        "`query` is missing",
+        "`pos` is missing",
+        "no negatives; give `neg`, or find hard ones with `uprank mine`",
+    ],
     '{"query": 3, "pos": ["p"], "neg": ["n"]}': ["`query` is a number, not a string"],
     '{"query": " \\n", "pos": ["p"], "neg": ["n"]}': ["`query` is an empty text"],
     '{"query": "q", "pos": "p", "neg": {"a": 1}}': [
@@ -201,10 +205,10 @@ def is_good(raw):
         return False
     if {" ".join(text.split()) for text in pos} & {" ".join(text.split()) for text in neg}:
         return False
-    for scores, given in ((row.get("pos_scores"), pos), (row.get("neg_scores"), neg)):
+    for scores, passages in ((row.get("pos_scores"), pos), (row.get("neg_scores"), neg)):
         if scores is not None and not (
             isinstance(scores, list)
-            and len(scores) == len(given)
+            and len(scores) == len(passages)
             and all(type(s) in (int, float) for s in scores)
         ):
             return False

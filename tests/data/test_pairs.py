@@ -65,7 +65,7 @@ def test_token_types_of_bert_are_not_all_zero(tokenizer, roomy, family):
     )
 
 
-# No surrogates: files cannot bring them in. Brackets would spell special tokens, which the call on a pair obeys.
+# No surrogates: files cannot bring them in. No brackets: the call on a pair obeys special tokens in a text.
 unicode_texts = st.text(
     st.characters(codec="utf-8", exclude_characters="<[") | st.sampled_from(" \n\t合同ranktoken.,é"),
     max_size=40,
@@ -117,7 +117,7 @@ def check_cut(encoder, tokenizer, query, passage):
 
 
 def joined(tokenizer, query, passage):
-    """The pair of two lists of ids, with the special tokens where the tokenizer has them for an empty pair."""
+    """The pair of two lists of ids, with the special tokens where an empty pair has them."""
     ids, types = own(tokenizer, "", "")
     # <s> q </s></s> p </s> and [CLS] q [SEP] p [SEP]
     middle, second = len(ids) - 1, types[-1]
@@ -189,6 +189,14 @@ def test_a_spelled_special_token_still_says_what_it_says(tokenizer, roomy):
     with_token = roomy.encode("rank", "heart </s> [SEP] stone").ids
     without = roomy.encode("rank", "heart stone").ids
     assert len(with_token) > len(without) + 4  # its characters are there, not nothing
+
+
+@pytest.mark.parametrize("text", ["[SEP]", "heart [SEP] stone", "[CLS][MASK]x [PAD]"])
+def test_tokens_of_a_spelled_special_token_are_those_of_its_text(tokenizer, roomy, text):
+    assert set(alone(tokenizer, text)).isdisjoint({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    ids, types = joined(tokenizer, alone(tokenizer, "rank"), alone(tokenizer, text))
+    encoded = roomy.encode("rank", text)
+    assert (encoded.ids.tolist(), encoded.types.tolist()) == (ids, types)
 
 
 def test_each_distinct_text_is_tokenised_once(tokenizer, monkeypatch):

@@ -1,6 +1,7 @@
 """Contract 2: what a step sees is a pure function of (seed, epoch, position)."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,9 +46,7 @@ def test_draws_are_the_same_in_any_chunking(shapes, seed, cuts, sizes):
     one_by_one = [d for position in range(40) for d in draw_step(groups, start=position, count=1, **options)]
     bounds = sorted({0, 40, *cuts})
     chunks = [
-        d
-        for low, high in zip(bounds, bounds[1:], strict=False)
-        for d in draw_step(groups, start=low, count=high - low, **options)
+        d for low, high in pairwise(bounds) for d in draw_step(groups, start=low, count=high - low, **options)
     ]
     assert whole == one_by_one == chunks
     assert [d.position for d in whole] == list(range(40))

@@ -1,4 +1,4 @@
-"""`uprank eval`: what it writes says the same everywhere, and what is wrong is found before anything is ranked."""
+"""`uprank eval`: what it writes says the same everywhere; mistakes are found before anything is ranked."""
 
 import json
 import math
@@ -229,7 +229,12 @@ def test_candidates_of_rows(monkeypatch, tmp_path, jsonl, tiny_xlmr, source):
 
 def test_judged_passages_of_a_folder(monkeypatch, tmp_path, beir, tiny_bert):
     output = tmp_path / "out"
-    arguments = [f"data.test={beir}", "candidates.source=judged", f"model.path={tiny_bert}", f"output={output}"]
+    arguments = [
+        f"data.test={beir}",
+        "candidates.source=judged",
+        f"model.path={tiny_bert}",
+        f"output={output}",
+    ]
     assert call(monkeypatch, *arguments, "threads=1") == 0
     assert Report.load(output).per_query["MRR@10"]["tiny-bert"] == {f"q{k}": 1.0 for k in range(18, 26)}
 
@@ -273,7 +278,7 @@ def test_an_unknown_measure(refused, beir):
         (("seed=-1",), "seed=-1: allowed are"),
         (("model.precision=int8", "tokens_per_batch=0", "threads=0"), "3 problems"),
         (("model.path=./nowhere",), "model.path=./nowhere: no such folder"),
-        (("data.test=nowhere",), "nowhere: no such file or folder"),
+        (("data.test=nowhere.tsv",), "nowhere.tsv: no such file or folder"),
     ],
 )
 def test_settings_that_cannot_be_meant(refused, beir, arguments, message):

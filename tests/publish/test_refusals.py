@@ -35,7 +35,7 @@ def weights_file(source) -> Path:
 def test_regression(settings, source):
     source.report(source.final, gain=-0.1)
     error = refused(settings)
-    assert "tuned is not shown to be better than base: nDCG@10 -0." in str(error)
+    assert "tuned is worse than base: nDCG@10 -0." in str(error)
     assert "force=true" in error.advice
 
 

@@ -1,4 +1,4 @@
-"""Mined negatives: none of them judged relevant or a copy, the same bytes for the same seed, nothing overwritten."""
+"""Mined negatives: none judged relevant or a copy, the same bytes for the same seed, nothing overwritten."""
 
 import json
 
