@@ -56,6 +56,8 @@ def finish(run: Run, progress: Progress) -> None:
     print_report(report, Console(), page)
     log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
     log.info("verdict on the dev queries: %s", sentence)
+    if progress.step > run.settings.train.eval_every:
+        log.info("the best step was chosen on these queries: prove the gain on others with `uprank eval`")
 
 
 def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:

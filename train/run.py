@@ -122,7 +122,7 @@ def _require_same_data(output: Path, fingerprints: dict[str, str]) -> None:
 
 def _accelerator(settings: TrainCommand) -> Any:
     import torch
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -136,7 +136,9 @@ def _accelerator(settings: TrainCommand) -> Any:
             ) from error
         trackers = "wandb"
     cpu = settings.model.device == "cpu"
-    return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers)
+    # Processes may have different numbers of batches in a step, so only the gradients are exchanged.
+    gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
+    return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers, kwargs_handlers=[gradients_only])
 
 
 def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
