@@ -9,12 +9,12 @@ RUN := runs/quickstart
 .PHONY: quickstart test test-slow lint clean
 
 quickstart: $(VENV)/.quickstart  ## fine-tune, evaluate and publish on a sample: about 6 minutes on 2 cores
-	rm -rf $(RUN)
+	@if [ -e $(RUN) ]; then echo "removing the last quickstart, $(RUN)"; rm -rf $(RUN); fi
 	$(BIN)/uprank check data.train=$(SAMPLE) data.dev=$(SAMPLE) data.test=$(SAMPLE)
 	$(BIN)/uprank mine data.train=$(SAMPLE) output=$(RUN)/train.jsonl
 	$(BIN)/uprank train experiment=quickstart data.train=$(RUN)/train.jsonl data.dev=$(SAMPLE) output=$(RUN)/run
 	$(BIN)/uprank publish run=$(RUN)/run output=$(RUN)/published
-	$(BIN)/uprank eval "models={tuned: $(RUN)/published}" model.precision=bf16 data.test=$(SAMPLE) candidates.depth=20 output=$(RUN)/test
+	$(BIN)/uprank eval "models={tuned: $(RUN)/published}" model.precision=bf16 data.test=$(SAMPLE) depth=20 output=$(RUN)/test
 	@echo
 	@echo "Training report:     $(RUN)/run/report.html"
 	@echo "Held-out queries:    $(RUN)/test/report.html"

@@ -68,7 +68,7 @@ def main() -> None:
         "train.max_steps=3",
         "train.queries_per_step=4",
         "dev.max_queries=5",
-        "dev.candidates.depth=10",
+        "dev.depth=10",
         "model.precision=bf16",
     )
     timed("score", f"model.path={run / 'best'}", f"input={_pairs(given.output)}")

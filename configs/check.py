@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
+
 from .errors import UserError
 from .schema import LossSettings, ModelSettings, OptimSettings, TrainCommand, TrainSettings
 
@@ -64,8 +68,8 @@ def _train_problems(train: TrainSettings) -> list[str]:
             f"train.group_size={train.group_size}: has to be above train.positives_per_group="
             f"{train.positives_per_group}, or no place is left for a negative"
         )
-    if train.epochs <= 0 and train.max_steps is None:
-        problems.append(f"train.epochs={train.epochs}: has to be above 0")
+    if not 0 < train.epochs < math.inf:
+        problems.append(f"train.epochs={train.epochs}: has to be a number above 0")
     return problems
 
 
@@ -73,11 +77,11 @@ def _optim_problems(optim: OptimSettings) -> list[str]:
     problems = []
     for name in ("learning_rate", "head_learning_rate", "eps"):
         value = getattr(optim, name)
-        if value is not None and value <= 0:
-            problems.append(f"optim.{name}={value}: has to be above 0")
+        if value is not None and not 0 < value < math.inf:
+            problems.append(f"optim.{name}={value}: has to be a number above 0")
     for name in ("weight_decay", "max_grad_norm"):
-        if getattr(optim, name) < 0:
-            problems.append(f"optim.{name}={getattr(optim, name)}: has to be 0 or more")
+        if not 0 <= getattr(optim, name) < math.inf:
+            problems.append(f"optim.{name}={getattr(optim, name)}: has to be a number from 0")
     if not 0 <= optim.warmup_ratio <= 1:
         problems.append(f"optim.warmup_ratio={optim.warmup_ratio}: a share of the steps, 0 to 1")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
@@ -87,6 +91,16 @@ def _optim_problems(optim: OptimSettings) -> list[str]:
 
 def _loss_problems(loss: LossSettings) -> list[str]:
     problems = one_of("loss.name", loss.name, LOSSES)
-    if loss.temperature <= 0:
-        problems.append(f"loss.temperature={loss.temperature}: has to be above 0")
+    if not 0 < loss.temperature < math.inf:
+        problems.append(f"loss.temperature={loss.temperature}: has to be a number above 0")
     return problems
+
+
+def output_problems(output: Path) -> list[str]:
+    """A problem if nothing can be written at this place; found before hours of work, not after."""
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if there != output and not there.is_dir():
+        return [f"output={output}: {there} is a file, not a folder"]
+    if not os.access(there, os.W_OK):
+        return [f"output={output}: no permission to write in {there}"]
+    return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,10 @@ def run(command: str, schema: type[Settings], function: Callable[[Settings], Non
         _compose_and_call(command, schema, function)
     except UserError as error:
         fail(command, error)
+    except KeyboardInterrupt:
+        again = "; the same command continues after the last checkpoint" if command == "train" else ""
+        sys.stderr.write(f"\nuprank {command}: interrupted{again}\n")
+        raise SystemExit(130) from None
 
 
 def fail(command: str, error: UserError) -> None:
@@ -65,8 +68,6 @@ def _compose_and_call(command: str, schema: type[Settings], function: Callable[[
         except UserError as error:
             fail(command, error)
 
-    # Hydra puts new names into a mapping only where it is told to.
-    sys.argv[1:] = [re.sub(r"^models(?=[.=])", "++models", argument) for argument in sys.argv[1:]]
     ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
     try:
@@ -108,13 +109,16 @@ def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> N
         try:
             override = OverridesParser.create().parse_override(argument)
         except HydraException as error:
-            problems.append(f"{argument}: cannot be read ({_plain(error)}); quote special characters")
+            problems.append(
+                f"{argument}: cannot be read ({_plain(error)}); special characters are quoted twice, "
+                f"for Hydra and for the shell: '{argument.partition('=')[0]}=\"…\"'"
+            )
             continue
         key = override.key_or_group.split("@")[0]
         inner = any(name.startswith(f"{key}.") for name in known)
         if key.split(".")[0] == "hydra" or key.split("/")[0] in ("hydra", *groups):
             continue  # Hydra knows what is allowed
-        if key not in known and not inner and not key.startswith("models."):
+        if key not in known and not inner:
             problems.append(f"unknown setting {key!r}{nearest(key, [*known, *groups])}")
         elif override.is_choice_sweep() or override.is_range_sweep():
             for value in override.sweep_iterator():

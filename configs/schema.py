@@ -45,17 +45,6 @@ class TrainDataSettings:
 
 
 @dataclass
-class CandidatesSettings:
-    """Which passages are ranked for each judged query."""
-
-    source: str = "auto"
-    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
-    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
-    depth: int = 100
-    """Candidates a query: the best `depth` of the first stage."""
-
-
-@dataclass
 class TrainSettings:
     """How much is learned at a time (what decides the result) and what fits (what does not)."""
 
@@ -87,7 +76,11 @@ class DevSettings:
 
     measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
     """Measures on the dev queries; the first one chooses the best checkpoint."""
-    candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
+    candidates: str = "auto"
+    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
+    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
+    depth: int = 100
+    """Candidates a query: the best `depth` of the first stage."""
     max_queries: int | None = None
     """Evaluate a seeded sample of so many dev queries; all of them when not set."""
 
@@ -172,10 +165,15 @@ class EvalCommand:
     """`uprank eval`."""
 
     model: EvalModelSettings = field(default_factory=EvalModelSettings)
-    models: dict[str, str] = field(default_factory=dict)
-    """Several models by name, `models={base: ID, tuned: FOLDER}`; the first is the baseline."""
+    models: Any = None
+    """Several models, `models=[ID, FOLDER]` or by name `models={base: ID, tuned: FOLDER}`;
+    the first is the baseline."""
     data: EvalDataSettings = field(default_factory=EvalDataSettings)
-    candidates: CandidatesSettings = field(default_factory=CandidatesSettings)
+    candidates: str = "auto"
+    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
+    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
+    depth: int = 100
+    """Candidates a query: the best `depth` of the first stage."""
     measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
     """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`."""
     baseline: str | None = None

@@ -86,7 +86,7 @@ def find_leaks(splits: Mapping[str, Sequence[Group]]) -> list[Leak]:
     [Leak(first='train', second='dev', queries=['is it  so'], passages=1)]
     """
     names = list(splits)
-    queries = {name: {_key(group.query): group.query for group in splits[name]} for name in names}
+    queries = {name: {same_query(group.query): group.query for group in splits[name]} for name in names}
     passages = {name: {text for g in splits[name] for text in (*g.positives, *g.negatives)} for name in names}
     return [
         Leak(
@@ -100,5 +100,6 @@ def find_leaks(splits: Mapping[str, Sequence[Group]]) -> list[Leak]:
     ]
 
 
-def _key(text: str) -> str:
+def same_query(text: str) -> str:
+    """What two queries have in common that are the same but for case, blanks and punctuation."""
     return " ".join(_WORD.findall(text.casefold())) or text  # `?` and `!` have no words and are not equal

@@ -52,6 +52,11 @@ def passage_id(text: str) -> str:
     return hashlib.sha1(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
+def same_text(text: str) -> str:
+    """What two passages have in common that are the same but for case and blanks."""
+    return " ".join(text.casefold().split())
+
+
 def fingerprint(texts: Iterable[str]) -> str:
     """`sha256:…` over the texts in order; names a data set in manifests and reports."""
     digest = hashlib.sha256()

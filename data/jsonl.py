@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .groups import Collection, Group, passage_id
+from .groups import Collection, Group, passage_id, same_text
 
 # Only an escape can bring one in: half of a character, which no tokenizer and no file takes.
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -76,7 +76,7 @@ def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True)
             found.append("no negatives; give `neg`, or find hard ones with `uprank mine`")
         for name in ("pos", "neg"):
             found += _score_problems(row, name)
-        shared = {_normal(text) for text in positives} & {_normal(text) for text in negatives}
+        shared = {same_text(text) for text in positives} & {same_text(text) for text in negatives}
         found += [f"a positive is also a negative: {_short(text)}" for text in sorted(shared)]
         if found:
             problems += [f"{where}: {problem}" for problem in found]
@@ -154,10 +154,6 @@ def _has_lone_surrogate(row: dict[str, Any]) -> bool:
 
 def _unique(texts: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _short(text: str, limit: int = 60) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,12 @@ class EncodedPair:
 
 
 def choose_budgets(
-    tokenizer: Any, query_tokens: int | None, max_tokens: int | None, *, positions: int | None = None
+    tokenizer: Any,
+    query_tokens: int | None,
+    max_tokens: int | None,
+    *,
+    positions: int | None = None,
+    stated: Mapping[str, int] | None = None,
 ) -> tuple[int, int]:
     """Token budgets of the query and of the pair, never more than the model has positions for.
 
@@ -39,11 +44,13 @@ def choose_budgets(
         query_tokens: what the user asked for, if anything.
         max_tokens: what the user asked for, if anything.
         positions: of the model; None where unknown or unlimited.
+        stated: `query_tokens` and `max_tokens` that a model trained by Uprank was saved with.
     """
-    longest = max_tokens or min(MAX_TOKENS, tokenizer.model_max_length)
+    own = stated or {}
+    longest = max_tokens or own.get("max_tokens") or min(MAX_TOKENS, tokenizer.model_max_length)
     longest = longest if positions is None else min(longest, positions)
     # A default must not be the reason why a short model fails.
-    return query_tokens or min(QUERY_TOKENS, longest // 2), longest
+    return query_tokens or own.get("query_tokens") or min(QUERY_TOKENS, longest // 2), longest
 
 
 class PairEncoder:

@@ -49,7 +49,7 @@ def evaluate(settings: EvalCommand) -> None:
     collection = read_judged(settings.data.test, problems, split="test")
     require(problems)
     assert collection is not None  # a collection that could not be read left a problem
-    candidates = find_candidates(collection, settings.candidates)
+    candidates = find_candidates(collection, settings.candidates, settings.depth)
     first = [first_stage_entry(candidates)] if first_stage else []
     entries = first + _score(settings, models, collection, candidates)
     report = make_report(
@@ -77,6 +77,8 @@ def _problems(settings: EvalCommand) -> list[str]:
     problems += seed_problems(settings.seed)
     if settings.model.path and settings.models:
         problems.append("model.path and models are both set; give one of them")
+    if not isinstance(settings.models, (dict, list, type(None))):
+        problems.append(f"models={settings.models}: allowed are [PATH, …] and {{NAME: PATH, …}}")
     return problems
 
 
@@ -84,7 +86,17 @@ def _models(settings: EvalCommand) -> dict[str, str]:
     """Name to path of the models; a single one is called by its folder."""
     if settings.model.path:
         return {Path(settings.model.path).name or "model": settings.model.path}
-    return dict(settings.models)
+    if not isinstance(settings.models, (dict, list)):
+        return {}
+    if isinstance(settings.models, list):
+        return {_name(str(path), settings.models): str(path) for path in settings.models}
+    return {str(name): str(path) for name, path in settings.models.items()} if settings.models else {}
+
+
+def _name(path: str, paths: list[str]) -> str:
+    """The folder's name; with its parent where two folders are called the same (`best`)."""
+    same = [other for other in paths if Path(str(other)).name == Path(path).name]
+    return Path(path).name if len(same) == 1 else "/".join(Path(path).parts[-2:])
 
 
 def _systems(settings: EvalCommand, models: dict[str, str]) -> tuple[str, str]:
@@ -94,7 +106,7 @@ def _systems(settings: EvalCommand, models: dict[str, str]) -> tuple[str, str]:
     """
     from .candidates import first_stage_name, resolve_source
 
-    first_stage = first_stage_name(resolve_source(settings.candidates, settings.data.test))
+    first_stage = first_stage_name(resolve_source(settings.candidates, settings.depth, settings.data.test))
     names = [name for name in (first_stage, *models) if name]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..configs.errors import UserError
-from ..configs.schema import CandidatesSettings
 from ..data.groups import Collection
 from ..data.read import is_beir
 from ..data.trec import read_run, trec_order
@@ -37,20 +36,19 @@ class Candidates:
         return [(query, doc) for query, row in self.run.items() for doc in row]
 
 
-def resolve_source(settings: CandidatesSettings, path: str) -> str:
+def resolve_source(source: str, depth: int, path: str) -> str:
     """What `auto` means for the data: rows have their own candidates, a corpus is searched.
 
     Raises:
         UserError: the source is not known, or the depth is below 1.
     """
     problems = []
-    source = settings.source
     if source == "auto":
         source = "bm25" if is_beir(path) else "groups"
     if source not in ("bm25", "groups", "judged") and not Path(source).is_file():
         problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
-    if settings.depth < 1:
-        problems.append(f"candidates depth={settings.depth}: allowed are whole numbers from 1")
+    if depth < 1:
+        problems.append(f"depth={depth}: allowed are whole numbers from 1")
     if problems:
         raise UserError(problems)
     return source
@@ -65,25 +63,25 @@ def first_stage_name(source: str) -> str:
     return "" if source in ("groups", "judged") else Path(source).stem
 
 
-def find_candidates(collection: Collection, settings: CandidatesSettings) -> Candidates:
+def find_candidates(collection: Collection, source: str = "auto", depth: int = 100) -> Candidates:
     """The candidates of every judged query.
 
     Raises:
         UserError: the source does not fit the data, or its ids are not in the collection.
     """
-    source = resolve_source(settings, collection.path)
+    source = resolve_source(source, depth, collection.path)
     if source == "bm25":
         if collection.pools:
             raise UserError(
                 f"{collection.path}: rows have no corpus to search, so candidates bm25 is not possible",
                 advice="Use candidates groups, or give a BEIR folder.",
             )
-        run = search(collection.passages, collection.queries, depth=settings.depth)
+        run = search(collection.passages, collection.queries, depth=depth)
     elif source in ("groups", "judged"):
-        run = _own(collection, source, settings.depth)
+        run = _own(collection, source, depth)
     else:
-        run = _from_run(collection, Path(source), settings.depth)
-    return Candidates(source, settings.depth, run, first_stage_name(source))
+        run = _from_run(collection, Path(source), depth)
+    return Candidates(source, depth, run, first_stage_name(source))
 
 
 def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:

@@ -7,13 +7,14 @@ skewed and full of ties.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .ranking import Floats
-from .report import Comparison, Estimate
+from .report import Comparison, Estimate, Report
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -132,6 +133,39 @@ def compare(
         ties=int((differences == 0).sum()),
         losses=int((differences < 0).sum()),
     )
+
+
+def contradictions(report: Report) -> list[str]:
+    """Where a report differs from what its own values per query and its seed give."""
+    found = []
+    for system in report.systems:
+        for measure, mean in system.results.items():
+            values = report.per_query.get(measure, {}).get(system.name)
+            if not values or not _equal(estimate(list(values.values()), report.seed), mean):
+                found.append(f"{system.name}, {measure}: mean or interval")
+    for stated in report.comparisons:
+        rows = report.per_query.get(stated.measure, {})
+        values, base = rows.get(stated.system, {}), rows.get(stated.baseline, {})
+        if not values or values.keys() != base.keys():
+            found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: no values to compare")
+            continue
+        again = compare(
+            list(values.values()),
+            [base[query] for query in values],
+            system=stated.system,
+            baseline=stated.baseline,
+            measure=stated.measure,
+            seed=report.seed,
+        )
+        if not _equal(again, stated):
+            found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: difference or p")
+    return found
+
+
+def _equal(one: Estimate | Comparison, other: Estimate | Comparison) -> bool:
+    """Equal to rounding; other versions of numpy may sum in another order."""
+    pairs = zip(astuple(one), astuple(other), strict=True)
+    return all(a == b or (isinstance(a, float) and abs(a - b) < 1e-9) for a, b in pairs)
 
 
 def outcome(comparison: Comparison) -> Literal["better", "worse", "undecided"]:

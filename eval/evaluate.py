@@ -93,6 +93,7 @@ def make_report(
         baseline=baseline,
         systems=[_system(entry, rankings[entry.name], values, seed) for entry in entries],
         comparisons=_comparisons(values, baseline, seed),
+        seed=seed,
         per_query={
             measure: {
                 name: dict(zip(some.queries, array.tolist(), strict=True)) for name, array in row.items()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..configs.check import output_problems
 from ..configs.errors import UserError
 from ..data.groups import Collection
 from ..data.trec import trec_order, write_run
@@ -22,6 +23,9 @@ def require_new(output: Path) -> None:
     Raises:
         UserError: it has.
     """
+    problems = output_problems(output)
+    if problems:
+        raise UserError(problems)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"output={output}: exists", advice="Give a new folder; nothing was overwritten.")
 

@@ -92,6 +92,7 @@ class Report:
         depth: most candidates a query.
         recall: mean share of relevant documents among the candidates: the ceiling of any reranker.
         baseline: name of the system the others are compared with.
+        seed: of intervals and tests; with it everything can be computed again from `per_query`.
         per_query: measure -> system -> query id -> value; saved apart as `per_query.jsonl`.
     """
 
@@ -110,6 +111,7 @@ class Report:
     baseline: str
     systems: list[System]
     comparisons: list[Comparison]
+    seed: int = 0
     per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False)
 
     def system(self, name: str) -> System:

@@ -142,7 +142,7 @@ def notes(report: Report) -> list[Note]:
 
 def _system_notes(system: System, queries: int) -> list[Note]:
     found = []
-    if system.pairs:
+    if system.pairs and system.kind == "model":
         share = system.truncated_pairs / system.pairs
         text = f"{100 * share:.1f} % of {system.pairs:,} pairs cut to the token budget"
         found.append(Note(f"{system.name}: {text}.", loud=share > TRUNCATED_SHARE))

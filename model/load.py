@@ -46,7 +46,8 @@ def locate(path: str) -> str:
         return str(folder)
     if folder.exists():
         raise UserError(f"model.path={path}: a file; give the folder that holds config.json")
-    if not _HUB_ID.match(path):
+    # `runs/best` beside a folder `runs` is a slip of the pen, and no name to ask the hub for.
+    if not _HUB_ID.match(path) or ("/" in path and folder.parent.is_dir()):
         raise UserError(
             f"model.path={path}: no such folder",
             advice="Give a folder with config.json and *.safetensors, or a hub id: BAAI/bge-reranker-base.",
@@ -111,10 +112,10 @@ def load_tokenizer(path: str, *, revision: str | None = None) -> Any:
 
 
 def usable_positions(model: Any) -> int | None:
-    """Longest sequence that the position table holds; None where positions are relative."""
+    """Longest sequence that the position table holds, or that the configuration states; None for no limit."""
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     if table is None:
-        return None
+        return _config_positions(model.config)
     padding = table.padding_idx
     return int(table.num_embeddings) - (0 if padding is None else padding + 1)
 
@@ -208,12 +209,17 @@ def _wrong_head(path: str, labels: int) -> str:
     )
 
 
-def stated_positions(path: str, *, revision: str | None = None) -> int | None:
-    """Longest sequence by the configuration alone, None where it says nothing."""
+def stated_limits(path: str, *, revision: str | None = None) -> tuple[int | None, dict[str, int] | None]:
+    """Longest sequence, and the token budgets it was saved with, by the configuration alone."""
     config, _ = _read_config(path, locate(path), revision)
-    longest = getattr(config, "max_position_embeddings", None)
     offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
-    return longest - offset if isinstance(longest, int) and longest > 0 else None
+    longest = _config_positions(config)
+    return None if longest is None else longest - offset, getattr(config, "uprank", None)
+
+
+def _config_positions(config: Any) -> int | None:
+    longest = getattr(config, "max_position_embeddings", None)
+    return longest if isinstance(longest, int) and longest > 0 else None
 
 
 def _read_config(path: str, location: str, revision: str | None) -> tuple[Any, bool]:

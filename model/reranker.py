@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..configs.check import PRECISIONS, above_zero
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
 from .load import load, usable_positions
@@ -19,7 +20,6 @@ from .scorer import Scorer, precision_context
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)
-PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,10 @@ class Reranker:
         Args:
             path: hub id, folder, or `package:NAME`.
             precision: `fp32`, or `bf16` matrix products.
-            query_tokens: tokens a query keeps when a pair is too long; 128 when None.
-            max_tokens: longest pair; when None the length that the tokenizer states, 512 at most.
+            query_tokens: tokens a query keeps when a pair is too long; when None what the model was
+                saved with, else 128.
+            max_tokens: longest pair; when None what the model was saved with, else the length that
+                the tokenizer states, 512 at most.
                 Lowered to the model's positions where those are fewer.
             device: `cpu`, `cuda`, …; the fastest one present when None.
             revision: of a hub model.
@@ -81,12 +83,23 @@ class Reranker:
         Raises:
             UserError: the model cannot be found or used, or a setting is not allowed.
         """
+        counts = {
+            "query_tokens": query_tokens,
+            "max_tokens": max_tokens,
+            "tokens_per_batch": tokens_per_batch,
+        }
+        problems = above_zero(counts)
         if precision not in PRECISIONS:
-            raise UserError(f"model.precision={precision}: allowed are {' and '.join(PRECISIONS)}")
+            problems.append(f"model.precision={precision}: allowed are {' and '.join(PRECISIONS)}")
+        if problems:
+            raise UserError(problems)
         target = choose_device(device)
         loaded = load(str(path), revision=revision, seed=seed)
         positions = usable_positions(loaded.model)
-        kept, longest = choose_budgets(loaded.tokenizer, query_tokens, max_tokens, positions=positions)
+        stated = getattr(loaded.model.config, "uprank", None)
+        kept, longest = choose_budgets(
+            loaded.tokenizer, query_tokens, max_tokens, positions=positions, stated=stated
+        )
         if max_tokens and longest < max_tokens:
             log.info(
                 "%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens
@@ -145,7 +158,7 @@ class Reranker:
                     progress(len(batch))
         return scores[where]
 
-    def rerank(self, query: str, documents: Sequence[str], top_k: int | None = None) -> list[Ranked]:
+    def rerank(self, query: str, documents: Iterable[str], top_k: int | None = None) -> list[Ranked]:
         """The documents ordered by score, best first; equal scores keep the order given.
 
         Args:
@@ -154,24 +167,40 @@ class Reranker:
             top_k: return only so many; all when None.
 
         Raises:
-            UserError: `top_k` is below 1.
+            UserError: `documents` are not strings, or `top_k` is not a number from 1.
         """
-        if top_k is not None and top_k < 1:
-            raise UserError(f"top_k={top_k}: allowed are whole numbers from 1")
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+            raise UserError(f"top_k={top_k!r}: allowed are whole numbers from 1")
+        if isinstance(documents, (str, bytes, Mapping)):
+            raise UserError(f"documents is {type(documents).__name__}; give a list of strings")
+        documents = list(documents)
         scores = self.score((query, document) for document in documents)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [Ranked(int(i), float(scores[i]), documents[i]) for i in order]
 
     def set_dropout(self, *, attention: float | None, hidden: float | None) -> None:
-        """Set the dropout rates of training; None leaves the model's own."""
+        """Set the dropout rates of training; None leaves the model's own.
+
+        Raises:
+            UserError: a rate is given for an architecture whose layers we do not know.
+        """
+        if not self.scorer.packed and (attention is not None or hidden is not None):
+            raise UserError(
+                f"attention_dropout and hidden_dropout cannot be set for {type(self.model).__name__}",
+                advice="Leave them out: the model's own rates are used.",
+            )
         for name, module in self.model.named_modules():
             if isinstance(module, torch.nn.Dropout):
                 rate = attention if name.endswith("attention.self.dropout") else hidden
                 module.p = module.p if rate is None else rate
 
     def save(self, folder: str | Path) -> None:
-        """Write config.json, model.safetensors and the tokenizer, which keeps the token budget."""
+        """Write config.json, model.safetensors and the tokenizer; the token budgets go along."""
         self.tokenizer.model_max_length = self.pairs.max_tokens
+        self.model.config.uprank = {
+            "query_tokens": self.pairs.query_tokens,
+            "max_tokens": self.pairs.max_tokens,
+        }
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

@@ -43,7 +43,7 @@ def publish(settings: PublishCommand) -> Published:
     hub.check_push(settings.push, source.licence)
     reranker = gate.load_undamaged(source)
     weights = reranker.weights_hash()
-    gate.check_evidence(source, weights)
+    gate.check_evidence(source, weights, reranker.budgets)
     ruling = gate.judge(source, weights)
     gate.require_better(ruling, force=settings.force)
     output = Path(settings.output)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configs.errors import UserError
-from ..eval.compare import compare, outcome
+from ..eval.compare import compare, contradictions, outcome
 from ..eval.report import Comparison, Report, System
 from .sources import Evidence, Source
 
@@ -94,15 +94,26 @@ def damaged_files(folder: Path) -> list[str]:
     return problems
 
 
-def check_evidence(source: Source, weights: str) -> None:
-    """Refuse reports about other weights: their numbers say nothing about this model.
+def check_evidence(source: Source, weights: str, budgets: tuple[int, int]) -> None:
+    """Refuse reports about other weights or token budgets, and such as contradict themselves.
 
     Raises:
         UserError: naming each such report and the hashes in it.
     """
     problems = []
     for evidence in source.evidence:
-        if tuned_system(evidence.report, weights) is None:
+        wrong = contradictions(evidence.report)
+        if wrong:
+            problems.append(
+                f"{evidence.folder}: report.json does not follow from per_query.jsonl: {'; '.join(wrong[:5])}"
+            )
+        system = tuned_system(evidence.report, weights)
+        if system is not None and system.max_tokens and (system.query_tokens, system.max_tokens) != budgets:
+            problems.append(
+                f"{evidence.folder}: measured with budgets of {system.query_tokens} and {system.max_tokens} "
+                f"tokens, the model is published with {budgets[0]} and {budgets[1]}"
+            )
+        if system is None:
             known = ", ".join(f"{s.name} {s.weights}" for s in evidence.report.systems if s.weights) or "none"
             problems.append(
                 f"{evidence.folder}: the report is about other weights; "

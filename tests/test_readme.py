@@ -35,7 +35,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
         "mine": "negatives=4",
         "check": "model.query_tokens=20",
         "train": f"model.path={tiny_xlmr} model.query_tokens=20 train.max_steps=2 train.queries_per_step=4",
-        "eval": "model.query_tokens=20 candidates.depth=10",
+        "eval": "model.query_tokens=20 depth=10",
         "publish": "force=true",  # two steps of a random model gain nothing
     }
     seen = []
@@ -75,6 +75,11 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_nothing_is_left_to_fill_in():
+    for path in (README, *(ROOT / "docs").glob("*.md")):
+        assert "PLACEHOLDER" not in path.read_text(encoding="utf-8"), path
 
 
 def test_every_command_the_readme_names_exists():

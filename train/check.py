@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +38,8 @@ def check(settings: CheckCommand) -> None:
         # A folder is what negatives are mined from; rows are what a run learns from.
         needed = split == "train" and not is_beir(path)
         splits[split] = read_groups(path, problems, split=split, need_negatives=needed)
+    if not any(Path(path).exists() for path in paths.values()):
+        raise UserError(problems)
     leaks = find_leaks(splits)
     places = {(split, group.query): group.where for split, groups in splits.items() for group in groups}
     problems += [
@@ -61,12 +64,12 @@ def _encoder(settings: CheckCommand) -> PairEncoder | None:
     model = settings.model
     if not model.path:
         return None
-    from ..model.load import load_tokenizer, stated_positions
+    from ..model.load import load_tokenizer, stated_limits
 
     tokenizer = load_tokenizer(model.path, revision=model.revision)
-    positions = stated_positions(model.path, revision=model.revision)
+    positions, stated = stated_limits(model.path, revision=model.revision)
     query_tokens, max_tokens = choose_budgets(
-        tokenizer, model.query_tokens, model.max_tokens, positions=positions
+        tokenizer, model.query_tokens, model.max_tokens, positions=positions, stated=stated
     )
     return PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
 

@@ -15,9 +15,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..configs.errors import UserError
 from .optimizer import optimizer_state, restore_optimizer
 
 log = logging.getLogger(__name__)
+FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
 
 
 @dataclass
@@ -42,11 +44,22 @@ class Progress:
 
 
 def write_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside the target, then put it in the target's place."""
+    """Let `write` fill a folder beside the target, then put it in the target's place.
+
+    Raises:
+        UserError: it cannot be written (disk full, no permission); the target is as it was.
+    """
     beside = target.with_name(f".{target.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    write(beside)
+    try:
+        write(beside)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise UserError(
+            f"{target}: cannot be written ({error})",
+            advice="Make room on the disk; the same command continues after the last complete checkpoint.",
+        ) from error
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -65,7 +78,7 @@ def save_checkpoint(
         save_file(state, beside / "model.safetensors")
         save_file(optimizer_state(model, optimizer), beside / "optimizer.safetensors")
         (beside / "progress.json").write_text(json.dumps(asdict(progress)))
-        (beside / "hashes.json").write_text(json.dumps({f.name: _hash(f) for f in sorted(beside.iterdir())}))
+        (beside / "hashes.json").write_text(json.dumps({name: _hash(beside / name) for name in FILES}))
 
     write_folder(folder / f"step-{progress.step:06d}", write)
     for old in sorted(folder.glob("step-*"))[: -max(1, keep)]:
@@ -89,10 +102,10 @@ def damage(checkpoint: Path) -> str:
     """What is wrong with a checkpoint, or an empty string."""
     try:
         hashes = json.loads((checkpoint / "hashes.json").read_text())
-        for name, expected in hashes.items():
-            if _hash(checkpoint / name) != expected:
+        for name in FILES:
+            if _hash(checkpoint / name) != hashes[name]:
                 return f"{name} has changed"
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return str(error)
     return ""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..configs.errors import UserError
 from ..configs.schema import DevSettings
 from ..data.groups import Collection
 from ..eval.candidates import Candidates, find_candidates
@@ -40,6 +41,15 @@ class Dev:
         if share.index == 0:
             self._keep(name, scored, values)
         return values
+
+    def has(self, name: str) -> bool:
+        """Whether an evaluation of that name was kept."""
+        return all((self.folder / name / file).is_file() for file in ("scores.npy", "measures.json"))
+
+    def values(self, name: str) -> dict[str, float]:
+        """Means of an earlier evaluation, by measure."""
+        means: dict[str, float] = json.loads((self.folder / name / "measures.json").read_text())["measures"]
+        return means
 
     def kept(self, name: str) -> Scored:
         """Scores of an earlier evaluation."""
@@ -74,7 +84,13 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
     measures = parse_measures(settings.measures)
     if settings.max_queries is not None and settings.max_queries < len(collection.queries):
         collection = _sample(collection, settings.max_queries, seed)
-    return Dev(collection, find_candidates(collection, settings.candidates), measures, folder)
+    candidates = find_candidates(collection, settings.candidates, settings.depth)
+    if all(collection.qrels[query].get(doc, 0) > 0 for query, doc in candidates.pairs):
+        raise UserError(
+            f"{collection.path}: every dev candidate is relevant, so that every model would score 1",
+            advice="Give negatives (`neg`), or candidates from a first stage: bm25 or a TREC run file.",
+        )
+    return Dev(collection, candidates, measures, folder)
 
 
 def _sample(collection: Collection, count: int, seed: int) -> Collection:

@@ -28,7 +28,7 @@ def finish(run: Run, progress: Progress) -> None:
     """Keep the last model, write the dev report of the best one, and close the manifest."""
     output, manifest = run.output, read_manifest(run.output)
     write_folder(output / "last", run.reranker.save)
-    best = hash_weights(load(str(output / "best")).model.state_dict())
+    best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
     new_head = manifest["base"]["new_head"]
     report = make_report(

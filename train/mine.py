@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..configs.check import above_zero, one_of, seed_problems
+from ..configs.check import above_zero, one_of, output_problems, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema import MineCommand
-from ..data.groups import Collection
+from ..data.groups import Collection, same_text
 from ..data.read import read_judged, require
 from ..eval.bm25 import search
 
@@ -32,6 +32,7 @@ def mine(settings: MineCommand) -> None:
     if not 0 <= settings.skip < settings.depth:
         problems.append(f"skip={settings.skip}: has to be 0 or more and below depth={settings.depth}")
     output = Path(settings.output)
+    problems += output_problems(output)
     if output.exists():
         problems.append(f"output={output}: exists; nothing was overwritten")
     collection = read_judged(settings.data.train, problems, split="train")
@@ -61,12 +62,12 @@ def _rows(collection: Collection, settings: MineCommand) -> list[tuple[str, int]
     for number, (query, text) in enumerate(collection.queries.items()):
         judged = collection.qrels[query]
         positives = [collection.passages[doc] for doc, grade in judged.items() if grade > 0]
-        taken = {_normal(passage) for passage in (*positives, text)}
+        taken = {same_text(passage) for passage in (*positives, text)}
         pool: dict[str, str] = {}
         for doc in found[query]:
             passage = collection.passages[doc]
-            if _normal(passage) not in taken:
-                pool.setdefault(_normal(passage), passage)
+            if same_text(passage) not in taken:
+                pool.setdefault(same_text(passage), passage)
         window = list(pool.values())[settings.skip : settings.depth]
         random = np.random.default_rng((settings.seed, number))
         chosen = sorted(random.permutation(len(window))[: settings.negatives])
@@ -74,10 +75,6 @@ def _rows(collection: Collection, settings: MineCommand) -> list[tuple[str, int]
             row = {"query": text, "pos": positives, "neg": [window[i] for i in chosen], "query_id": query}
             rows.append((json.dumps(row, ensure_ascii=False) + "\n", len(chosen)))
     return rows
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split())
 
 
 def main() -> None:

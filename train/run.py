@@ -12,6 +12,7 @@ from rich.console import Console
 from ..configs.check import check_train
 from ..configs.errors import UserError, collect
 from ..configs.schema import TrainCommand
+from ..data.check import same_query
 from ..data.groups import Collection, Group, collection_fingerprint, groups_fingerprint
 from ..data.read import read_groups, read_judged, require
 from ..eval.candidates import resolve_source
@@ -21,7 +22,7 @@ from .checkpoint import Progress, load_newest
 from .dev import Dev, make_dev
 from .finish import finish
 from .loop import Run, count_steps, fit
-from .run_folder import environment, prepare, read_manifest, write_start
+from .run_folder import environment, lock, prepare, read_manifest, write_start
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
 
 log = logging.getLogger(__name__)
@@ -54,29 +55,36 @@ def train(settings: TrainCommand) -> None:
     inputs = _read_inputs(settings)
     accelerator = _accelerator(settings)
     main = accelerator.is_main_process
+    output = Path(settings.output)
+    held = lock(output) if main else None
     console = Console(stderr=True)
     set_up_logging(console, main=main)
     queries = len(inputs.dev.collection.queries)
     log.info("%d training groups, %d dev queries, %s", len(inputs.groups), queries, accelerator.device)
     run = _make_run(settings, accelerator, inputs)
     if main and not inputs.resuming:
-        write_start(run.output, settings, _manifest(run, inputs.fingerprints))
+        write_start(output, settings, _manifest(run, inputs.fingerprints))
     accelerator.wait_for_everyone()
     if main:
         log_to_file(run.output / "train.log")
+    if not run.dev.has("base"):  # now, while the weights are still those of the base
+        _evaluate_base(run)
     progress = load_newest(run.output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
     if inputs.resuming:
         log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
+        _require_best(run, progress)
     metrics = MetricsFile(run.output / "metrics.jsonl", after=progress.step) if main else None
+    if metrics and not progress.step:
+        metrics.write(step=0, dev=run.dev.values("base"))
     _start_tracker(run)
-    if progress.step == 0:
-        _evaluate_base(run, metrics)
     with progress_bar(console, enabled=main) as bar:
         progress = fit(run, progress, metrics, bar)
     if main:
         finish(run, progress)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    if held:
+        held.release()
 
 
 def _read_inputs(settings: TrainCommand) -> Inputs:
@@ -85,7 +93,7 @@ def _read_inputs(settings: TrainCommand) -> Inputs:
     problems: list[str] = []
     collect(problems, check_train, settings)
     collect(problems, parse_measures, settings.dev.measures)
-    collect(problems, resolve_source, settings.dev.candidates, settings.data.dev)
+    collect(problems, resolve_source, settings.dev.candidates, settings.dev.depth, settings.data.dev)
     collect(problems, locate, settings.model.path)
     resuming = bool(collect(problems, prepare, output, settings))
     groups, collection = _read_data(settings, problems)
@@ -101,11 +109,13 @@ def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[list[Group]
     groups = read_groups(settings.data.train, problems)
     collection = read_judged(settings.data.dev, problems, split="dev")
     if collection is not None and not problems:
-        shared = sorted({group.query for group in groups} & set(collection.queries.values()))
+        known = {same_query(group.query) for group in groups}
         problems += [
-            f"{settings.data.dev}: query is also in {settings.data.train}: {text!r:.80}" for text in shared
+            f"{settings.data.dev}: query is also in {settings.data.train}: {text!r:.80}"
+            for text in collection.queries.values()
+            if same_query(text) in known
         ]
-    require(problems, advice="The list of all: uprank check data.train=… data.dev=…")
+    require(problems)
     assert collection is not None  # a collection that could not be read left a problem
     return groups, collection
 
@@ -216,10 +226,28 @@ def _start_tracker(run: Run) -> None:
     )
 
 
-def _evaluate_base(run: Run, metrics: MetricsFile | None) -> None:
+def _evaluate_base(run: Run) -> None:
     """The untuned model on the dev queries: what every later figure is compared with."""
     values = run.dev.evaluate(run.reranker, run.share, "base")
     shown = ", ".join(f"{measure} {value:.4f}" for measure, value in values.items())
     log.info("base (before the first step): dev %s", shown)
-    if metrics is not None:
-        metrics.write(step=0, dev=values)
+
+
+def _require_best(run: Run, progress: Progress) -> None:
+    """What the end of the run needs of its beginning has to be there before hours are spent.
+
+    Raises:
+        UserError: the best model so far, or its scores, are gone.
+    """
+    if not progress.best_step:
+        return
+    scores = f"step-{progress.best_step:06d}"
+    gone = (
+        []
+        if run.dev.has(scores)
+        else [f"{run.dev.folder / scores}: is gone, with the scores of the best model"]
+    )
+    if not (run.output / "best" / "config.json").is_file():
+        gone.append(f"{run.output / 'best'}: is gone, with the best model so far")
+    if gone:
+        raise UserError(gone, advice="The run cannot be continued without them: give a new output folder.")

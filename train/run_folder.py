@@ -13,18 +13,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from .. import __version__
+from ..configs.check import output_problems
 from ..configs.errors import UserError
 from ..configs.schema import TrainCommand
 
+LOCK, PART = ".lock", ".manifest.part"
+
 # Settings that may differ when a run is continued: they decide what fits, where it runs and
-# what is shown, never the result. All others come from the run that is continued, and a
-# command line that differs in one of them is refused.
+# what is shown, never the result. Data may have moved: its fingerprint is compared. All others
+# come from the run that is continued, and a command line that differs in one of them is refused.
 MAY_CHANGE = frozenset(
     {
         "output",
+        "data.train",
+        "data.dev",
         "threads",
         "model.device",
         "train.tokens_per_batch",
@@ -46,15 +54,25 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
         UserError: the folder holds something else, a finished run, or a run of other settings.
     """
     config, manifest = output / "config.yaml", output / "manifest.json"
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    unwritable = output_problems(output)
+    if unwritable:
+        raise UserError(unwritable)
+    found = {file.name for file in output.iterdir()} if output.is_dir() else set()
+    if found <= {config.name, LOCK, PART}:  # nothing, or a start that was cut off before the manifest
         return False
     if not config.is_file() or not manifest.is_file():
         raise UserError(f"output={output}: exists and is not an Uprank run", advice="Give a new folder.")
-    if json.loads(manifest.read_text()).get("finished"):
+    try:
+        finished = read_manifest(output).get("finished")
+        old = flat(OmegaConf.to_container(OmegaConf.load(config)))
+    except (ValueError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"output={output}: config.yaml or manifest.json is damaged ({error})", advice="Give a new folder."
+        ) from error
+    if finished:
         raise UserError(
             f"output={output}: holds a finished run", advice="Give a new folder; nothing was changed."
         )
-    old = flat(OmegaConf.to_container(OmegaConf.load(config)))
     new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     problems = [
@@ -67,9 +85,23 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
     return True
 
 
+def lock(output: Path) -> FileLock:
+    """Hold the run folder for this process alone, until it ends however it ends.
+
+    Raises:
+        UserError: another process is at work in it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    held = FileLock(output / LOCK)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"output={output}: another process is training in this folder") from None
+    return held
+
+
 def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) -> None:
     """Write config.yaml and manifest.json."""
-    output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)), encoding="utf-8")
     write_manifest(output, manifest)
 
@@ -82,7 +114,7 @@ def read_manifest(output: Path) -> dict[str, Any]:
 
 def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
     """Replace the manifest in one instant."""
-    beside = output / ".manifest.part"
+    beside = output / PART
     beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(output / "manifest.json")
 

@@ -2,7 +2,6 @@
 
 import pytest
 from uprank.configs.errors import UserError
-from uprank.configs.schema import CandidatesSettings
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
 from uprank.eval.bm25 import search
@@ -26,7 +25,7 @@ ROWS = Collection(
 
 
 def find(collection, source, depth=100):
-    return find_candidates(collection, CandidatesSettings(source, depth))
+    return find_candidates(collection, source, depth)
 
 
 def refused(collection, source, depth=100):
@@ -42,11 +41,9 @@ def run_file(tmp_path, *lines, name="first.run"):
 
 
 def test_auto_searches_a_corpus_and_takes_the_candidates_of_rows(tmp_path, jsonl):
-    settings = CandidatesSettings()
-    assert settings.source == "auto"
-    assert resolve_source(settings, str(tmp_path)) == "bm25"
-    assert resolve_source(settings, "x/qrels/test.tsv") == "bm25"
-    assert resolve_source(settings, str(jsonl[0])) == "groups"
+    assert resolve_source("auto", 100, str(tmp_path)) == "bm25"
+    assert resolve_source("auto", 100, "x/qrels/test.tsv") == "bm25"
+    assert resolve_source("auto", 100, str(jsonl[0])) == "groups"
 
 
 def test_bm25_is_the_first_stage():
@@ -125,7 +122,7 @@ def test_sources_that_do_not_fit_the_data():
 def test_an_unknown_source_and_a_wrong_depth_at_once(tmp_path):
     assert refused(CORPUS, "bm52", 0) == [
         "candidates 'bm52': no such file; allowed are bm25, groups, judged, or the path of a TREC run file",
-        "candidates depth=0: allowed are whole numbers from 1",
+        "depth=0: allowed are whole numbers from 1",
     ]
     assert refused(CORPUS, str(tmp_path))[0].startswith(f"candidates {str(tmp_path)!r}: no such file")
 

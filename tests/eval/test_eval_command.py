@@ -18,7 +18,7 @@ from uprank.eval.report import Report
 from uprank.model.reranker import Reranker
 
 MEASURES = ["nDCG@10", "MRR@10", "MAP", "R@3"]
-SMALL = ("candidates.depth=8", "model.max_tokens=64", "model.query_tokens=16", "threads=1")
+SMALL = ("depth=8", "model.max_tokens=64", "model.query_tokens=16", "threads=1")
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_candidates_from_a_run_file(monkeypatch, tmp_path, beir, judged, tiny_be
     }
     write_run(tmp_path / "dense.run", run | {"other": {"nowhere": 1.0}}, "dense")
     output = tmp_path / "out"
-    arguments = [f"data.test={beir}", f"candidates.source={tmp_path / 'dense.run'}", f"output={output}"]
+    arguments = [f"data.test={beir}", f"candidates={tmp_path / 'dense.run'}", f"output={output}"]
     assert call(monkeypatch, *arguments, f"model.path={tiny_bert}", "baseline=tiny-bert", "threads=1") == 0
     report = Report.load(output)
     assert [s.name for s in report.systems] == ["dense", "tiny-bert"]
@@ -209,7 +209,7 @@ def test_candidates_from_a_run_file(monkeypatch, tmp_path, beir, judged, tiny_be
 @pytest.mark.parametrize("source", ["groups", "judged", "auto"])
 def test_candidates_of_rows(monkeypatch, tmp_path, jsonl, tiny_xlmr, source):
     output = tmp_path / "out"
-    arguments = [f"data.test={jsonl[1]}", f"candidates.source={source}", f"output={output}", "threads=1"]
+    arguments = [f"data.test={jsonl[1]}", f"candidates={source}", f"output={output}", "threads=1"]
     assert call(monkeypatch, *arguments, f"model.path={tiny_xlmr}") == 0
     report = Report.load(output)
     assert [s.name for s in report.systems] == ["tiny-xlmr"]
@@ -231,7 +231,7 @@ def test_judged_passages_of_a_folder(monkeypatch, tmp_path, beir, tiny_bert):
     output = tmp_path / "out"
     arguments = [
         f"data.test={beir}",
-        "candidates.source=judged",
+        "candidates=judged",
         f"model.path={tiny_bert}",
         f"output={output}",
     ]
@@ -269,9 +269,9 @@ def test_an_unknown_measure(refused, beir):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("candidates.source=bm52",), "candidates 'bm52': no such file; allowed are bm25, groups, judged"),
-        (("candidates.source=groups", "baseline=null"), "nothing to evaluate"),
-        (("candidates.depth=0",), "candidates depth=0: allowed are whole numbers from 1"),
+        (("candidates=bm52",), "candidates 'bm52': no such file; allowed are bm25, groups, judged"),
+        (("candidates=groups", "baseline=null"), "nothing to evaluate"),
+        (("depth=0",), "depth=0: allowed are whole numbers from 1"),
         (("baseline=bm52",), "baseline=bm52: no such system; there are bm25"),
         (("models={bm25: x}",), "two systems are called 'bm25'"),
         (("model.path=x", "models={a: y}"), "model.path and models are both set"),
@@ -318,7 +318,7 @@ def test_wrong_data_is_listed_with_its_lines(refused, tmp_path, tiny_bert):
 def test_a_run_of_documents_that_are_not_there(refused, beir, tmp_path):
     (tmp_path / "bad.run").write_text("q18 Q0 nowhere 1 1.0 t\n")
     assert "document 'nowhere' (query 'q18') is not in the corpus" in refused(
-        f"data.test={beir}", f"candidates.source={tmp_path / 'bad.run'}"
+        f"data.test={beir}", f"candidates={tmp_path / 'bad.run'}"
     )
 
 

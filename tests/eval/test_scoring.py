@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from uprank.configs.schema import CandidatesSettings
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
 from uprank.eval.candidates import Candidates, find_candidates
@@ -90,7 +89,7 @@ def test_every_pair_is_scored_exactly_once(queries, count):
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_agree_with_one_for_a_real_model(tiny_xlmr, beir, count):
     collection = read_judged(str(beir), [], split="dev")
-    candidates = find_candidates(collection, CandidatesSettings("bm25", 7))
+    candidates = find_candidates(collection, "bm25", 7)
     texts = [(collection.queries[q], collection.passages[d]) for q, d in candidates.pairs]
     middle = int(np.median(Reranker.load(tiny_xlmr).pairs.full_lengths(texts)))
     reranker = Reranker.load(tiny_xlmr, device="cpu", max_tokens=middle, query_tokens=12)
@@ -106,7 +105,7 @@ def test_processes_agree_with_one_for_a_real_model(tiny_xlmr, beir, count):
 
 def test_scores_are_those_of_the_reranker_as_float32(tiny_bert, beir):
     collection = read_judged(str(beir), [], split="dev")
-    candidates = find_candidates(collection, CandidatesSettings("judged", 5))
+    candidates = find_candidates(collection, "judged", 5)
     reranker = Reranker.load(tiny_bert, device="cpu")
     scored = score_candidates(reranker, collection, candidates)
     texts = [(collection.queries[q], collection.passages[d]) for q, d in candidates.pairs]

@@ -40,10 +40,28 @@ def test_regression(settings, source):
 
 
 def test_a_difference_that_may_be_chance(settings, source):
+    source.report(source.final, gain=0.0)
+    assert "tuned is not shown to be better than base" in str(refused(settings))
+
+
+@pytest.mark.parametrize("part", ["comparisons", "systems"])
+def test_a_report_that_was_written_by_hand(settings, source, part):
+    """What is stated has to follow from the values per query, also with force."""
     report = Report.load(source.final)
-    chance = [replace(c, low=-0.01, p=0.04) if c.system == "tuned" else c for c in report.comparisons]
-    source.report(source.final, comparisons=chance)
-    assert "interval [-0.01" in str(refused(settings))
+    if part == "comparisons":
+        changed = [replace(c, low=0.4, high=0.6, difference=0.5) for c in report.comparisons]
+    else:
+        best = {measure: replace(e, mean=0.99) for measure, e in report.system("tuned").results.items()}
+        changed = [replace(s, results=best) if s.name == "tuned" else s for s in report.systems]
+    source.report(source.final, **{part: changed})
+    assert "does not follow from per_query.jsonl" in str(refused(replace(settings, force=True)))
+
+
+def test_a_report_with_other_token_budgets(settings, source):
+    report = Report.load(source.final)
+    other = [replace(s, query_tokens=5, max_tokens=50) if s.name == "tuned" else s for s in report.systems]
+    source.report(source.final, systems=other)
+    assert "measured with budgets of 5 and 50 tokens" in str(refused(replace(settings, force=True)))
 
 
 def test_a_report_about_other_weights(settings, source):

@@ -21,6 +21,7 @@ from uprank.eval.report import Report
 from uprank.model.reranker import Reranker
 from uprank.train.checkpoint import damage
 from uprank.train.run import train
+from uprank.train.run_folder import lock
 from uprank.train.track import read_metrics
 
 CONFIGS = Path(uprank.configs.__file__).parent
@@ -91,7 +92,6 @@ def test_the_best_step_by_the_dev_measure_is_kept(run):
 
 def test_the_best_model_scores_as_the_report_says(run, jsonl):
     """The figures belong to the weights on disk, not to those in memory."""
-    from uprank.configs.schema import CandidatesSettings
     from uprank.data.read import read_judged
     from uprank.eval.candidates import find_candidates
     from uprank.eval.evaluate import mean_values
@@ -99,7 +99,7 @@ def test_the_best_model_scores_as_the_report_says(run, jsonl):
     from uprank.eval.scoring import score_candidates
 
     collection = read_judged(str(jsonl[1]), [], split="dev")
-    candidates = find_candidates(collection, CandidatesSettings())
+    candidates = find_candidates(collection)
     scored = score_candidates(Reranker.load(run / "best", query_tokens=20), collection, candidates)
     values = mean_values(collection, scored, parse_measures(["nDCG@10", "MRR@10"]))
     report = Report.load(run / "eval" / "final")
@@ -203,7 +203,7 @@ def test_an_encoder_is_compared_with_the_first_stage(tiny_encoder, beir, tmp_pat
         ({"data__train": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
         ({"model__path": "no/such/model/here"}, "no such folder"),
         ({"dev__measures": ["nDGC@10"]}, "did you mean 'nDCG'"),
-        ({"dev__candidates__source": "bm25"}, "no corpus to search"),
+        ({"dev__candidates": "bm25"}, "no corpus to search"),
         ({"model__precision": "fp8"}, "allowed are fp32, bf16"),
     ],
 )
@@ -217,6 +217,78 @@ def test_mistakes_are_found_before_anything_is_written(tiny_xlmr, jsonl, tmp_pat
 def test_a_dev_query_that_is_trained_on_is_refused(tiny_xlmr, jsonl, tmp_path):
     with pytest.raises(UserError, match="query is also in"):
         train(settings(tiny_xlmr, jsonl, tmp_path / "bad", data__dev=str(jsonl[0])))
+
+
+def test_dev_rows_without_negatives_choose_nothing_and_are_refused(tiny_xlmr, jsonl, tmp_path):
+    (tmp_path / "dev.jsonl").write_text('{"query": "q", "pos": ["p"]}\n')
+    with pytest.raises(UserError, match="every dev candidate is relevant"):
+        train(settings(tiny_xlmr, jsonl, tmp_path / "bad", data__dev=str(tmp_path / "dev.jsonl")))
+
+
+def test_two_starts_at_once_do_not_share_a_folder(run, tiny_xlmr, jsonl, tmp_path):
+    held = lock(tmp_path / "one")
+    with pytest.raises(UserError, match="another process is training"):
+        train(settings(tiny_xlmr, jsonl, tmp_path / "one"))
+    held.release()
+    train(settings(tiny_xlmr, jsonl, tmp_path / "one", train__max_steps=1))
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [("best", "with the best model so far"), ("eval/step-000002", "with the scores of the best model")],
+)
+def test_what_the_end_of_a_run_needs_is_asked_for_at_its_start(
+    run, tiny_xlmr, jsonl, tmp_path, gone, message
+):
+    output = tmp_path / "cut"
+    shutil.copytree(run, output)
+    manifest = json.loads((output / "manifest.json").read_text())
+    (output / "manifest.json").write_text(json.dumps(manifest | {"finished": None}))
+    progress = json.loads((output / "checkpoints" / "step-000006" / "progress.json").read_text())
+    shutil.rmtree(output / gone.replace("step-000002", f"step-{progress['best_step']:06d}"))
+    with pytest.raises(UserError, match=message):
+        train(settings(tiny_xlmr, jsonl, output))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_checkpoint_with_broken_hashes_is_damaged(run, tmp_path, text):
+    shutil.copytree(run / "checkpoints" / "step-000006", tmp_path / "step")
+    (tmp_path / "step" / "hashes.json").write_text(text)
+    assert damage(tmp_path / "step")
+
+
+def test_a_damaged_manifest_is_named(run, tiny_xlmr, jsonl, tmp_path):
+    shutil.copytree(run, tmp_path / "cut")
+    (tmp_path / "cut" / "manifest.json").write_text('{"finished": nu')
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        train(settings(tiny_xlmr, jsonl, tmp_path / "cut"))
+
+
+def test_a_start_cut_off_before_its_manifest_starts_anew(tiny_xlmr, jsonl, tmp_path):
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "config.yaml").write_text("half")
+    train(settings(tiny_xlmr, jsonl, tmp_path / "cut", train__max_steps=1))
+    assert json.loads((tmp_path / "cut" / "manifest.json").read_text())["finished"]
+
+
+def test_the_budgets_go_along_with_the_model(run):
+    assert Reranker.load(run / "best").budgets == (20, 128)
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(tiny_xlmr, jsonl, tmp_path, rate):
+    with pytest.raises(UserError) as caught:
+        train(
+            settings(
+                tiny_xlmr,
+                jsonl,
+                tmp_path / "n",
+                optim__learning_rate=rate,
+                train__epochs=rate,
+                loss__temperature=rate,
+            )
+        )
+    assert len(caught.value.problems) == 3
 
 
 def test_what_is_in_the_output_folder_is_never_overwritten(run, tiny_xlmr, jsonl, tmp_path):
