@@ -11,7 +11,7 @@ RUN := runs/quickstart
 quickstart: $(VENV)/.quickstart  ## fine-tune, evaluate and publish on a sample: about 6 minutes on 2 cores
 	@if [ -e $(RUN) ]; then echo "removing the last quickstart, $(RUN)"; rm -rf $(RUN); fi
 	$(BIN)/uprank check data.train=$(SAMPLE) data.dev=$(SAMPLE) data.test=$(SAMPLE)
-	$(BIN)/uprank mine data.train=$(SAMPLE) output=$(RUN)/train.jsonl
+	$(BIN)/uprank mine data.train=$(SAMPLE) output=$(RUN)/train.jsonl negatives=31
 	$(BIN)/uprank train experiment=quickstart data.train=$(RUN)/train.jsonl data.dev=$(SAMPLE) output=$(RUN)/run
 	$(BIN)/uprank publish run=$(RUN)/run output=$(RUN)/published
 	$(BIN)/uprank eval "models={tuned: $(RUN)/published}" model.precision=bf16 data.test=$(SAMPLE) depth=20 output=$(RUN)/test
