@@ -15,8 +15,6 @@ from .sources import Evidence, Source
 if TYPE_CHECKING:
     from ..model.reranker import Reranker
 
-COMPARISON_SEED = 0  # of comparisons which the report does not hold and which are made here
-
 
 @dataclass(frozen=True)
 class Ruling:
@@ -201,7 +199,7 @@ def _paired(report: Report, system: str, baseline: str, measure: str) -> Compari
         system=system,
         baseline=baseline,
         measure=measure,
-        seed=COMPARISON_SEED,
+        seed=report.seed,
     )
 
 
