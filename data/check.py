@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .groups import Group
+from .groups import Group, same_query
 from .pairs import PairEncoder
+from .store import hash_texts, shared_queries
 
-_WORD = re.compile(r"\w+")
+CHUNK = 1024  # groups whose pairs are measured at a time
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,20 @@ def summarise(split: str, path: str, groups: Sequence[Group], encoder: PairEncod
     """Count a split; token lengths need an encoder."""
     lengths, truncated = None, None
     if encoder is not None and groups:
-        pairs = [(group.query, text) for group in groups for text in (*group.positives, *group.negatives)]
-        tokens = encoder.full_lengths(pairs)
+        tokens = np.concatenate([encoder.full_lengths(pairs) for pairs in _pairs(groups)])
         middle, high, longest = np.percentile(tokens, (50, 95, 100), method="inverted_cdf")
         lengths = (int(middle), int(high), int(longest))  # of real pairs, not between two
         truncated = float((tokens > encoder.max_tokens).mean())
+    counts = np.zeros(2, dtype=np.int64)
+    for group in groups:
+        counts += len(group.positives), len(group.negatives)
     return Summary(
         split,
         path,
         len(groups),
-        sum(len(group.positives) for group in groups),
-        sum(len(group.negatives) for group in groups),
-        sum(count - 1 for count in Counter(group.query for group in groups).values()),
+        int(counts[0]),
+        int(counts[1]),
+        len(groups) - len(np.unique(_names(group.query for group in groups))),
         lengths,
         truncated,
     )
@@ -86,20 +87,36 @@ def find_leaks(splits: Mapping[str, Sequence[Group]]) -> list[Leak]:
     [Leak(first='train', second='dev', queries=['is it  so'], passages=1)]
     """
     names = list(splits)
-    queries = {name: {same_query(group.query): group.query for group in splits[name]} for name in names}
-    passages = {name: {text for g in splits[name] for text in (*g.positives, *g.negatives)} for name in names}
+    passages = {name: np.unique(_names(_passages(groups))) for name, groups in splits.items()}
     return [
         Leak(
             first,
             second,
-            [text for key, text in queries[second].items() if key in queries[first]],
-            len(passages[first] & passages[second]),
+            _shared(splits[first], splits[second]),
+            len(np.intersect1d(passages[first], passages[second], assume_unique=True)),
         )
         for place, first in enumerate(names)
         for second in names[place + 1 :]
     ]
 
 
-def same_query(text: str) -> str:
-    """What two queries have in common that are the same but for case, blanks and punctuation."""
-    return " ".join(_WORD.findall(text.casefold())) or text  # `?` and `!` have no words and are not equal
+def _shared(first: Sequence[Group], second: Sequence[Group]) -> list[str]:
+    shared = shared_queries(first, (group.query for group in second))
+    return list({same_query(text): text for text in shared}.values())
+
+
+def _passages(groups: Sequence[Group]) -> Iterator[str]:
+    for group in groups:
+        yield from group.positives
+        yield from group.negatives
+
+
+def _names(texts: Iterator[str]) -> np.ndarray:
+    """16 bytes for each text, shape (T,): millions of texts are compared by these."""
+    return hash_texts(texts).view("S16").ravel()
+
+
+def _pairs(groups: Sequence[Group]) -> Iterator[list[tuple[str, str]]]:
+    for start in range(0, len(groups), CHUNK):
+        chunk = groups[start : start + CHUNK]
+        yield [(group.query, text) for group in chunk for text in (*group.positives, *group.negatives)]

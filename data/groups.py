@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,11 @@ class Group:
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     where: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The query, the positives, the negatives."""
+        return self.query, *self.positives, *self.negatives
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ def passage_id(text: str) -> str:
 def same_text(text: str) -> str:
     """What two passages have in common that are the same but for case and blanks."""
     return " ".join(text.casefold().split())
+
+
+def same_query(text: str) -> str:
+    """What two queries have in common that are the same but for case, blanks and punctuation."""
+    return " ".join(_WORD.findall(text.casefold())) or text  # `?` and `!` have no words and are not equal
 
 
 def fingerprint(texts: Iterable[str]) -> str:

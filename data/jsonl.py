@@ -1,4 +1,4 @@
-"""FlagEmbedding JSONL: one row a query, with `query`, `pos` and `neg`.
+"""FlagEmbedding JSONL, plain or compressed: one row a query, with `query`, `pos` and `neg`.
 
 Format: https://github.com/FlagOpen/FlagEmbedding/tree/master/examples/finetune/reranker#2-data-format
 """
@@ -11,16 +11,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..configs.errors import UserError
 from .groups import Collection, Group, passage_id, same_text
+from .lines import read_lines
 
 # Only an escape can bring one in: half of a character, which no tokenizer and no file takes.
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a file, see `parse_rows`."""
-    with path.open("rb") as stream:
-        yield from parse_rows(stream, str(path), problems)
+    """Rows of a file, read as they are needed, see `parse_rows`; `.gz` and `.zst` are decompressed."""
+    try:
+        yield from parse_rows(read_lines(path), str(path), problems)
+    except UserError as error:
+        problems += error.problems
 
 
 def parse_rows(
@@ -59,13 +63,19 @@ def parse_rows(
         problems.append(f"{name}: no rows")
 
 
-def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
+def iterate_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> Iterator[Group]:
     """Groups of a JSONL file, in order; what is wrong with a row is added to `problems`.
 
     Duplicate passages within one row are kept once.
     """
-    groups = []
-    for where, row in read_rows(path, problems):
+    yield from groups_of(read_rows(path, problems), problems, need_negatives=need_negatives)
+
+
+def groups_of(
+    rows: Iterable[tuple[str, dict[str, Any]]], problems: list[str], *, need_negatives: bool = True
+) -> Iterator[Group]:
+    """Groups of rows that come with where they stand, see `iterate_groups`."""
+    for where, row in rows:
         found: list[str] = []
         query = _text(row, "query", found)
         positives = _texts(row, "pos", found)
@@ -81,11 +91,15 @@ def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True)
         if found:
             problems += [f"{where}: {problem}" for problem in found]
         else:
-            groups.append(Group(query, _unique(positives), _unique(negatives), where))
-    return groups
+            yield Group(query, _unique(positives), _unique(negatives), where)
 
 
-def as_collection(path: Path, groups: list[Group]) -> Collection:
+def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
+    """All groups of a JSONL file in memory, see `iterate_groups`."""
+    return list(iterate_groups(path, problems, need_negatives=need_negatives))
+
+
+def as_collection(path: Path, groups: Iterable[Group]) -> Collection:
     """Judged queries of JSONL rows: each ranks its own positives and negatives.
 
     A query's id is the number of its line; negatives are judged 0.

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..configs.errors import UserError
+from .template import PairTemplate
+from .tokens import TokenStore
 
 QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
 CHUNK = 2048  # texts a tokenizer call: enough to keep its threads busy, little memory
+HELD = 1 << 28  # bytes of texts and tokens above which those known are forgotten before new ones come
+OVERHEAD = 350  # bytes that Python needs for a text and its tokens beside what is in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,25 @@ class EncodedPair:
     ids: np.ndarray
     types: np.ndarray
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlatPairs:
+    """Token ids of N pairs laid end to end: T tokens, and zeros behind them where asked for.
+
+    Attributes:
+        ids: token ids with special tokens, shape (T,), int64.
+        types: token type (segment) ids, shape (T,), int64.
+        positions: place of each token in its own pair from 0, shape (T,), int64.
+        offsets: pair n is tokens `offsets[n]:offsets[n + 1]`, shape (N + 1,), int64.
+        truncated: whether a token of the pair had to go, shape (N,), bool.
+    """
+
+    ids: np.ndarray
+    types: np.ndarray
+    positions: np.ndarray
+    offsets: np.ndarray
+    truncated: np.ndarray
 
 
 def choose_budgets(
@@ -60,6 +83,8 @@ class PairEncoder:
     A longer pair loses the end of its passage; a query is cut only where it is longer than
     `query_tokens` and the passage would otherwise get less than the rest.
     Special tokens written in a text (`</s>`) are text: their characters are encoded.
+    Texts in a token store (`use`) are looked up there; all others are tokenised once and held in
+    memory, up to `HELD` bytes.
 
     Args:
         tokenizer: a transformers tokenizer that knows pairs.
@@ -74,7 +99,7 @@ class PairEncoder:
         self.tokenizer = tokenizer
         self.query_tokens = query_tokens
         self.max_tokens = max_tokens
-        self._template = _PairTemplate(tokenizer)
+        self._template = PairTemplate(tokenizer)
         self.room = max_tokens - self._template.specials
         if query_tokens < 1 or self.room <= query_tokens:
             raise UserError(
@@ -84,105 +109,118 @@ class PairEncoder:
             )
         self._spelled = _spelled_special_tokens(tokenizer)
         self._texts: dict[str, np.ndarray] = {}
+        self._held = 0  # bytes, about
+        self._stores: list[TokenStore] = []
+
+    def use(self, store: TokenStore) -> None:
+        """Look texts up in this store before tokenising them."""
+        self._stores.append(store)
 
     def add(self, texts: Iterable[str]) -> None:
-        """Tokenise the texts that are not known yet, many in one call."""
-        new = list(dict.fromkeys(text for text in texts if text not in self._texts))
+        """Have the tokens of these texts at hand: looked up, or tokenised, many in one call."""
+        wanted = dict.fromkeys(texts)
+        new = [text for text in wanted if text not in self._texts]
+        if not new:
+            return
+        if self._held > HELD:
+            self.forget()
+            new = list(wanted)
+        for store in self._stores:
+            found = store.look_up(new)
+            self._hold((text, ids) for text, ids in zip(new, found, strict=True) if ids is not None)
+            new = [text for text, ids in zip(new, found, strict=True) if ids is None]
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
-            encoded = self.tokenizer(
-                chunk,
-                add_special_tokens=False,
-                split_special_tokens=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,  # texts above the model's length are expected here and cut below
-            )["input_ids"]
-            for text, ids in zip(chunk, encoded, strict=True):
-                self._texts[text] = np.asarray(self._without_specials(ids), dtype=np.int32)
+            self._hold(zip(chunk, self.tokenise(chunk), strict=True))
+
+    def tokenise(self, texts: list[str]) -> list[np.ndarray]:
+        """Token ids of each text without special tokens, int32, in one call of the tokenizer."""
+        encoded = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # texts above the model's length are expected here and cut below
+        )["input_ids"]
+        return [np.asarray(self._without_specials(ids), dtype=np.int32) for ids in encoded]
 
     def forget(self) -> None:
-        """Drop the cached texts."""
+        """Drop the texts held in memory."""
         self._texts.clear()
+        self._held = 0
 
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Tokens of each pair after cutting, shape (N,), without building them."""
-        self.add(text for pair in pairs for text in pair)
-        return np.fromiter(
-            (sum(self._kept(*pair)) + self._template.specials for pair in pairs), np.int64, len(pairs)
-        )
+        queries, passages = self._kept(*self._sizes(pairs))
+        return queries + passages + self._template.specials
 
     def full_lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Tokens of each pair before cutting, shape (N,)."""
-        self.add(text for pair in pairs for text in pair)
-        texts, specials = self._texts, self._template.specials
-        return np.fromiter((len(texts[q]) + len(texts[p]) + specials for q, p in pairs), np.int64, len(pairs))
+        queries, passages = self._sizes(pairs)
+        return queries + passages + self._template.specials
 
     def encode(self, query: str, passage: str) -> EncodedPair:
-        """Token ids of one pair."""
+        """Token ids of one pair; `encode_flat` is the faster way for many."""
         if query not in self._texts or passage not in self._texts:
             self.add((query, passage))
-        query_kept, passage_kept = self._kept(query, passage)
         query_ids, passage_ids = self._texts[query], self._texts[passage]
-        ids, types = self._template.join(query_ids[:query_kept], passage_ids[:passage_kept])
-        cut = query_kept < len(query_ids) or passage_kept < len(passage_ids)
-        return EncodedPair(ids, types, cut)
+        a, b = len(query_ids), len(passage_ids)
+        truncated = a + b > self.room
+        if truncated:
+            a, b = map(int, self._kept(a, b))
+        start, middle, end = self._template.parts
+        ids = np.concatenate((start, query_ids[:a], middle, passage_ids[:b], end))
+        return EncodedPair(ids, self._template.types(a, b).astype(np.int8), truncated)
 
-    def _kept(self, query: str, passage: str) -> tuple[int, int]:
+    def encode_flat(self, pairs: Sequence[tuple[str, str]], *, multiple_of: int = 1) -> FlatPairs:
+        """Token ids of many pairs laid end to end, ready for a packed batch.
+
+        Args:
+            pairs: (query, passage), in order.
+            multiple_of: `ids`, `types` and `positions` get zeros at their end up to a multiple of it.
+        """
+        sizes = self._sizes(pairs)
+        queries, passages = self._kept(*sizes)
+        offsets = np.zeros(len(pairs) + 1, dtype=np.int64)
+        lengths = queries + passages + self._template.specials
+        np.cumsum(lengths, out=offsets[1:])
+        total = int(offsets[-1])
+        ids, types, positions = np.zeros((3, total + -total % multiple_of), dtype=np.int64)
+        texts, (start, middle, end) = self._texts, self._template.parts
+        pieces: list[np.ndarray] = []
+        for (query, passage), a, b in zip(pairs, queries.tolist(), passages.tolist(), strict=True):
+            pieces += (start, texts[query][:a], middle, texts[passage][:b], end)
+        if pieces:
+            np.concatenate(pieces, out=ids[:total])
+        types[:total] = self._template.types(queries, passages)
+        positions[:total] = np.arange(total) - np.repeat(offsets[:-1], lengths)
+        return FlatPairs(ids, types, positions, offsets, (queries < sizes[0]) | (passages < sizes[1]))
+
+    def _sizes(self, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each query and of each passage before cutting, shapes (N,)."""
+        self.add(text for pair in pairs for text in pair)
+        texts, count = self._texts, len(pairs)
+        return (
+            np.fromiter((len(texts[query]) for query, _ in pairs), np.int64, count),
+            np.fromiter((len(texts[passage]) for _, passage in pairs), np.int64, count),
+        )
+
+    def _kept(self, queries: np.ndarray | int, passages: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
         """How many tokens of each remain: the passage is cut first."""
-        query_length, passage_length = len(self._texts[query]), len(self._texts[passage])
-        query_kept = min(query_length, max(self.query_tokens, self.room - passage_length))
-        return query_kept, min(passage_length, self.room - query_kept)
+        queries = np.minimum(queries, np.maximum(self.query_tokens, self.room - passages))
+        return queries, np.minimum(passages, self.room - queries)
+
+    def _hold(self, tokenised: Iterable[tuple[str, np.ndarray]]) -> None:
+        for text, ids in tokenised:
+            self._texts[text] = ids
+            self._held += OVERHEAD + len(text) + ids.nbytes
 
     def _without_specials(self, ids: list[int]) -> list[int]:
         """Spell out special tokens: unigram vocabularies hold `</s>` as an ordinary piece, too."""
         if self._spelled.keys().isdisjoint(ids):
             return ids
         return [piece for token in ids for piece in self._spelled.get(token, (token,))]
-
-
-class _PairTemplate:
-    """Where the special tokens stand, read off one encoded pair of the tokenizer itself."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        first, second = (
-            tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("one", "two words")
-        )
-        pair = tokenizer("one", "two words", return_token_type_ids=True)
-        ids, types = pair["input_ids"], pair.get("token_type_ids") or [0] * len(pair["input_ids"])
-        middle = _find(ids, first, 0)
-        end = _find(ids, second, middle + len(first))
-        if not first or not second or middle < 0 or end < 0:
-            raise UserError(
-                "this tokenizer does not join a query and a passage; a cross-encoder needs one that does"
-            )
-        after_first, after_second = middle + len(first), end + len(second)
-        self.parts = (ids[:middle], ids[after_first:end], ids[after_second:])
-        self.part_types = (types[:middle], types[after_first:end], types[after_second:])
-        self.text_types = (types[middle], types[end])
-        self.specials = len(ids) - len(first) - len(second)
-
-    def join(self, query: np.ndarray, passage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (L,) and types (L,) of the joined pair."""
-        start, middle, end = self.parts
-        ids = np.concatenate((start, query, middle, passage, end)).astype(np.int32)
-        start_types, middle_types, end_types = self.part_types
-        query_type, passage_type = self.text_types
-        types = np.concatenate(
-            (
-                start_types,
-                np.full(len(query), query_type),
-                middle_types,
-                np.full(len(passage), passage_type),
-                end_types,
-            )
-        ).astype(np.int8)
-        return ids, types
-
-
-def _find(ids: list[int], part: list[int], start: int) -> int:
-    spans = range(start, len(ids) - len(part) + 1)
-    return next((at for at in spans if ids[at : at + len(part)] == part), -1)
 
 
 def _spelled_special_tokens(tokenizer: Any) -> dict[int, list[int]]:

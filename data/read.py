@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs.errors import UserError
-from . import beir, jsonl
+from . import beir, hf, jsonl, store
 from .groups import Collection, Group
 
 FORMATS = "a JSONL file of groups, a BEIR folder, or one .tsv file of a BEIR folder's qrels/"
@@ -14,24 +15,32 @@ SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
 def read_groups(
     path: str, problems: list[str], *, split: str = "train", need_negatives: bool = True
-) -> list[Group]:
-    """Groups of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
+) -> Sequence[Group]:
+    """Groups of a JSONL file or a BEIR folder; what is wrong is added to `problems`.
+
+    Those of a JSONL file are in the cache (`store.GroupStore`) and not in memory.
+    """
+    if hf.is_named(path):
+        return hf.read_groups(path, problems, split=split, need_negatives=need_negatives)
     location = Path(path)
     if not _readable(path, problems):
         return []
     if is_beir(path):
         return beir.read_groups(location, split, problems, need_negatives=need_negatives)
-    return jsonl.read_groups(location, problems, need_negatives=need_negatives)
+    return store.read_groups(location, problems, need_negatives=need_negatives)
 
 
 def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
     """Judged queries of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
+    if hf.is_named(path):
+        return hf.read_judged(path, problems, split=split)
     location = Path(path)
     if not _readable(path, problems):
         return None
     if is_beir(path):
         return beir.read_collection(location, split, problems)
-    return jsonl.as_collection(location, jsonl.read_groups(location, problems, need_negatives=False))
+    groups = jsonl.iterate_groups(location, problems, need_negatives=False)
+    return jsonl.as_collection(location, groups)
 
 
 def is_beir(path: str) -> bool:

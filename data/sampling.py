@@ -6,7 +6,9 @@ and resuming needs one integer: the position (contract 2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,13 +34,16 @@ class Draw:
     negatives: tuple[str, ...]
 
 
+@lru_cache(maxsize=2)  # two, as a step may lie in two epochs: shuffling a million takes longer than drawing
 def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
     """Order of the groups in an epoch, shape (count,)."""
-    return _generator(seed, 1, epoch).permutation(count)
+    order = _generator(seed, 1, epoch).permutation(count)
+    order.flags.writeable = False  # every caller gets the same one
+    return order
 
 
 def draw_step(
-    groups: list[Group], *, start: int, count: int, group_size: int, positives: int, seed: int
+    groups: Sequence[Group], *, start: int, count: int, group_size: int, positives: int, seed: int
 ) -> list[Draw]:
     """The groups at positions `start` to `start + count`; they may lie in two epochs.
 
@@ -51,12 +56,9 @@ def draw_step(
         seed: the run's seed.
     """
     draws = []
-    orders: dict[int, np.ndarray] = {}
     for position in range(start, start + count):
         epoch, offset = divmod(position, len(groups))
-        if epoch not in orders:
-            orders[epoch] = epoch_order(len(groups), seed=seed, epoch=epoch)
-        index = int(orders[epoch][offset])
+        index = int(epoch_order(len(groups), seed=seed, epoch=epoch)[offset])
         group = groups[index]
         chosen = _window(group.positives, positives, seed=seed, stream=2, index=index, epoch=epoch)
         rest = _window(

@@ -1,4 +1,4 @@
-"""TREC qrels and run files, the BEIR qrels table, and the order in which TREC reads scores.
+"""TREC qrels and run files, and the BEIR qrels table.
 
 Accepted is what trec_eval 9.0.8 accepts: fields apart by blanks or tabs, leading blanks, blank lines, CRLF,
 further columns after the tag of a run, a rank column that means nothing. Refused is also what trec_eval reads
@@ -8,8 +8,11 @@ dropped, because it would become part of the first query id. There are no commen
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..configs.errors import UserError
+from .columns import read_columns
+from .groups import Collection
+from .order import trec_order
 
 Qrels = dict[str, dict[str, int]]
 Run = dict[str, dict[str, float]]
@@ -24,33 +30,14 @@ Run = dict[str, dict[str, float]]
 # Relevance is kept as int32; trec_eval allocates a table of the size of the largest.
 LARGEST_RELEVANCE = 2**31 - 1
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_GZIP = b"\x1f\x8b"
+_MOST_LISTED = 1000
+_SNIFFED = 20
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _BEIR_HEADER = re.compile(rb"query[-_]id\tcorpus[-_]id\tscore\s*", re.IGNORECASE)
 
 Value = TypeVar("Value", int, float)
-
-
-def trec_order(documents: Sequence[str], scores: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    """Positions of the documents, best first: float32 score descending, then id descending by UTF-8 bytes.
-
-    Every ranking in Uprank is made here; trec_eval 9.0.8 keeps scores as C floats and breaks ties this way.
-
-    Args:
-        documents: n ids.
-        scores: (n,) numbers, none of them NaN.
-
-    >>> trec_order(["9", "10", "a"], [1.0, 1.0, 2.0]).tolist()
-    [2, 0, 1]
-    """
-    with np.errstate(over="ignore"):  # a large double becomes infinite, and a tie, as in C
-        keys = -np.asarray(scores, dtype=np.float64).astype(np.float32)
-    order = np.argsort(keys, kind="stable")
-    if not (keys[order[1:]] == keys[order[:-1]]).any():
-        return order
-    # Python compares text by code point, which is the order of its UTF-8 bytes.
-    by_id = np.array(sorted(range(len(documents)), key=documents.__getitem__, reverse=True), dtype=np.intp)
-    return by_id[np.argsort(keys[by_id], kind="stable")]
 
 
 def read_qrels(path: str | Path) -> Qrels:
@@ -59,7 +46,8 @@ def read_qrels(path: str | Path) -> Qrels:
     Raises:
         UserError: the file is missing or empty, or lines are wrong; every one is listed as `path:line: …`.
     """
-    return _read(Path(path), _qrels_row, "Each line of qrels is: query iteration document relevance.")
+    advice = "Each line of qrels is: query iteration document relevance."
+    return read_columns(Path(path), 4, 3, LARGEST_RELEVANCE, int) or _read(Path(path), _qrels_row, advice)
 
 
 def read_beir_qrels(path: str | Path) -> Qrels:
@@ -80,7 +68,38 @@ def read_run(path: str | Path) -> Run:
     Raises:
         UserError: as `read_qrels`; a score that is NaN or infinite is a wrong line.
     """
-    return _read(Path(path), _run_row, "Each line of a run is: query Q0 document rank score tag.")
+    advice = "Each line of a run is: query Q0 document rank score tag."
+    return read_columns(Path(path), 6, 4, sys.float_info.max, float) or _read(Path(path), _run_row, advice)
+
+
+def is_qrels(path: str | Path) -> bool:
+    """Whether a file looks like TREC qrels: its first line of four columns with a whole number at the end.
+
+    A BEIR table (a header, or exactly two tabs a line in a `.tsv`) and JSONL rows do not; neither does what
+    is no file. What is wrong in other lines is for `read_qrels` to say.
+    """
+    path = Path(path)
+    if not path.is_file() or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".arrow"):
+        return False
+    for number, line in islice(_lines(path), _SNIFFED):
+        if line.lstrip().startswith(b"{") or (number == 1 and _BEIR_HEADER.fullmatch(line)):
+            return False
+        fields = line.split()
+        if len(fields) == 4 and _INTEGER.fullmatch(fields[3]):
+            return not (path.suffix == ".tsv" and line.count(b"\t") == 2)
+    return False
+
+
+def trec_collection(path: str | Path) -> Collection:
+    """The judged queries of a qrels file alone: no texts, so runs can be measured but nothing can be scored.
+
+    Every query has an empty text; there are no passages and no pools.
+
+    Raises:
+        UserError: as `read_qrels`.
+    """
+    qrels = read_qrels(path)
+    return Collection(str(path), dict.fromkeys(qrels, ""), {}, qrels, {})
 
 
 def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
@@ -90,12 +109,9 @@ def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], tag: str
         UserError: an id or the tag is empty or has white space, or a score is not finite; all are listed.
     """
     problems = [] if _is_field(tag) else [f"tag {tag!r} is empty or has white space"]
-    lines: list[str] = []
+    known: set[str] = set()  # ids that are fields: the same ones come again in many queries
     for query, scores in run.items():
-        found = _run_problems(query, scores)
-        problems += found
-        if not found and not problems:
-            lines += _run_lines(query, scores, tag)
+        problems += _run_problems(query, scores, known)
     if problems:
         raise UserError(
             [f"{path}: {problem}" for problem in problems],
@@ -103,11 +119,17 @@ def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], tag: str
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for query, scores in run.items():
+            stream.writelines(_run_lines(query, scores, tag))
 
 
-def _run_problems(query: str, scores: Mapping[str, float]) -> list[str]:
+def _run_problems(query: str, scores: Mapping[str, float], known: set[str]) -> list[str]:
     problems = [] if _is_field(query) else [f"query id {query!r} is empty or has white space"]
+    new = scores.keys() - known
+    if all(map(_is_field, new)) and np.isfinite(_values(scores)).all():
+        known |= new
+        return problems
     for document, score in scores.items():
         if not _is_field(document):
             problems.append(f"query {query!r}: document id {document!r} is empty or has white space")
@@ -116,22 +138,32 @@ def _run_problems(query: str, scores: Mapping[str, float]) -> list[str]:
     return problems
 
 
+def _values(scores: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    return np.fromiter(scores.values(), np.float64, len(scores))
+
+
 def _run_lines(query: str, scores: Mapping[str, float], tag: str) -> Iterator[str]:
-    documents = list(scores)
-    values = [float(score) for score in scores.values()]
-    for rank, place in enumerate(trec_order(documents, values).tolist(), start=1):
-        yield f"{query} Q0 {documents[place]} {rank} {_score_text(values[place])} {tag}\n"
+    documents, values = list(scores), _values(scores)
+    order = trec_order(documents, values)
+    places, texts = order.tolist(), _score_texts(values[order])
+    for rank, (place, text) in enumerate(zip(places, texts, strict=True), start=1):
+        yield f"{query} Q0 {documents[place]} {rank} {text} {tag}\n"
 
 
-def _score_text(score: float) -> str:
-    """Nine digits, which identify every float32; all digits if the score is too large for one.
+def _score_texts(scores: npt.NDArray[np.float64]) -> list[str]:
+    """Nine digits each, which identify every float32; all digits if the score is too large for one.
 
-    >>> _score_text(0.1)
-    '0.100000001'
+    >>> _score_texts(np.array([0.1, 1e300]))
+    ['0.100000001', '1e+300']
     """
     with np.errstate(over="ignore"):
-        single = float(np.float32(score))
-    return f"{single:.9g}" if np.isfinite(single) else repr(score)
+        singles = scores.astype(np.float32).astype(np.float64)
+    if np.isfinite(singles).all():
+        return [f"{single:.9g}" for single in singles.tolist()]
+    return [
+        f"{single:.9g}" if np.isfinite(single) else repr(score)
+        for single, score in zip(singles.tolist(), scores.tolist(), strict=True)
+    ]
 
 
 def _is_field(text: str) -> bool:
@@ -161,6 +193,8 @@ def _read(
         documents.setdefault(document, value)
     if not table and not problems:
         problems.append(f"{path}:1: the file is empty")
+    if len(problems) > _MOST_LISTED:
+        problems[_MOST_LISTED:] = [f"{path}: … and {len(problems) - _MOST_LISTED} more"]
     if problems:
         raise UserError(problems, advice=advice)
     return table
@@ -173,9 +207,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             if number == 1:
-                line = line.removeprefix(_BYTE_ORDER_MARK)
+                _require_text(path, line)
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.isspace() and line:
                 yield number, line.rstrip(b"\r\n")
+
+
+def _require_text(path: Path, line: bytes) -> None:
+    """Refuse what would else be as many problems as it has lines."""
+    if line.startswith(_UTF_16):
+        raise UserError(f"{path}:1: the file is UTF-16", advice="Save it as UTF-8.")
+    if line.startswith(_GZIP):
+        raise UserError(f"{path}:1: the file is compressed", advice="Unpack it: gzip -d FILE.")
 
 
 def _qrels_row(line: bytes) -> tuple[str, str, int]:

@@ -3,9 +3,11 @@
 import json
 import os
 import random
+import tempfile
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["UPRANK_CACHE"] = tempfile.mkdtemp(prefix="uprank-tests-")  # for fixtures of wider scope
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import hypothesis
@@ -16,6 +18,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 # Machines are shared: no test fails because it was slow; and the same examples in every run.
 hypothesis.settings.register_profile("uprank", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("uprank")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Every test starts with an empty cache, and nobody's own is touched."""
+    monkeypatch.setenv("UPRANK_CACHE", str(tmp_path_factory.mktemp("cache")))
+
 
 WORDS = """
 rank query passage model score token train loss gain list group
@@ -196,3 +205,25 @@ def beir(tmp_path_factory) -> Path:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return folder
+
+
+def build_bi_encoder(folder: Path, base: Path, *, normalise=True, prompts=None, similarity=None) -> Path:
+    """A tiny sentence-transformers model around an encoder."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+
+    transformer = modules.Transformer(str(base))
+    parts = [transformer, modules.Pooling(transformer.get_embedding_dimension())]
+    parts += [modules.Normalize()] if normalise else []
+    model = SentenceTransformer(modules=parts, prompts=prompts, similarity_fn_name=similarity, device="cpu")
+    model.max_seq_length = 96
+    model.save(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bi_encoder(tmp_path_factory, tiny_encoder):
+    """Makes tiny sentence-transformers models: `bi_encoder(normalise=True, prompts=…, similarity=…)`."""
+    return lambda **options: build_bi_encoder(
+        tmp_path_factory.mktemp("st") / "model", tiny_encoder, **options
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def check(settings: CheckCommand) -> None:
         raise UserError(wrong)
     encoder = _encoder(settings)
     problems: list[str] = []
-    splits: dict[str, list[Group]] = {}
+    splits: dict[str, Sequence[Group]] = {}
     for split, path in paths.items():
         # A folder is what negatives are mined from; rows are what a run learns from.
         needed = split == "train" and not is_beir(path)
@@ -41,7 +42,12 @@ def check(settings: CheckCommand) -> None:
     if not any(Path(path).exists() for path in paths.values()):
         raise UserError(problems)
     leaks = find_leaks(splits)
-    places = {(split, group.query): group.where for split, groups in splits.items() for group in groups}
+    places = {
+        (split, group.query): group.where
+        for split, shared in _shared(leaks).items()
+        for group in splits[split]
+        if group.query in shared
+    }
     problems += [
         f"{places[leak.second, text]}: query of {leak.second} is also in {leak.first}: {text!r:.80}"
         for leak in leaks
@@ -58,6 +64,14 @@ def check(settings: CheckCommand) -> None:
     console.print(f"{len(problems)} problems" if problems else "no problems", highlight=False)
     if problems:
         sys.exit(1)
+
+
+def _shared(leaks: list[Leak]) -> dict[str, set[str]]:
+    """Queries of each split that are also in an earlier one; no split that has none."""
+    return {
+        split: {text for leak in leaks if leak.second == split for text in leak.queries}
+        for split in {leak.second for leak in leaks if leak.queries}
+    }
 
 
 def _encoder(settings: CheckCommand) -> PairEncoder | None:
@@ -99,7 +113,7 @@ def _leak_lines(leaks: list[Leak]) -> list[str]:
     ]
 
 
-def _mining_lines(paths: dict[str, str], splits: dict[str, list[Group]]) -> list[str]:
+def _mining_lines(paths: dict[str, str], splits: dict[str, Sequence[Group]]) -> list[str]:
     groups = splits.get("train", [])
     if not groups or any(group.negatives for group in groups):
         return []

@@ -21,7 +21,6 @@ def both(path):
 
 def test_a_missing_path(tmp_path):
     assert both(tmp_path / "none") == [f"{tmp_path}/none: no such file or folder; {ALLOWED}"]
-    assert both("hf://name") == [f"hf://name: no such file or folder; {ALLOWED}"]
 
 
 def test_an_empty_folder(tmp_path):

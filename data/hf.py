@@ -1,0 +1,181 @@
+"""Data sets that are named and not lying in a file: `hf://…` through `datasets`, `mteb://…` through `mteb`.
+
+`hf://DATASET`, `hf://DATASET:CONFIG` and `hf://DATASET:CONFIG:SPLIT` are reranking rows: `query, positive,
+negative` as mteb's reranking sets have them (texts or lists of texts), or `query, pos, neg`. DATASET is a hub
+id or a folder with Parquet or JSONL. `mteb://TASK`, `mteb://TASK:SUBSET` and `mteb://TASK:SUBSET:SPLIT` are
+judged queries of a retrieval or reranking task.
+
+Tried here: folders of `datasets`, and mteb 2.26.24's own task classes on data made by hand. Not tried, for
+want of a network: a download by either of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .groups import Collection, Group
+from .jsonl import as_collection, groups_of
+
+SCHEMES = ("hf://", "mteb://")
+OTHER_NAMES = {"dev": ("dev", "validation", "val"), "train": ("train",), "test": ("test",)}
+_COLUMNS = ({"query", "positive"}, {"query", "pos"})
+
+
+def is_named(path: str) -> bool:
+    """Whether a path means a named data set and not a place on the disk."""
+    return path.startswith(SCHEMES)
+
+
+def read_groups(path: str, problems: list[str], *, split: str, need_negatives: bool = True) -> list[Group]:
+    """Groups of an `hf://` data set, in memory; `where` of a group is the path and the row from 1."""
+    if not path.startswith("hf://"):
+        problems.append(f"{path}: tasks of mteb are for evaluation; give it as data.test or data.dev")
+        return []
+    return list(groups_of(_rows(path, split, problems), problems, need_negatives=need_negatives))
+
+
+def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
+    """Judged queries of either kind; what is wrong is added to `problems`."""
+    if path.startswith("mteb://"):
+        return _mteb_collection(path, split, problems)
+    groups = groups_of(_rows(path, split, problems), problems, need_negatives=False)
+    return dataclasses.replace(as_collection(Path(path), groups), path=path)
+
+
+def _rows(path: str, split: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows with `query`, `pos` and `neg`, one at a time from the memory-mapped table."""
+    table = _load(path, split, problems)
+    if table is None:
+        return
+    if not any(columns <= set(table.column_names) for columns in _COLUMNS):
+        problems.append(
+            f"{path}: its columns are {', '.join(table.column_names)}; "
+            "allowed are query, positive, negative, or query, pos, neg"
+        )
+        return
+    for number, row in enumerate(table, 1):
+        if "pos" not in row:
+            row |= {"pos": _texts(row.pop("positive")), "neg": _texts(row.pop("negative", None))}
+        yield f"{path}:{number}", row
+    if not len(table):
+        problems.append(f"{path}: no rows")
+
+
+def _texts(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _load(path: str, split: str, problems: list[str]) -> Any:
+    """The split of the data set, a `datasets.Dataset`; None with a problem noted."""
+    from datasets import load_dataset
+
+    name, config, given = _fields(path, problems)
+    try:
+        splits = load_dataset(name, config) if name else {}
+    except Exception as error:  # a connection, a parser, a builder: each library has its own
+        problems.append(f"{path}: cannot be loaded: {_reason(error)}")
+        return None
+    return splits[found] if (found := _split_of(path, list(splits), given, split, problems)) else None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what it says; `datasets` keeps the reason in the cause."""
+    cause = error.__cause__ or error
+    return str(cause).strip().split("\n")[0] or type(cause).__name__
+
+
+def _fields(path: str, problems: list[str]) -> tuple[str, str | None, str | None]:
+    """Name, config and split of `scheme://NAME[:CONFIG[:SPLIT]]`; empty ones are None."""
+    name, *rest = path.partition("://")[2].split(":")
+    if not name or len(rest) > 2:
+        scheme = path.partition("://")[0]
+        problems.append(f"{path}: allowed are {scheme}://NAME, {scheme}://NAME:CONFIG:SPLIT")
+        return "", None, None
+    config, given = [*rest, "", ""][:2]
+    return name, config or None, given or None
+
+
+def _split_of(
+    path: str, present: list[str], given: str | None, wanted: str, problems: list[str]
+) -> str | None:
+    """The split that is given, else the one named like the use of the data, else the only one."""
+    names = (given,) if given else OTHER_NAMES.get(wanted, (wanted,))
+    found = next((name for name in names if name in present), None)
+    if found is None and not given and len(present) == 1:
+        found = present[0]
+    if found is None and present:
+        problems.append(f"{path}: no split {names[0]!r}; there are {', '.join(present)}")
+    return found
+
+
+def _mteb_collection(path: str, split: str, problems: list[str]) -> Collection | None:
+    """A task's queries, corpus and judgments; `top_ranked`, where a task has it, are the candidates."""
+    try:
+        import mteb
+    except ImportError:
+        problems.append(f'{path}: mteb is not installed: pip install "uprank[mteb]"')
+        return None
+    name, subset, given = _fields(path, problems)
+    if not name:
+        return None
+    try:
+        task: Any = mteb.get_task(name)
+        task.load_data()
+    except Exception as error:  # an unknown task, a connection, the task's own loader
+        problems.append(f"{path}: cannot be loaded: {_reason(error)}")
+        return None
+    tables = getattr(task, "dataset", None)
+    if not isinstance(tables, Mapping) or not _is_retrieval(tables):
+        problems.append(f"{path}: no retrieval or reranking task: it has no queries, corpus and judgments")
+        return None
+    subset = subset or (next(iter(tables)) if len(tables) == 1 else "default")
+    if subset not in tables:
+        problems.append(f"{path}: no subset {subset!r}; there are {', '.join(tables)}")
+        return None
+    found = _split_of(path, list(tables[subset]), given, split, problems)
+    return _collection(path, tables[subset][found], problems) if found else None
+
+
+def _is_retrieval(tables: Mapping[str, Any]) -> bool:
+    needed = {"queries", "corpus", "relevant_docs"}
+    return all(
+        isinstance(splits, Mapping)
+        and all(isinstance(data, Mapping) and needed <= data.keys() for data in splits.values())
+        for splits in tables.values()
+    )
+
+
+def _collection(path: str, data: Mapping[str, Any], problems: list[str]) -> Collection | None:
+    texts = {
+        str(row["id"]): f"{row.get('title') or ''} {row.get('text') or ''}".strip() for row in data["corpus"]
+    }
+    qrels = {
+        str(query): {str(doc): int(grade) for doc, grade in row.items()}
+        for query, row in data["relevant_docs"].items()
+    }
+    queries = {str(row["id"]): row.get("text") for row in data["queries"] if str(row["id"]) in qrels}
+    problems += [
+        f"{path}: query {query}: not a text" for query, text in queries.items() if not _is_text(text)
+    ]
+    ranked = data.get("top_ranked") or {}
+    pools = {
+        str(query): [str(doc) for doc in docs] for query, docs in ranked.items() if str(query) in queries
+    }
+    asked = {doc for row in (*qrels.values(), *pools.values()) for doc in row}
+    problems += [
+        f"{path}: document {doc!r} is judged or ranked, and not in the corpus"
+        for doc in sorted(asked - texts.keys())
+    ]
+    problems += [
+        f"{path}: query {query!r} is judged, and has no text" for query in qrels.keys() - queries.keys()
+    ]
+    if pools:
+        pools |= {query: [] for query in queries.keys() - pools.keys()}
+    return Collection(path, queries, texts, qrels, pools)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
