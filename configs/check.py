@@ -7,10 +7,18 @@ import os
 from pathlib import Path
 
 from .errors import UserError
-from .schema import LossSettings, ModelSettings, OptimSettings, TrainCommand, TrainSettings
+from .schema import (
+    LossSettings,
+    ModelSettings,
+    OptimSettings,
+    ScoredModelSettings,
+    TrainCommand,
+    TrainSettings,
+)
 
 LOSSES = ("listwise",)
 PRECISIONS = ("fp32", "bf16")
+BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx")
 TRACKERS = ("none", "wandb")
 
 
@@ -32,6 +40,8 @@ def check_train(settings: TrainCommand) -> None:
 def model_problems(model: ModelSettings) -> list[str]:
     """What is wrong with the settings of a model."""
     problems = one_of("model.precision", model.precision, PRECISIONS)
+    if isinstance(model, ScoredModelSettings):
+        problems += one_of("model.backend", model.backend, BACKENDS)
     problems += above_zero({"model.query_tokens": model.query_tokens, "model.max_tokens": model.max_tokens})
     for name in ("attention_dropout", "hidden_dropout"):
         rate = getattr(model, name)

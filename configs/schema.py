@@ -58,8 +58,9 @@ class TrainSettings:
     """Passages a group at most: its positives and the hard negatives drawn for this epoch."""
     positives_per_group: int = 1
     """Positives drawn at most from each group; each is set against the group's negatives."""
-    tokens_per_batch: int = 4096
-    """Tokens in one forward pass on one process: memory and speed, never the result."""
+    tokens_per_batch: int | None = None
+    """Tokens in one forward pass on one process: memory and speed, never the result; 2,048 on a CPU
+    and 8,192 elsewhere when not set."""
     eval_every: int = 50
     """Steps between two evaluations on the dev queries; the last step is always evaluated."""
     patience: int | None = None
@@ -71,16 +72,33 @@ class TrainSettings:
 
 
 @dataclass
+class DenseSettings:
+    """The bi-encoder behind the first stages `dense` and `hybrid`."""
+
+    path: str | None = None
+    """Hub id, folder or `package:NAME` of a sentence-transformers model."""
+    query_prompt: str = ""
+    """Put before every query, `query: ` for models of the E5 family; what the model itself states when
+    not set."""
+    passage_prompt: str = ""
+    """Put before every passage, `passage: ` for models of the E5 family; what the model itself states
+    when not set."""
+    batch_size: int = 32
+    """Texts encoded at a time: memory and speed, never the result but for rounding."""
+
+
+@dataclass
 class DevSettings:
     """How the dev queries are evaluated while training."""
 
     measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
     """Measures on the dev queries; the first one chooses the best checkpoint."""
     candidates: str = "auto"
-    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
+    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
     `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
     depth: int = 100
     """Candidates a query: the best `depth` of the first stage."""
+    dense: DenseSettings = field(default_factory=DenseSettings)
     max_queries: int | None = None
     """Evaluate a seeded sample of so many dev queries; all of them when not set."""
 
@@ -148,16 +166,41 @@ class TrainCommand:
 class EvalDataSettings:
     """The judged queries."""
 
-    test: str = MISSING
-    """JSONL groups, a BEIR folder (its `test` split), or one file of its `qrels/`."""
+    test: Any = MISSING
+    """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`, or TREC qrels (with
+    `candidates` or `runs`); several as `[A, B]` or by name `{in_domain: A, guard: B}`."""
+    train: Any = None
+    """What the models were trained on: queries of it among the test queries are reported as leaks, with
+    the result on the queries that are not."""
 
 
 @dataclass
-class EvalModelSettings(ModelSettings):
+class ScoredModelSettings(ModelSettings):
+    """A model that is only scored with, not trained."""
+
+    backend: str = "uprank"
+    """What scores: `uprank`, or to compare libraries `sentence_transformers`, `flag_embedding`, `onnx`
+    (a folder with model.onnx and tokenizer.json)."""
+
+
+@dataclass
+class EvalModelSettings(ScoredModelSettings):
     """The one model to evaluate, and the budgets that every model is given."""
 
     path: str | None = None  # type: ignore[assignment]
     """Hub id or folder of the one model to evaluate; `models` takes several."""
+
+
+@dataclass
+class GateSettings:
+    """Exit code 1 on a regression, for continuous integration."""
+
+    measure: str | None = None
+    """Measure that decides; there is no gate when not set."""
+    min_delta: float = 0.0
+    """Least difference to the baseline that is asked of every other model."""
+    alpha: float = 0.05
+    """A shortfall counts when the paired test puts it below this level; 1 counts every shortfall."""
 
 
 @dataclass
@@ -169,19 +212,28 @@ class EvalCommand:
     """Several models, `models=[ID, FOLDER]` or by name `models={base: ID, tuned: FOLDER}`;
     the first is the baseline."""
     data: EvalDataSettings = field(default_factory=EvalDataSettings)
+    runs: Any = None
+    """TREC run files to measure beside the models: `[A, B]` or by name `{dense: A, hybrid: B}`."""
     candidates: str = "auto"
-    """`bm25` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
+    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
     `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
     depth: int = 100
     """Candidates a query: the best `depth` of the first stage."""
+    add_missing_positives: bool = False
+    """Add relevant passages that the first stage did not find; every table says so."""
+    dense: DenseSettings = field(default_factory=DenseSettings)
     measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
     """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`."""
     baseline: str | None = None
     """System the others are compared with; the first model (the first stage if there is one model)."""
-    tokens_per_batch: int = 4096
-    """Tokens in one forward pass: memory and speed, never the result."""
+    tokens_per_batch: int | None = None
+    """Tokens in one forward pass: memory and speed, never the result; 2,048 on a CPU and 16,384
+    elsewhere when not set."""
+    gate: GateSettings = field(default_factory=GateSettings)
+    cache: bool = True
+    """Keep every score under the hash of weights, settings and texts, and read it when it is there."""
     output: str = MISSING
-    """Folder for report.json, per_query.jsonl, the TREC runs and report.html."""
+    """Folder for report.json, per_query.jsonl, the TREC runs, the tables and report.html."""
     seed: int = 0
     """Of the bootstrap, the randomisation test and a new head."""
     threads: int | None = None
@@ -257,7 +309,22 @@ class MineDataSettings:
     """The queries with their relevant passages."""
 
     train: str = MISSING
-    """BEIR folder (its `train` split) or one file of its `qrels/`."""
+    """BEIR folder (its `train` split), one file of its `qrels/`, or JSONL groups (with `corpus`)."""
+
+
+@dataclass
+class TeacherSettings(ModelSettings):
+    """A reranker that looks at every negative before it is taken."""
+
+    path: str | None = None  # type: ignore[assignment]
+    """Hub id, folder or `package:NAME`; no teacher when not set."""
+    margin: float = 0.0
+    """A negative is vetoed unless its raw score is below the lowest positive's by more than this."""
+    scores: bool = False
+    """Write `pos_scores` and `neg_scores`, the teacher's raw scores, for distillation."""
+    tokens_per_batch: int | None = None
+    """Tokens in one forward pass: memory and speed, never the result but for rounding; 2,048 on a CPU and
+    16,384 elsewhere when not set."""
 
 
 @dataclass
@@ -265,31 +332,54 @@ class MineCommand:
     """`uprank mine`."""
 
     data: MineDataSettings = field(default_factory=MineDataSettings)
+    corpus: str | None = None
+    """Passages to search: JSONL with `text` (and `_id`, `title`), or a BEIR folder; the own corpus of a
+    BEIR folder when not set."""
     retriever: str = "bm25"
-    """First stage that finds the negatives."""
+    """First stage that finds the negatives: `bm25`, `dense`, `hybrid` (both, by reciprocal rank fusion),
+    or `random` passages of the corpus."""
+    dense: DenseSettings = field(default_factory=DenseSettings)
     depth: int = 100
     """Negatives are drawn among the best `depth` of the first stage."""
     skip: int = 0
     """So many of the best passages that are not judged relevant are passed over: the likeliest
     false negatives."""
+    sampling: str = "random"
+    """How negatives are drawn from the ranks `skip` to `depth`: `random` (all alike), `top` (the best),
+    or `log_random` (rank r with a weight of 1/r)."""
     negatives: int = 15
     """Negatives a query at most."""
+    near_duplicates: float | None = 0.8
+    """A passage is no negative if it shares this much of its 5-character pieces with a positive (Jaccard);
+    not looked at when null. Copies but for case, blanks and punctuation never are."""
+    absolute_margin: float | None = None
+    """A negative has to score below the lowest positive by more than this; `bm25` compares by BM25,
+    `dense` and `hybrid` by the similarity of the bi-encoder."""
+    relative_margin: float | None = None
+    """A negative has to score below the lowest positive by more than this share of the positive's score:
+    0.05 allows less than 95 %."""
+    max_score: float | None = None
+    """A negative has to score below this, on the scale of the margins."""
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
     output: str = MISSING
     """JSONL file to write."""
     seed: int = 0
-    """Decides which of the `depth` passages are drawn."""
+    """Decides which passages are drawn."""
+    threads: int | None = None
+    """CPU threads a process; PyTorch's choice when not set."""
 
 
 @dataclass
 class ScoreCommand:
     """`uprank score`."""
 
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: ScoredModelSettings = field(default_factory=ScoredModelSettings)
     input: str = "-"
     """JSONL file, `-` for stdin: rows `query, passage` or `query, documents`."""
     top_k: int | None = None
     """Rows with `documents`: only the best so many, best first; all when not set."""
-    tokens_per_batch: int = 4096
-    """Tokens in one forward pass: memory and speed, never the result."""
+    tokens_per_batch: int | None = None
+    """Tokens in one forward pass: memory and speed, never the result; 2,048 on a CPU and 16,384
+    elsewhere when not set."""
     threads: int | None = None
     """CPU threads; PyTorch's choice when not set."""

@@ -82,20 +82,22 @@ def _texts(row: dict[str, Any]) -> list[str]:
 def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -> None:
     import torch
 
-    from .reranker import Reranker
+    from .backends import load_model
 
     first = next(blocks, [])  # wrong rows at the start of stdin are found before the model is loaded
     if settings.threads:
         torch.set_num_threads(settings.threads)
     model = settings.model
-    reranker = Reranker.load(
+    reranker = load_model(
         model.path,
+        backend=model.backend,
         precision=model.precision,
         query_tokens=model.query_tokens,
         max_tokens=model.max_tokens,
         device=model.device,
         revision=model.revision,
         tokens_per_batch=settings.tokens_per_batch,
+        threads=settings.threads,
     )
     if reranker.new_head:
         raise UserError(f"model.path={model.path}: an encoder without a reranking head; fine-tune it first")

@@ -7,7 +7,12 @@ processes (contract 1), and a resumed run needs no generator states (contract 3)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
+from torch.autograd import Function
 
 from .packing import PackedBatch
 
@@ -34,34 +39,58 @@ class KeyedDropout:
     def __init__(self, batch: PackedBatch, *, active: bool) -> None:
         self.batch = batch
         self.active = active
-        self._generator = torch.Generator(device=batch.ids.device)
 
     def tokens(self, states: torch.Tensor, rate: float, site: int) -> torch.Tensor:
         """Drop elements of states of shape (T, H), token by token of each sequence."""
-        return self._apply(states, rate, site, self.batch.spans)
+        return self._apply(states, rate, site, self.batch.lengths)
 
     def firsts(self, states: torch.Tensor, rate: float, site: int) -> torch.Tensor:
         """Drop elements of states of shape (S, H), one row a sequence."""
-        return self._apply(states, rate, site, [(row, row + 1) for row in range(len(states))])
+        return self._apply(states, rate, site, [1] * len(states))
 
-    def weights(self, weights: torch.Tensor, rate: float, site: int, sequence: int) -> torch.Tensor:
-        """Drop attention weights of one sequence, any shape."""
-        if not self.active or rate == 0.0:
-            return weights
-        mask = torch.empty_like(weights)
-        self._fill(mask, rate, site, self.batch.keys[sequence])
-        return weights * mask
+    def kept(self, shape: Sequence[int], rate: float, site: int, sequence: int) -> torch.Tensor:
+        """Which elements of one sequence stay (1) and go (0): uint8 of this shape, for attention weights."""
+        size = int(np.prod(shape))
+        return self._draw([size], [self.batch.keys[sequence]], size, rate, site).view(*shape)
 
-    def _apply(
-        self, states: torch.Tensor, rate: float, site: int, spans: list[tuple[int, int]]
-    ) -> torch.Tensor:
+    def _apply(self, states: torch.Tensor, rate: float, site: int, rows: list[int]) -> torch.Tensor:
         if not self.active or rate == 0.0:
             return states
-        mask = torch.zeros_like(states, requires_grad=False)  # unused tokens stay 0
-        for (start, stop), key in zip(spans, self.batch.keys, strict=True):
-            self._fill(mask[start:stop], rate, site, key)
-        return states * mask
+        sizes = [count * states.shape[1] for count in rows]
+        kept = self._draw(sizes, self.batch.keys, states.numel(), rate, site).view(states.shape)
+        dropped: torch.Tensor = _Drop.apply(states, kept, 1.0 / (1.0 - rate))
+        return dropped
 
-    def _fill(self, mask: torch.Tensor, rate: float, site: int, key: int) -> None:
-        self._generator.manual_seed(mix(key, site))
-        mask.bernoulli_(1.0 - rate, generator=self._generator).div_(1.0 - rate)
+    def _draw(
+        self, sizes: list[int], keys: Sequence[int], total: int, rate: float, site: int
+    ) -> torch.Tensor:
+        """(total,) uint8, 1 for what stays: `sizes[i]` elements from `keys[i]`, one after the other.
+
+        Elements of no key, at the end, go.
+
+        16 random bits an element decide: a rate is met to 1/65,536, at a fifth of the cost of the
+        library's Bernoulli numbers, which would take longer than the attention itself.
+        """
+        bits = np.full(total, 2**16 - 1, dtype=np.uint16)
+        at = 0
+        for size, key in zip(sizes, keys, strict=True):
+            words = np.random.SFC64(mix(key, site)).random_raw(-(-size // 4))
+            bits[at : at + size] = words.view(np.uint16)[:size]
+            at += size
+        kept = (bits < round((1.0 - rate) * 2**16)).view(np.uint8)  # a bool takes three times as long to use
+        return torch.from_numpy(kept).to(self.batch.ids.device, non_blocking=True)
+
+
+class _Drop(Function):
+    """states * kept * scale, keeping one byte an element for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
+        ctx.save_for_backward(kept)
+        ctx.scale = scale
+        return (states * kept.to(states.dtype)).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        return (grad * kept.to(grad.dtype)).mul_(ctx.scale), None, None

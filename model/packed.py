@@ -1,6 +1,6 @@
-"""The padding-free forward of BERT and (XLM-)RoBERTa cross-encoders.
+"""The padding-free forward of BERT and (XLM-)RoBERTa cross-encoders, for training.
 
-It runs the modules of the transformers model itself, so weights, saving and the optimiser
+It runs on the modules of the transformers model itself, so weights, saving and the optimiser
 stay theirs; only the way of the activations is ours. Every token-wise operation works on
 the flat tokens (T, H); attention looks at one sequence at a time. Only the first token
 reaches the head, so the last layer computes queries, output and feed-forward for it alone:
@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional
 
+from .attention import attend
 from .dropout import KeyedDropout
+from .linear import Products, WordTable
 from .packing import PackedBatch
 
 FAMILIES = ("bert", "roberta", "xlm-roberta")
@@ -34,37 +35,64 @@ def can_pack(model: Any) -> bool:
     )
 
 
-def packed_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
+def packed_logits(
+    model: Any,
+    batch: PackedBatch,
+    products: Products | None = None,
+    table: WordTable | None = None,
+    *,
+    more: bool = False,
+) -> torch.Tensor:
     """Raw scores of the sequences.
 
     Args:
         model: a `…ForSequenceClassification` with one label, see `can_pack`.
         batch: S sequences with T tokens.
+        products: how matrix products are made; in fp32 when None.
+        table: collects the gradient of the word table.
+        more: further batches of the same step follow; see `WordTable`.
 
     Returns:
         Logits, shape (S,), float32.
     """
+    products, table = products or Products(), table or WordTable()
     dropout = KeyedDropout(batch, active=model.training)
-    states = _embed(model, batch, dropout)  # (T, H)
+    states = embed(model, batch, table, more=more)  # (T, H)
+    states = dropout.tokens(states, model.base_model.embeddings.dropout.p, _EMBEDDINGS)
     layers = model.base_model.encoder.layer
     starts = torch.tensor(batch.offsets[:-1], device=states.device)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        states = _layer(layer, states, batch, dropout, 4 * number + 4, starts if last else None)
+        states = _layer(layer, states, batch, dropout, products, 4 * number + 4, starts if last else None)
     # In bf16 a logit has three digits, and documents tie that do not; the head's cost is nothing.
-    with torch.autocast(states.device.type, enabled=False):
-        return _head(model, states.float(), dropout)
+    return head_logits(model, states, dropout)
 
 
-def _embed(model: Any, batch: PackedBatch, dropout: KeyedDropout) -> torch.Tensor:
+def embed(
+    model: Any, batch: PackedBatch, table: WordTable | None = None, *, more: bool = False
+) -> torch.Tensor:
+    """Word, type and position embeddings after their norm, (T, H) float32."""
     module = model.base_model.embeddings
     # RoBERTa counts positions from padding_idx + 1, BERT (no padding row) from 0.
     padding = module.position_embeddings.padding_idx
     first = 0 if padding is None else padding + 1
-    states = module.word_embeddings(batch.ids)
+    states = (table or WordTable())(batch.ids, module.word_embeddings, more=more)
     states = states + module.token_type_embeddings(batch.types)
     states = states + module.position_embeddings(batch.positions + first)
-    return dropout.tokens(module.LayerNorm(states), module.dropout.p, _EMBEDDINGS)
+    normed: torch.Tensor = module.LayerNorm(states)
+    return normed
+
+
+def head_logits(model: Any, states: torch.Tensor, dropout: KeyedDropout) -> torch.Tensor:
+    """First-token states (S, H) float32 to logits (S,)."""
+    if model.config.model_type == "bert":
+        pooled = torch.tanh(model.bert.pooler.dense(states))
+        logits: torch.Tensor = model.classifier(dropout.firsts(pooled, model.dropout.p, _HEAD_OUT))
+        return logits[:, 0]
+    head = model.classifier
+    hidden = torch.tanh(head.dense(dropout.firsts(states, head.dropout.p, _HEAD_IN)))
+    logits = head.out_proj(dropout.firsts(hidden, head.dropout.p, _HEAD_OUT))
+    return logits[:, 0]
 
 
 def _layer(
@@ -72,113 +100,27 @@ def _layer(
     states: torch.Tensor,
     batch: PackedBatch,
     dropout: KeyedDropout,
+    products: Products,
     site: int,
     starts: torch.Tensor | None,
 ) -> torch.Tensor:
-    """One transformer layer, (T, H) to (T, H), or to (S, H) for the first tokens when `starts` is given."""
+    """One transformer layer, (T, H) to (T, H), or to (S, H) for the first tokens when `starts` is given.
+
+    What flows from layer to layer and the norms are float32; products, GELU and dropout have the
+    precision of the products.
+    """
     attention, output = layer.attention.self, layer.attention.output
     drop = dropout.tokens if starts is None else dropout.firsts
     residual = states if starts is None else states[starts]
+    inner = states.to(products.dtype)  # once for all three
+    asked = inner if starts is None else inner[starts]
     heads = (-1, attention.num_attention_heads, attention.attention_head_size)
-    query = attention.query(residual).view(heads)
-    key, value = attention.key(states).view(heads), attention.value(states).view(heads)
-    mixed = _attend(query, key, value, batch, dropout, attention.dropout.p, site)
-    mixed = drop(output.dense(mixed), output.dropout.p, site + 1)
+    query = products(asked, attention.query).view(heads)
+    key, value = (products(inner, part).view(heads) for part in (attention.key, attention.value))
+    mixed = attend(query, key, value, batch, dropout, attention.dropout.p, site)
+    mixed = drop(products(mixed, output.dense), output.dropout.p, site + 1)
     residual = output.LayerNorm(mixed + residual)
-    grown = layer.output.dense(layer.intermediate(residual))
-    return layer.output.LayerNorm(drop(grown, layer.output.dropout.p, site + 2) + residual)
-
-
-def _head(model: Any, states: torch.Tensor, dropout: KeyedDropout) -> torch.Tensor:
-    """First-token states (S, H) to logits (S,)."""
-    if model.config.model_type == "bert":
-        pooled = torch.tanh(model.bert.pooler.dense(states))
-        return model.classifier(dropout.firsts(pooled, model.dropout.p, _HEAD_OUT))[:, 0]
-    head = model.classifier
-    hidden = torch.tanh(head.dense(dropout.firsts(states, head.dropout.p, _HEAD_IN)))
-    return head.out_proj(dropout.firsts(hidden, head.dropout.p, _HEAD_OUT))[:, 0]
-
-
-def _attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    batch: PackedBatch,
-    dropout: KeyedDropout,
-    rate: float,
-    site: int,
-) -> torch.Tensor:
-    """Attention within each sequence.
-
-    Args:
-        query: (T, heads, D), or (S, heads, D) for first tokens only.
-        key: (T, heads, D).
-        value: (T, heads, D).
-        batch: the spans of the sequences.
-        dropout: draws the masks of the attention weights.
-        rate: dropout rate of the attention weights.
-        site: where in the network, for the dropout.
-
-    Returns:
-        Mixed values, (T or S, heads * D).
-    """
-    dropping = dropout.active and rate > 0
-    if query.device.type != "cpu" and not dropping:
-        return attend_padded(query, key, value, batch)
-    with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":
-            # The CPU kernels of bf16 attention are slower than fp32, backward above all.
-            query, key, value = query.float(), key.float(), value.float()
-        return _attend_by_sequence(query, key, value, batch, dropout, rate if dropping else 0.0, site)
-
-
-def _attend_by_sequence(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    batch: PackedBatch,
-    dropout: KeyedDropout,
-    rate: float,
-    site: int,
-) -> torch.Tensor:
-    first_only = query.shape[0] != key.shape[0]
-    mixed = []
-    for number, (start, stop) in enumerate(batch.spans):
-        rows = slice(number, number + 1) if first_only else slice(start, stop)
-        q, k, v = (part.transpose(0, 1) for part in (query[rows], key[start:stop], value[start:stop]))
-        if rate > 0:  # written out, because the fused kernels draw their own masks
-            weights = torch.softmax(q @ k.transpose(1, 2) * q.shape[-1] ** -0.5, dim=-1)
-            out = dropout.weights(weights, rate, site, number) @ v
-        else:
-            out = functional.scaled_dot_product_attention(q[None], k[None], v[None])[0]
-        mixed.append(out.transpose(0, 1))  # (L, heads, D)
-    return _with_unused(torch.cat(mixed).flatten(1), query)
-
-
-def attend_padded(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: PackedBatch
-) -> torch.Tensor:
-    """Attention with padding for it alone: one kernel for the batch, which GPUs prefer.
-
-    Shapes as in `_attend`.
-    """
-    lengths = torch.tensor(batch.lengths, device=query.device)
-    longest = max(batch.lengths)
-    real = torch.arange(longest, device=query.device) < lengths[:, None]  # (S, L)
-
-    def pad(flat: torch.Tensor) -> torch.Tensor:
-        padded = flat.new_zeros(len(lengths), longest, *flat.shape[1:])
-        padded[real] = flat[: batch.tokens]
-        return padded.transpose(1, 2)  # (S, heads, L, D)
-
-    first_only = query.shape[0] != key.shape[0]
-    queries = query[:, :, None] if first_only else pad(query)
-    mixed = functional.scaled_dot_product_attention(
-        queries, pad(key), pad(value), attn_mask=real[:, None, None, :]
-    ).transpose(1, 2)
-    return _with_unused((mixed[:, 0] if first_only else mixed[real]).flatten(1), query)
-
-
-def _with_unused(mixed: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-    """Add zero rows for the unused tokens at the end of the batch."""
-    return functional.pad(mixed, (0, 0, 0, query.shape[0] - mixed.shape[0]))
+    grown = layer.intermediate.intermediate_act_fn(products(residual, layer.intermediate.dense))
+    grown = products(grown, layer.output.dense)
+    normed: torch.Tensor = layer.output.LayerNorm(drop(grown, layer.output.dropout.p, site + 2) + residual)
+    return normed

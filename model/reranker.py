@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from ..configs.check import PRECISIONS, above_zero
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
 from .load import load, usable_positions
-from .packing import pack, plan_by_length
-from .scorer import Scorer, precision_context
+from .packing import GRAIN, pack, plan_by_length, suitable_tokens
+from .scorer import Scorer
+from .streams import count_streams, run_in_streams
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Reranker:
     precision: str
     path: str
     new_head: bool
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 2048
 
     @classmethod
     def load(
@@ -62,7 +64,7 @@ class Reranker:
         max_tokens: int | None = None,
         device: str | None = None,
         revision: str | None = None,
-        tokens_per_batch: int = 4096,
+        tokens_per_batch: int | None = None,
         seed: int = 0,
     ) -> Reranker:
         """Load any one-logit cross-encoder of transformers, or an encoder that gets a new head.
@@ -77,7 +79,7 @@ class Reranker:
                 Lowered to the model's positions where those are fewer.
             device: `cpu`, `cuda`, …; the fastest one present when None.
             revision: of a hub model.
-            tokens_per_batch: tokens in one forward pass.
+            tokens_per_batch: tokens in one forward pass; what suits the device when None.
             seed: of a new head.
 
         Raises:
@@ -105,10 +107,11 @@ class Reranker:
                 "%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens
             )
         encoder = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
-        scorer = Scorer(loaded.model.to(target)).eval()
+        scorer = Scorer(loaded.model.to(target), precision).eval()
         if not scorer.packed:
             log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
-        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens_per_batch)
+        tokens = tokens_per_batch or suitable_tokens(target.type)
+        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens)
 
     @property
     def model(self) -> Any:
@@ -149,13 +152,26 @@ class Reranker:
         distinct = list(slots)
         scores = np.empty(len(distinct), dtype=np.float32)
         self.scorer.eval()
-        # One context around the loop: autocast then casts each weight once, not once a batch.
-        with torch.inference_mode(), precision_context(self.device, self.precision):
-            for batch in plan_by_length(self.pairs.lengths(distinct), self.tokens_per_batch):
-                encoded = [self.pairs.encode(*distinct[index]) for index in batch]
-                scores[batch] = self.scorer(pack(encoded, device=self.device)).cpu().numpy()
-                if progress:
+        device, lock = self.device, threading.Lock()
+        streams = count_streams(device)
+        plan = plan_by_length(
+            self.pairs.lengths(distinct),
+            self.tokens_per_batch,
+            padded=not self.scorer.packed,
+            streams=streams,
+        )
+
+        def score_batch(batch: np.ndarray) -> None:
+            with lock:  # a tokenizer serves one thread at a time
+                flat = self.pairs.encode_flat([distinct[index] for index in batch], multiple_of=GRAIN)
+            with torch.inference_mode():
+                scores[batch] = self.scorer(pack(flat, device=device)).cpu().numpy()
+            if progress:
+                with lock:
                     progress(len(batch))
+
+        self.scorer.prepare()
+        run_in_streams(score_batch, plan, streams)
         return scores[where]
 
     def rerank(self, query: str, documents: Iterable[str], top_k: int | None = None) -> list[Ranked]:

@@ -1,15 +1,20 @@
-"""From a packed batch to scores, packed where the architecture allows it, else padded."""
+"""From a packed batch to scores: the fastest way that the model, the device and the purpose allow."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from .fused import FusedForward, can_fuse
+from .linear import Products, WordTable
 from .packed import can_pack, packed_logits
 from .packing import PackedBatch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Scorer(nn.Module):
@@ -17,21 +22,73 @@ class Scorer(nn.Module):
 
     Args:
         model: a transformers `…ForSequenceClassification` with one label.
+        precision: `fp32`, or `bf16` matrix products; weights, norms, softmax and head stay fp32 in training.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, precision: str = "fp32") -> None:
         super().__init__()
         self.model = model
         self.packed = can_pack(model)
+        self._dtype = DTYPES[precision]
+        self._products, self._table = Products(self._dtype), WordTable()
+        self._fused: FusedForward | None = None
 
-    def forward(self, batch: PackedBatch) -> torch.Tensor:
-        """Raw scores of S sequences, shape (S,), float32."""
-        if self.packed:
-            return packed_logits(self.model, batch)
-        return padded_logits(self.model, batch)
+    def forward(self, batch: PackedBatch, *, more: bool = False) -> torch.Tensor:
+        """Raw scores of S sequences, shape (S,), float32.
+
+        Args:
+            batch: S sequences.
+            more: in training, whether further batches of the same step follow: the gradient of the word
+                table is then complete only after the backward pass of the last one.
+        """
+        if not self.packed:
+            return padded_logits(self.model, batch, self._dtype)
+        if torch.is_grad_enabled() or self.training:
+            return packed_logits(self.model, batch, self._products, self._table, more=more)
+        fused = self.prepare()
+        return fused.logits(batch) if fused else packed_logits(self.model, batch, self._products)
+
+    def replica(self) -> Scorer:
+        """One with the same weights, in the same memory, and gradients of its own."""
+        shared = {id(weight): nn.Parameter(weight.detach()) for weight in self.parameters()}
+        for weight, own in zip(self.parameters(), shared.values(), strict=True):
+            own.requires_grad_(weight.requires_grad)
+        shared_buffers = {id(buffer): buffer for buffer in self.buffers()}
+        twin = copy.deepcopy(self, {**shared, **shared_buffers, id(self._products): self._products})
+        twin._table = WordTable()
+        return twin
+
+    def gather(self, replicas: Sequence[Scorer]) -> None:
+        """Add the gradients of replicas to this one's, in order; theirs are gone then.
+
+        All batches must have been scored with `more`.
+        """
+        for replica in replicas:
+            self._table.take(replica._table)
+            for weight, own in zip(self.parameters(), replica.parameters(), strict=True):
+                if own.grad is not None:
+                    weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
+                    own.grad = None
+        embedding = self.model.get_input_embeddings()
+        if embedding.weight.requires_grad:
+            embedding.weight.grad = self._table.collect(embedding.weight, embedding.padding_idx)
+
+    def prepare(self) -> FusedForward | None:
+        """Make what scoring needs of the weights, once for each state of them; None where nothing is."""
+        if not self.packed:
+            return None
+        if self._fused is None or not self._fused.is_current():
+            self._fused = FusedForward(self.model, self._dtype) if can_fuse(self.model) else None
+        return self._fused
+
+    def train(self, mode: bool = True) -> Scorer:
+        """Copies of weights that are about to change only cost memory."""
+        if mode:
+            self._fused = None
+        return super().train(mode)
 
 
-def padded_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
+def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The plain transformers forward on a padded batch, shape (S,), float32.
 
     Its dropout comes from the global generator, seeded by the first sequence: reproducible
@@ -48,9 +105,6 @@ def padded_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
         inputs["token_type_ids"] = types
     if model.training:
         torch.manual_seed(batch.keys[0])
-    return model(**inputs).logits[:, 0].float()
-
-
-def precision_context(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Autocast for `bf16`, nothing for `fp32`; weights stay fp32 in both."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    # Autocast keeps the casts of the weights for one batch only; such models are not what we are fast at.
+    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        return model(**inputs).logits[:, 0].float()

@@ -10,7 +10,7 @@ import torch
 from ..data.pairs import PairEncoder
 from ..data.sampling import Draw
 from ..model.dropout import mix
-from ..model.packing import PackedBatch, pack, plan_groups, share_out
+from ..model.packing import GRAIN, PackedBatch, pack, plan_groups, share_out
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,16 @@ def step_batches(
 def _batch(
     draws: Sequence[Draw], encoder: PairEncoder, *, seed: int, device: torch.device, counts: bool
 ) -> TrainBatch:
-    encoded, keys, positive, offsets = [], [], [], [0]
+    pairs: list[tuple[str, str]] = []
+    keys, positive, offsets = [], [], [0]
     for draw in draws:
         for number, pair in enumerate(_pairs(draw)):
-            encoded.append(encoder.encode(*pair))
+            pairs.append(pair)
             keys.append(mix(seed, draw.position, number))
             positive.append(number < len(draw.positives))
-        offsets.append(len(encoded))
+        offsets.append(len(pairs))
     return TrainBatch(
-        pack(encoded, device=device, keys=keys),
+        pack(encoder.encode_flat(pairs, multiple_of=GRAIN), device=device, keys=keys),
         torch.tensor(positive, device=device),
         offsets,
         counts,

@@ -19,7 +19,7 @@ from .run_folder import now, read_manifest, write_manifest
 from .track import read_metrics
 
 if TYPE_CHECKING:
-    from .loop import Run
+    from .step import Run
 
 log = logging.getLogger(__name__)
 

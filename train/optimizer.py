@@ -34,6 +34,7 @@ def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> to
         ],
         betas=(settings.betas[0], settings.betas[1]),
         eps=settings.eps,
+        fused=next(model.parameters()).device.type in ("cpu", "cuda"),  # one pass over the memory
     )
 
 
@@ -74,5 +75,6 @@ def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[
     for entry, value in state.items():
         name, _, key = entry.rpartition("/")
         parameter = parameters[name]
-        # AdamW keeps its step count on the CPU whatever the device of the parameter.
-        optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+        # The fused AdamW has its step count beside the parameter, the others on the CPU.
+        beside = key != "step" or optimizer.defaults["fused"]
+        optimizer.state[parameter][key] = value.to(parameter.device) if beside else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ from rich.console import Console
 from ..configs.check import check_train
 from ..configs.errors import UserError, collect
 from ..configs.schema import TrainCommand
-from ..data.check import same_query
-from ..data.groups import Collection, Group, collection_fingerprint, groups_fingerprint
+from ..data.groups import Collection, Group, collection_fingerprint
 from ..data.read import read_groups, read_judged, require
+from ..data.store import fingerprint_of, shared_queries
+from ..data.tokens import prepare_groups, prepare_texts
 from ..eval.candidates import resolve_source
 from ..eval.measure import parse_measures
 from ..model.load import base_card, locate, location_kind
 from .checkpoint import Progress, load_newest
 from .dev import Dev, make_dev
 from .finish import finish
-from .loop import Run, count_steps, fit
+from .loop import count_steps, fit
 from .run_folder import environment, lock, prepare, read_manifest, write_start
+from .step import Run, make_replicas
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
 
 log = logging.getLogger(__name__)
@@ -39,7 +42,7 @@ class Inputs:
         resuming: whether the output folder holds a run to continue.
     """
 
-    groups: list[Group]
+    groups: Sequence[Group]
     dev: Dev
     fingerprints: dict[str, str]
     resuming: bool
@@ -93,27 +96,26 @@ def _read_inputs(settings: TrainCommand) -> Inputs:
     problems: list[str] = []
     collect(problems, check_train, settings)
     collect(problems, parse_measures, settings.dev.measures)
-    collect(problems, resolve_source, settings.dev.candidates, settings.dev.depth, settings.data.dev)
+    asked = settings.dev
+    collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
     collect(problems, locate, settings.model.path)
     resuming = bool(collect(problems, prepare, output, settings))
     groups, collection = _read_data(settings, problems)
-    fingerprints = {"train": groups_fingerprint(groups), "dev": collection_fingerprint(collection)}
+    fingerprints = {"train": fingerprint_of(groups), "dev": collection_fingerprint(collection)}
     if resuming:
         _require_same_data(output, fingerprints)
     dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
     return Inputs(groups, dev, fingerprints, resuming)
 
 
-def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[list[Group], Collection]:
+def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[Sequence[Group], Collection]:
     """Training groups and dev queries; raises their problems together with those found before."""
     groups = read_groups(settings.data.train, problems)
     collection = read_judged(settings.data.dev, problems, split="dev")
     if collection is not None and not problems:
-        known = {same_query(group.query) for group in groups}
         problems += [
             f"{settings.data.dev}: query is also in {settings.data.train}: {text!r:.80}"
-            for text in collection.queries.values()
-            if same_query(text) in known
+            for text in shared_queries(groups, collection.queries.values())
         ]
     require(problems)
     assert collection is not None  # a collection that could not be read left a problem
@@ -166,9 +168,11 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         seed=settings.seed,
     )
     reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
-    reranker.pairs.add(
-        text for group in inputs.groups for text in (group.query, *group.positives, *group.negatives)
-    )
+    steps = count_steps(settings, len(inputs.groups))
+    # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
+    many = steps * settings.train.queries_per_step >= len(inputs.groups) / 4
+    prepare_groups(reranker.pairs, inputs.groups, build=many)
+    prepare_texts(reranker.pairs, _dev_texts(inputs.dev))
     return Run(
         settings,
         Path(settings.output),
@@ -178,8 +182,14 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
         inputs.groups,
         inputs.dev,
-        count_steps(settings, len(inputs.groups)),
+        steps,
+        make_replicas(reranker.scorer, accelerator),
     )
+
+
+def _dev_texts(dev: Dev) -> list[str]:
+    documents = dict.fromkeys(doc for row in dev.candidates.run.values() for doc in row)
+    return [*dev.collection.queries.values(), *(dev.collection.passages[doc] for doc in documents)]
 
 
 def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import pytest
 import torch
 from uprank.model.dropout import KeyedDropout, mix
 from uprank.model.packed import packed_logits
-from uprank.model.packing import pack
+from uprank.model.packing import GRAIN, pack
 from uprank.model.reranker import Reranker
 
 CPU = torch.device("cpu")
 
 
 def scores_in_training(reranker, pairs, keys):
-    batch = pack([reranker.pairs.encode(*pair) for pair in pairs], device=CPU, keys=keys)
+    batch = pack(reranker.pairs.encode_flat(pairs, multiple_of=GRAIN), device=CPU, keys=keys)
     reranker.model.train()
     with torch.no_grad():
         return packed_logits(reranker.model, batch)
@@ -45,7 +45,7 @@ def test_without_dropout_training_scores_equal_evaluation_scores(rates, tiny_xlm
 def test_rate_and_scale_are_those_of_dropout(tiny_xlmr, pairs):
     encoder = Reranker.load(tiny_xlmr, query_tokens=60).pairs
     batch = pack(
-        [encoder.encode(*pair) for pair in pairs], device=CPU, keys=[mix(3, i) for i in range(len(pairs))]
+        encoder.encode_flat(pairs, multiple_of=GRAIN), device=CPU, keys=[mix(3, i) for i in range(len(pairs))]
     )
     ones = torch.ones(len(batch.ids), 64)
     dropped = KeyedDropout(batch, active=True).tokens(ones, 0.25, site=4)[: batch.tokens]

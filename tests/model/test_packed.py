@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from uprank.model.dropout import KeyedDropout
+from uprank.model.attention import attend_by_length, attend_padded
 from uprank.model.load import load
-from uprank.model.packed import _attend_by_sequence, attend_padded, can_pack, packed_logits
+from uprank.model.packed import can_pack, packed_logits
 from uprank.model.packing import GRAIN, pack
 from uprank.model.reranker import Reranker
 from uprank.model.scorer import padded_logits
@@ -46,7 +46,9 @@ def test_gradients_equal_those_of_the_padded_forward(family, request, pairs):
         reranker = Reranker.load(request.getfixturevalue(family), query_tokens=60, max_tokens=128)
         model = reranker.model.eval()
         if packed:
-            scores = packed_logits(model, pack([reranker.pairs.encode(*pair) for pair in pairs], device=CPU))
+            scores = packed_logits(
+                model, pack(reranker.pairs.encode_flat(pairs, multiple_of=GRAIN), device=CPU)
+            )
         else:
             scores = transformers_logits(model, reranker.tokenizer, pairs, 128)
         functional.cross_entropy(
@@ -61,12 +63,11 @@ def test_gradients_equal_those_of_the_padded_forward(family, request, pairs):
 @pytest.mark.parametrize("first_only", [False, True])
 def test_attention_with_padding_for_it_alone_equals_one_sequence_at_a_time(first_only, tiny_xlmr, pairs):
     encoder = Reranker.load(tiny_xlmr, query_tokens=60).pairs
-    batch = pack([encoder.encode(*pair) for pair in pairs[:9]], device=CPU)
+    batch = pack(encoder.encode_flat(pairs[:9], multiple_of=GRAIN), device=CPU)
     torch.manual_seed(0)
     query, key, value = (torch.randn(len(batch.ids), 4, 8, requires_grad=True) for _ in range(3))
     asked = query[torch.tensor(batch.offsets[:-1])] if first_only else query
-    quiet = KeyedDropout(batch, active=False)
-    one = _attend_by_sequence(asked, key, value, batch, quiet, 0.0, 0)
+    one = attend_by_length(asked, key, value, batch)
     other = attend_padded(asked, key, value, batch)
     assert one.shape == other.shape == (len(asked), 32)
     torch.testing.assert_close(one, other)
@@ -80,7 +81,7 @@ def test_attention_with_padding_for_it_alone_equals_one_sequence_at_a_time(first
 
 def test_unused_tokens_at_the_end_change_nothing(tiny_xlmr, pairs):
     reranker = Reranker.load(tiny_xlmr, query_tokens=60)
-    batch = pack([reranker.pairs.encode(*pair) for pair in pairs[:3]], device=CPU)
+    batch = pack(reranker.pairs.encode_flat(pairs[:3], multiple_of=GRAIN), device=CPU)
     assert len(batch.ids) % GRAIN == 0
     assert len(batch.ids) > batch.tokens
     with torch.no_grad():
@@ -101,7 +102,7 @@ def test_architectures_that_cannot_be_packed_are_padded_and_it_is_said(tiny_elec
 
 def test_padded_fallback_equals_packed_on_a_model_that_knows_both(tiny_bert, pairs):
     reranker = Reranker.load(tiny_bert, query_tokens=60)
-    batch = pack([reranker.pairs.encode(*pair) for pair in pairs], device=CPU)
+    batch = pack(reranker.pairs.encode_flat(pairs, multiple_of=GRAIN), device=CPU)
     with torch.no_grad():
         torch.testing.assert_close(
             packed_logits(reranker.model, batch), padded_logits(reranker.model, batch), atol=1e-5, rtol=1e-5

@@ -12,7 +12,7 @@ from uprank.data.groups import Group
 from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
 from uprank.train.batches import step_batches
-from uprank.train.loop import Run, batch_losses, train_step
+from uprank.train.step import Run, Step, batch_losses, make_batches, make_replicas, train_step
 
 SEED = 3
 
@@ -71,7 +71,11 @@ def gradient(folder, groups, *, budget, processes=1, dropout=True):
         run = SimpleNamespace(accelerator=accelerator, scorer=reranker.scorer, settings=settings)
         settings.model.precision = "fp32"
         for batch in batches:
-            (batch_losses(run, batch).sum() / len(draws) * batch.counts).backward()
+            (
+                batch_losses(run.settings.loss, run.scorer(batch.packed), batch).sum()
+                / len(draws)
+                * batch.counts
+            ).backward()
     return {name: p.grad for name, p in reranker.model.named_parameters() if p.grad is not None}
 
 
@@ -125,7 +129,7 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_step(tiny_xlmr, groups)
     before = {name: p.clone() for name, p in run.reranker.model.named_parameters()}
     draws = draw_step(groups, start=0, count=4, group_size=4, positives=1, seed=0)
     with pytest.raises(UserError, match="not finite; the step was not taken") as caught:
-        train_step(run, draws)
+        train_step(run, Step(draws, make_batches(run, draws)))
     assert groups[draws[0].index].where in str(caught.value)
     for name, parameter in run.reranker.model.named_parameters():
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
@@ -135,5 +139,50 @@ def test_the_step_lowers_the_loss_of_its_groups(tiny_xlmr, groups):
     run = make_run(tiny_xlmr, groups, learning_rate=5e-3)
     run.reranker.set_dropout(attention=0.0, hidden=0.0)
     draws = draw_step(groups, start=0, count=8, group_size=4, positives=1, seed=0)
-    losses = [train_step(run, draws)[0] for _ in range(12)]
+    step = Step(draws, make_batches(run, draws))
+    losses = [train_step(run, step)[0] for _ in range(12)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("family", ["tiny_xlmr", "tiny_bert"])
+def test_streams_side_by_side_learn_what_one_learns_and_the_same_each_time(
+    family, request, groups, monkeypatch
+):
+    monkeypatch.setattr("uprank.train.step.count_streams", lambda _: 3)
+
+    def step_taken(streams):
+        run = make_run(request.getfixturevalue(family), groups)
+        run.settings.train.tokens_per_batch = 1  # every group is a batch
+        run.reranker.set_dropout(attention=0.2, hidden=0.1)
+        draws = draw_step(groups, start=0, count=9, group_size=5, positives=1, seed=0)
+        step = Step(draws, make_batches(run, draws))
+        if streams:
+            run.replicas = make_replicas(run.scorer, run.accelerator)
+            assert len(run.replicas) == 2
+        told = [train_step(run, step) for _ in range(3)]  # the later ones see the weights of the earlier
+        return told, {name: p.detach().clone() for name, p in run.reranker.model.named_parameters()}
+
+    (one, expected), (several, found), (again, same) = step_taken(False), step_taken(True), step_taken(True)
+    start = Reranker.load(request.getfixturevalue(family)).model.state_dict()
+    assert max((expected[name] - start[name]).abs().max() for name in expected) > 1e-4
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=name)
+        assert torch.equal(found[name], same[name]), name
+    assert several == again
+    assert [told[0] for told in several] == pytest.approx([told[0] for told in one], abs=1e-5)
+
+
+def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(tiny_xlmr, groups):
+    norms = []
+    for precision in ("fp32", "bf16"):
+        reranker = Reranker.load(tiny_xlmr, query_tokens=30, precision=precision)
+        run = make_run(tiny_xlmr, groups, learning_rate=5e-2)
+        run.reranker, run.scorer = reranker, reranker.scorer
+        run.optimizer = torch.optim.SGD(reranker.model.parameters(), lr=5e-2)
+        reranker.set_dropout(attention=0.0, hidden=0.0)
+        draws = draw_step(groups, start=0, count=8, group_size=4, positives=1, seed=0)
+        step = Step(draws, make_batches(run, draws))
+        norms.append([train_step(run, step)[0] for _ in range(4)])
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+    assert norms[1] != norms[0]
+    assert norms[0][-1] < norms[0][0] * 0.9  # stale copies of the weights would stay at the first loss

@@ -1,0 +1,68 @@
+"""The models of the speed benchmarks: real shapes as folders that every library loads."""
+
+import sys
+from pathlib import Path
+
+HEAD_SCALE = 100
+
+
+def model_folder(name: str, work: Path, tokenizer: Path | None) -> Path:
+    """A cross-encoder folder that every library loads, made on the first call.
+
+    Args:
+        name: `base`, the shape of BAAI/bge-reranker-base with random weights; `tiny`, 2 layers x 64 with
+            random weights; `package:NAME`, an encoder with a seeded new head; or a folder, taken as it is.
+        work: where made models are kept.
+        tokenizer: folder of the tokenizer that `base` (an XLM-R one) and `tiny` get.
+    """
+    if name not in ("base", "tiny") and not name.startswith("package:"):
+        return Path(name)
+    folder = work / name.removeprefix("package:")
+    if folder.is_dir():
+        return folder
+    part = folder.with_suffix(".part")
+    if name.startswith("package:"):
+        from uprank import Reranker
+
+        Reranker.load(name, max_tokens=512, seed=0, device="cpu").save(part)
+    elif tokenizer is None:
+        sys.exit(f"`{name}` needs --tokenizer FOLDER")
+    elif name == "base":
+        from full_size import build
+
+        build(part, tokenizer)
+    else:
+        _build_tiny(part, tokenizer)
+    _spread_scores(part)
+    part.rename(folder)
+    return folder
+
+
+def _build_tiny(folder: Path, tokenizer_folder: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _spread_scores(folder: Path) -> None:
+    """Make a new head's scores, all within 0.01, as far apart as a trained one's: else every two agree."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        getattr(model.classifier, "out_proj", model.classifier).weight.mul_(HEAD_SCALE)
+    model.save_pretrained(folder)

