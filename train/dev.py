@@ -84,7 +84,7 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
     measures = parse_measures(settings.measures)
     if settings.max_queries is not None and settings.max_queries < len(collection.queries):
         collection = _sample(collection, settings.max_queries, seed)
-    candidates = find_candidates(collection, settings.candidates, settings.depth)
+    candidates = find_candidates(collection, settings.candidates, settings.depth, dense=settings.dense)
     if all(collection.qrels[query].get(doc, 0) > 0 for query, doc in candidates.pairs):
         raise UserError(
             f"{collection.path}: every dev candidate is relevant, so that every model would score 1",

@@ -1,82 +1,237 @@
-"""`uprank mine`: hard negatives from the first stage, for queries that have relevant passages."""
+"""`uprank mine`: hard negatives for queries that have relevant passages.
+
+Also started by torchrun and `accelerate launch -m uprank.train.mine`: the queries are shared out, and the
+file is the same for every number of processes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..configs.check import above_zero, one_of, output_problems, seed_problems
+from ..configs.check import above_zero, model_problems, one_of, output_problems, seed_problems
 from ..configs.command import run
-from ..configs.errors import UserError
+from ..configs.errors import UserError, collect
 from ..configs.schema import MineCommand
-from ..data.groups import Collection, same_text
-from ..data.read import read_judged, require
-from ..eval.bm25 import search
+
+if TYPE_CHECKING:
+    from ..eval.scoring import Share
+    from ..model.reranker import Reranker
+    from .mine_search import Search, Sources
+
+BLOCK = 1024  # queries searched at a time
 
 
 def mine(settings: MineCommand) -> None:
     """Write JSONL groups: each query with its positives and negatives drawn from its best passages.
 
-    A negative is never judged relevant for its query and never equal in text to a positive,
-    to the query or to another negative. The same seed writes the same bytes.
+    A negative is never judged relevant for its query and never equal in text, but for case, blanks and
+    punctuation, to a positive, to the query or to another negative. The same seed writes the same bytes. A
+    killed run is continued by the same command.
 
     Raises:
         UserError: wrong data or settings, or the output exists.
     """
-    problems = one_of("retriever", settings.retriever, ("bm25",))
-    problems += above_zero({"depth": settings.depth, "negatives": settings.negatives})
-    problems += seed_problems(settings.seed)
+    from ..eval.processes import join
+    from ..model.reranker import choose_device
+    from .mine_rows import summary
+
+    sources = _read(settings)
+    # Without an accelerator the processes find each other only when told that they run on CPUs.
+    device = "cpu" if choose_device(settings.teacher.device).type == "cpu" else settings.teacher.device
+    processes = join(device)
+    share, output = processes.share, Path(settings.output)
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    entries = _mine(settings, sources, share, processes.device)
+    if entries is None:
+        return
+    sys.stderr.write(summary(output, settings, entries, sources.left_out))
+    if not any(entry["negatives"] for entry in entries):
+        raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
+
+
+def _read(settings: MineCommand) -> Sources:
+    """Check the settings and read the data; all problems at once, before any model is loaded."""
+    from ..data.read import read_judged, require
+    from .mine_search import compares, make_sources, read_corpus
+
+    problems = _setting_problems(settings)
+    collection = read_judged(settings.data.train, problems, split="train")
+    corpus = read_corpus(Path(settings.corpus), problems) if settings.corpus else None
+    if collection is not None and collection.pools and corpus is None:
+        problems.append(f"{settings.data.train}: rows have no corpus to search; set corpus=PASSAGES.jsonl")
+    require(problems)
+    assert collection is not None  # a collection that could not be read left a problem
+    sources = make_sources(collection, corpus, compared=compares(settings))
+    if not sources.queries:
+        raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
+    return sources
+
+
+def _setting_problems(settings: MineCommand) -> list[str]:
+    from ..eval.embeddings import locate_bi_encoder
+    from ..model.load import locate
+    from ..model.reranker import choose_device
+    from .mine_search import RETRIEVERS, compares
+    from .negatives import SAMPLINGS
+
+    problems = one_of("retriever", settings.retriever, RETRIEVERS)
+    problems += one_of("sampling", settings.sampling, SAMPLINGS)
+    counts = {"depth": settings.depth, "negatives": settings.negatives, "threads": settings.threads}
+    counts |= {
+        "dense.batch_size": settings.dense.batch_size,
+        "teacher.tokens_per_batch": settings.teacher.tokens_per_batch,
+    }
+    problems += above_zero(counts) + seed_problems(settings.seed)
     if not 0 <= settings.skip < settings.depth:
         problems.append(f"skip={settings.skip}: has to be 0 or more and below depth={settings.depth}")
+    near = settings.near_duplicates
+    if near is not None and not 0 < near <= 1:
+        problems.append(f"near_duplicates={near}: allowed is above 0 to 1, or null")
+    for name in ("absolute_margin", "relative_margin", "max_score"):
+        value = getattr(settings, name)
+        if value is not None and not math.isfinite(value):
+            problems.append(f"{name}={value}: allowed are numbers, or null")
+    if settings.retriever == "random" and compares(settings):
+        problems.append("retriever=random: has no scores for absolute_margin, relative_margin or max_score")
+    if settings.retriever in ("dense", "hybrid"):
+        collect(problems, locate_bi_encoder, settings.dense)
+    teacher = settings.teacher
+    problems += [problem.replace("model.", "teacher.", 1) for problem in model_problems(teacher)]
+    problems += _renamed(choose_device, teacher.device)
+    if teacher.path:
+        problems += _renamed(locate, teacher.path)
+    elif teacher.scores:
+        problems.append("teacher.scores=true: needs teacher.path, the reranker that scores")
     output = Path(settings.output)
     problems += output_problems(output)
     if output.exists():
         problems.append(f"output={output}: exists; nothing was overwritten")
-    collection = read_judged(settings.data.train, problems, split="train")
-    if collection is not None and collection.pools:
-        problems.append(f"{settings.data.train}: rows have no corpus to search; give a BEIR folder")
-    require(problems)
-    assert collection is not None  # a collection that could not be read left a problem
-    rows = _rows(collection, settings)
-    if not rows:
-        raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text("".join(line for line, _ in rows), encoding="utf-8")
-    count = sum(negatives for _, negatives in rows)
-    left = len(collection.queries) - len(rows)
-    note = f"; {left} queries left out (no relevant passage, or no negative)" if left else ""
-    sys.stderr.write(
-        f"{output}: {len(rows)} queries, {count} negatives ({count / len(rows):.1f} a query){note}\n"
+    return problems
+
+
+def _renamed(check: Callable[[Any], object], value: Any) -> list[str]:
+    """Problems of a check that knows its setting as one of `model`."""
+    found: list[str] = []
+    collect(found, check, value)
+    return [problem.replace("model.", "teacher.", 1) for problem in found]
+
+
+def _mine(
+    settings: MineCommand, sources: Sources, share: Share, device: str | None
+) -> list[dict[str, Any]] | None:
+    """Mine what an earlier start did not finish; the counts of all queries, on the first process alone."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..eval.embeddings import load_bi_encoder
+    from .mine_parts import Parts
+    from .mine_search import Search
+
+    dense = settings.retriever in ("dense", "hybrid")
+    encoder = load_bi_encoder(settings.dense, device=device) if dense else None
+    teacher = _load_teacher(settings, device)
+    made_by = [encoder.fingerprint if encoder else "", teacher.weights_hash() if teacher else ""]
+    parts = Parts(
+        Path(settings.output), _fingerprint(settings, sources, made_by), index=share.index, count=share.count
     )
+    done = parts.done()
+    own = list(sources.queries)[share.index :: share.count]
+    own = [query for query in own if sources.queries[query].number not in done]
+    # Added over all processes: nobody writes before everybody has read what was done.
+    if share.total(np.array([float(len(own))]))[0]:
+        console = Console(stderr=True)
+        shown = console.is_terminal and share.index == 0
+        with Progress(console=console, disable=not shown, transient=True) as bar, parts.open() as stream:
+            encoded = bar.add_task("passages encoded", total=None, visible=dense)
+            search = Search(settings, sources, encoder, share, lambda count: bar.advance(encoded, count))
+            task = bar.add_task("queries", total=len(own))
+            for start in range(0, len(own), BLOCK):
+                for entry in _entries(settings, sources, search, own[start : start + BLOCK], teacher):
+                    parts.write(stream, entry)
+                    bar.advance(task)
+    share.total(np.zeros(1))
+    return parts.merge() if share.index == 0 else None
 
 
-def _rows(collection: Collection, settings: MineCommand) -> list[tuple[str, int]]:
-    """A line of JSON and its number of negatives for each query that has both sides."""
-    # Deeper than asked for, because the positives among the best are left out.
-    most = max(len(row) for row in collection.qrels.values())
-    found = search(collection.passages, collection.queries, depth=settings.depth + most)
-    rows = []
-    for number, (query, text) in enumerate(collection.queries.items()):
-        judged = collection.qrels[query]
-        positives = [collection.passages[doc] for doc, grade in judged.items() if grade > 0]
-        taken = {same_text(passage) for passage in (*positives, text)}
-        pool: dict[str, str] = {}
-        for doc in found[query]:
-            passage = collection.passages[doc]
-            if same_text(passage) not in taken:
-                pool.setdefault(same_text(passage), passage)
-        window = list(pool.values())[settings.skip : settings.depth]
-        random = np.random.default_rng((settings.seed, number))
-        chosen = sorted(random.permutation(len(window))[: settings.negatives])
-        if positives and chosen:
-            row = {"query": text, "pos": positives, "neg": [window[i] for i in chosen], "query_id": query}
-            rows.append((json.dumps(row, ensure_ascii=False) + "\n", len(chosen)))
-    return rows
+def _load_teacher(settings: MineCommand, device: str | None) -> Reranker | None:
+    from ..model.reranker import Reranker
+
+    teacher = settings.teacher
+    if not teacher.path:
+        return None
+    loaded = Reranker.load(
+        teacher.path,
+        precision=teacher.precision,
+        query_tokens=teacher.query_tokens,
+        max_tokens=teacher.max_tokens,
+        device=teacher.device or device,
+        revision=teacher.revision,
+        tokens_per_batch=teacher.tokens_per_batch,
+        seed=settings.seed,
+    )
+    if loaded.new_head:
+        raise UserError(f"teacher.path={teacher.path}: an encoder without a head, which ranks at random")
+    return loaded
+
+
+def _entries(
+    settings: MineCommand, sources: Sources, search: Search, queries: list[str], teacher: Reranker | None
+) -> Any:
+    """What is kept of each query: its line of the output and its counts."""
+    from .mine_rows import row_line
+    from .negatives import choose
+
+    def scores(query: str, texts: Any) -> list[float]:
+        # One query at a time, so that the batches, and with them the rounding, are the same in every process.
+        assert teacher is not None
+        return [float(score) for score in teacher.score((query, text) for text in texts)]
+
+    found = search.find(queries)
+    for query in queries:
+        wanted = sources.queries[query]
+        chosen = choose(wanted, found[query], sources.passages, settings, scores if teacher else None)
+        line = row_line(settings, query, wanted, chosen) if chosen.negatives else None
+        yield {
+            "number": wanted.number,
+            "line": line,
+            "negatives": len(chosen.negatives),
+            "removed": dict(chosen.removed),
+        }
+
+
+def _fingerprint(settings: MineCommand, sources: Sources, made_by: list[str]) -> str:
+    """Hash of everything that decides the rows."""
+    from .. import __version__
+    from ..data.groups import fingerprint
+
+    values = dataclasses.asdict(settings)
+    for name in ("output", "threads"):
+        del values[name]
+    texts = (
+        text
+        for query, wanted in sources.queries.items()
+        for text in (query, wanted.query, *wanted.positives, *wanted.positives.values())
+    )
+    data = fingerprint(texts) + fingerprint(text for item in sources.passages.items() for text in item)
+    about = json.dumps([__version__, values, made_by, data], sort_keys=True)
+    return hashlib.sha256(about.encode()).hexdigest()
 
 
 def main() -> None:
     """Run the command."""
     run("mine", MineCommand, mine)
+
+
+if __name__ == "__main__":
+    main()
