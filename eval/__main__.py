@@ -1,165 +1,233 @@
-"""`uprank eval`: models and first stage side by side on the same candidates."""
+"""`uprank eval`: models, runs and first stage side by side on the same candidates."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.command import run
-from ..configs.errors import UserError, collect
+from ..configs.errors import collect
 from ..configs.schema import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection
+    from ..data.trec import Run
     from .candidates import Candidates
     from .evaluate import Entry
+    from .plan import CollectionPlan, Plan
+    from .report import Report
 
 
 def evaluate(settings: EvalCommand) -> None:
-    """Measure, compare, and write report.json, per_query.jsonl, the runs and report.html.
+    """Measure, compare and audit on every collection; write the reports and judge by the gate.
 
     Raises:
         UserError: anything the user can mend; checked before a model is loaded where possible.
+        SystemExit: with 1 when the gate finds a regression; the reports are written.
     """
-    from rich.console import Console
+    from .processes import ending_together, is_main, join
 
-    from ..data.read import read_judged, require
-    from ..model.load import locate
+    with ending_together():
+        processes = join(settings.model.device)
+        problems: list[str] = []
+        plan = _plan(settings, problems)
+        processes.agree(problems)
+        assert plan is not None  # without a plan there was a problem
+        inputs = _load(plan, problems)
+        processes.agree(_shown(problems))
+        candidates = _find_candidates(settings, plan, inputs, problems)
+        processes.agree(_shown(problems))
+        scored = _score(settings, plan, inputs, candidates)
+        if is_main():  # the others have scored their share
+            reports = {
+                part.name: _report(
+                    settings, plan, part, inputs, candidates.get(part.name), scored.get(part.name, [])
+                )
+                for part in plan.collections
+            }
+            _finish(settings, plan, reports)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was read.
+
+    Attributes:
+        collections: by name.
+        runs: TREC runs by path.
+        train_queries: queries of the training data; None where none were given.
+    """
+
+    collections: dict[str, Collection]
+    runs: dict[str, Run]
+    train_queries: list[str] | None
+
+
+def _plan(settings: EvalCommand, problems: list[str]) -> Plan | None:
+    from .output import require_new
+    from .plan import make_plan
+    from .processes import is_main
+    from .score_models import check_model, parse_models
+
+    models = collect(problems, parse_models, settings) or {}
+    plan = make_plan(settings, models, problems)
+    if is_main():  # the first process may have made it when the others look
+        collect(problems, require_new, Path(settings.output))
+    for name, choice in models.items():
+        collect(problems, check_model, name, choice)
+    return plan
+
+
+def _load(plan: Plan, problems: list[str]) -> Inputs:
+    """Read data and runs; what is wrong with any of them is added to `problems`."""
+    from ..data.read import read_groups, read_judged
+    from ..data.trec import read_run, trec_collection
+
+    collections: dict[str, Collection] = {}
+    for part in plan.collections:
+        if part.texts:
+            found = read_judged(part.path, problems, split="test")
+        else:
+            found = collect(problems, trec_collection, part.path)
+        if found is not None:
+            collections[part.name] = found
+    runs: dict[str, Run] = {}
+    for path in plan.runs.values():
+        given = collect(problems, read_run, path)
+        for part in plan.collections:
+            if given is not None and part.name in collections:
+                problems += _foreign(path, given, collections[part.name])
+        runs[path] = given or {}
+    queries: list[str] = []
+    for path in plan.train:
+        queries += [group.query for group in read_groups(path, problems, need_negatives=False)]
+    return Inputs(collections, runs, queries if plan.train else None)
+
+
+def _shown(problems: list[str]) -> list[str]:
+    """A list that fits a terminal."""
+    from ..data.read import SHOWN
+
+    more = len(problems) - SHOWN
+    return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more; `uprank check` prints all"]
+
+
+def _foreign(path: str, given: Run, collection: Collection) -> list[str]:
+    """A problem if a run has nothing to do with a collection."""
+    if given.keys() & collection.qrels.keys():
+        return []
+    return [f"{path}: none of its {len(given)} queries is judged in {collection.path}"]
+
+
+def _find_candidates(
+    settings: EvalCommand, plan: Plan, inputs: Inputs, problems: list[str]
+) -> dict[str, Candidates]:
+    """Of every collection by name, before anything is scored; what is wrong is added to `problems`."""
     from .candidates import find_candidates
-    from .evaluate import first_stage_entry, make_report
-    from .measure import parse_measures
-    from .output import require_new, write_report
-    from .table import print_report
 
-    output = Path(settings.output)
-    models = _models(settings)
-    problems = _problems(settings)
-    measures = collect(problems, parse_measures, settings.measures)
-    systems = collect(problems, _systems, settings, models)
-    collect(problems, require_new, output)
-    for path in models.values():
-        collect(problems, locate, path)
-    if problems or measures is None or systems is None:
-        raise UserError(problems)
-    first_stage, baseline = systems
-    collection = read_judged(settings.data.test, problems, split="test")
-    require(problems)
-    assert collection is not None  # a collection that could not be read left a problem
-    candidates = find_candidates(collection, settings.candidates, settings.depth)
-    first = [first_stage_entry(candidates)] if first_stage else []
-    entries = first + _score(settings, models, collection, candidates)
+    found = {}
+    for part in plan.collections:
+        if part.candidates:
+            candidates = collect(
+                problems,
+                find_candidates,
+                inputs.collections[part.name],
+                part.candidates,
+                settings.depth,
+                add_missing_positives=settings.add_missing_positives,
+                dense=settings.dense,
+            )
+            if candidates is not None:
+                found[part.name] = candidates
+    return found
+
+
+def _score(
+    settings: EvalCommand, plan: Plan, inputs: Inputs, candidates: dict[str, Candidates]
+) -> dict[str, list[Entry]]:
+    """Every model on every collection, by name of the collection; each model is loaded once."""
+    if not plan.models:
+        return {}
+    from .score_models import score_collections
+
+    pools = [(inputs.collections[name], found) for name, found in candidates.items()]
+    return dict(zip(candidates, score_collections(settings, plan.models, pools), strict=True))
+
+
+def _report(
+    settings: EvalCommand,
+    plan: Plan,
+    part: CollectionPlan,
+    inputs: Inputs,
+    candidates: Candidates | None,
+    scored: list[Entry],
+) -> Report:
+    """One collection: measure what was scored and write it."""
+    from .evaluate import first_stage_entry, make_report, run_entry
+    from .output import write_report
+
+    collection = inputs.collections[part.name]
+    entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
+    entries += [run_entry(name, path, inputs.runs[path]) for name, path in part.runs.items()]
+    entries += scored
     report = make_report(
         collection,
         candidates,
         entries,
-        measures=measures,
-        baseline=baseline,
+        measures=plan.measures,
+        baseline=part.baseline,
         seed=settings.seed,
         command=f"uprank eval {shlex.join(sys.argv[1:])}",
+        train_queries=inputs.train_queries,
+        device=settings.model.device,
     )
-    page = write_report(
+    write_report(
         report,
-        output,
-        title=f"{' and '.join(models) or candidates.first_stage} on {Path(settings.data.test).name}",
+        _folder(settings, plan, part),
+        title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {Path(part.path).name}",
         runs={entry.name: entry.scored.run for entry in entries},
         collection=collection,
     )
-    print_report(report, Console(), page)
+    return report
 
 
-def _problems(settings: EvalCommand) -> list[str]:
-    problems = model_problems(settings.model)
-    problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
-    problems += seed_problems(settings.seed)
-    if settings.model.path and settings.models:
-        problems.append("model.path and models are both set; give one of them")
-    if not isinstance(settings.models, (dict, list, type(None))):
-        problems.append(f"models={settings.models}: allowed are [PATH, …] and {{NAME: PATH, …}}")
-    return problems
+def _folder(settings: EvalCommand, plan: Plan, part: CollectionPlan) -> Path:
+    """One collection fills the output, several have a folder each."""
+    output = Path(settings.output)
+    return output if len(plan.collections) == 1 else output / part.name
 
 
-def _models(settings: EvalCommand) -> dict[str, str]:
-    """Name to path of the models; a single one is called by its folder."""
-    if settings.model.path:
-        return {Path(settings.model.path).name or "model": settings.model.path}
-    if not isinstance(settings.models, (dict, list)):
-        return {}
-    if isinstance(settings.models, list):
-        return {_name(str(path), settings.models): str(path) for path in settings.models}
-    return {str(name): str(path) for name, path in settings.models.items()} if settings.models else {}
-
-
-def _name(path: str, paths: list[str]) -> str:
-    """The folder's name; with its parent where two folders are called the same (`best`)."""
-    same = [other for other in paths if Path(str(other)).name == Path(path).name]
-    return Path(path).name if len(same) == 1 else "/".join(Path(path).parts[-2:])
-
-
-def _systems(settings: EvalCommand, models: dict[str, str]) -> tuple[str, str]:
-    """The first stage (empty where there is none) and the baseline.
-
-    The baseline is the one asked for, else the first of several models, else the first stage.
-    """
-    from .candidates import first_stage_name, resolve_source
-
-    first_stage = first_stage_name(resolve_source(settings.candidates, settings.depth, settings.data.test))
-    names = [name for name in (first_stage, *models) if name]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise UserError(f"two systems are called {doubled[0]!r}; give other names in models={{NAME: PATH}}")
-    if not names:
-        raise UserError(
-            "nothing to evaluate: give model.path, models, or candidates with a first stage (bm25, a run)"
-        )
-    if settings.baseline is None:
-        return first_stage, next(iter(models)) if len(models) > 1 else names[0]
-    if settings.baseline not in names:
-        raise UserError(f"baseline={settings.baseline}: no such system; there are {', '.join(names)}")
-    return first_stage, settings.baseline
-
-
-def _score(
-    settings: EvalCommand, models: dict[str, str], collection: Collection, candidates: Candidates
-) -> list[Entry]:
-    """Score the candidates with one model after the other, so that memory holds one at a time."""
-    import torch
+def _finish(settings: EvalCommand, plan: Plan, reports: dict[str, Report]) -> None:
+    """The summary of several collections, the terminal, and the gate."""
     from rich.console import Console
-    from rich.progress import Progress
 
-    from ..model.reranker import Reranker
-    from .evaluate import Entry
-    from .scoring import score_candidates
+    from .gate import gate_findings
+    from .summary import make_summary, write_summary
+    from .summary_page import write_summary_page
+    from .summary_table import print_summary
+    from .table import print_report
 
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    entries = []
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        for name, path in models.items():
-            reranker = Reranker.load(
-                path,
-                precision=settings.model.precision,
-                query_tokens=settings.model.query_tokens,
-                max_tokens=settings.model.max_tokens,
-                device=settings.model.device,
-                revision=settings.model.revision,
-                tokens_per_batch=settings.tokens_per_batch,
-                seed=settings.seed,
-            )
-            if reranker.new_head:
-                console.print(
-                    f"{name}: an encoder without a head; its new random head ranks at random", markup=False
-                )
-            task = bar.add_task(name, total=len(candidates.pairs))
-            advance = partial(bar.advance, task)
-            scored = score_candidates(reranker, collection, candidates, progress=advance)
-            precision, budgets = settings.model.precision, reranker.budgets
-            entries.append(Entry(name, scored, path, reranker.weights_hash(), precision, budgets))
-    return entries
+    output = Path(settings.output)
+    if len(reports) == 1:
+        print_report(next(iter(reports.values())), Console(), output / "report.html")
+    else:
+        summary = make_summary(reports, seed=settings.seed)
+        write_summary(summary, reports, output)
+        write_summary_page(summary, reports, output)
+        print_summary(summary, reports, Console(), output)
+    if plan.gate is None:
+        return
+    found = [
+        line
+        for name, report in reports.items()
+        for line in gate_findings(report, name, plan.gate, settings.gate)
+    ]
+    if found:
+        sys.stderr.write("\n".join([f"uprank eval: regression on {plan.gate}", *found]) + "\n")
+        raise SystemExit(1)
 
 
 def main() -> None:

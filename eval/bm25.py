@@ -6,9 +6,11 @@ Lù 2024, BM25S: Orders of magnitude faster lexical search via eager sparse scor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 # Runs of Han, Hiragana, Katakana and Hangul have no spaces to split at: they become bigrams,
 # the usual baseline without a dictionary. Everything else is split into words.
@@ -17,37 +19,72 @@ _PARTS = re.compile(rf"[{_CJK}]+|[^\W{_CJK}]+")
 _IS_CJK = re.compile(rf"[{_CJK}]")
 
 
-def search(
-    passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
-) -> dict[str, dict[str, float]]:
-    """The best passages of each query.
-
-    Words are lower-cased, English stop words removed and stems taken (Snowball).
+class BM25Index:
+    """A corpus to search; words are lower-cased, English stop words removed and stems taken (Snowball).
 
     Args:
         passages: document id to text.
-        queries: query id to text.
-        depth: documents a query at most; those that share no word with it are left out.
-
-    Returns:
-        query id -> document id -> score, best first; a query that matches nothing has an empty row.
     """
-    import bm25s
 
-    analyse = _Analyser()
-    index = bm25s.BM25()  # k1 = 1.5, b = 0.75, idf as in Lucene
-    ids = list(passages)
-    terms = [analyse(text) for text in passages.values()]
-    if not any(terms):  # bm25s cannot index a corpus without a word
-        return {query: {} for query in queries}
-    index.index(terms, show_progress=False)
-    run: dict[str, dict[str, float]] = {}
-    for query, text in queries.items():
-        words = [word for word in analyse(text) if word in index.vocab_dict]
-        scores = index.get_scores(words) if words else np.zeros(len(ids), dtype=np.float32)
-        best = np.argsort(-scores, kind="stable")[:depth]
-        run[query] = {ids[i]: float(scores[i]) for i in best if scores[i] > 0}
-    return run
+    def __init__(self, passages: Mapping[str, str]) -> None:
+        import bm25s
+
+        self.ids = list(passages)
+        self._analyse = _Analyser()
+        self._place = {doc: place for place, doc in enumerate(self.ids)}
+        self._index: Any = bm25s.BM25()  # k1 = 1.5, b = 0.75, idf as in Lucene
+        terms = [self._analyse(text) for text in passages.values()]
+        if any(terms):
+            self._index.index(terms, show_progress=False)
+        else:  # bm25s cannot index a corpus without a word
+            self._index = None
+
+    def search(self, queries: Mapping[str, str], *, depth: int) -> dict[str, dict[str, float]]:
+        """The best passages of each query.
+
+        Args:
+            queries: query id to text.
+            depth: documents a query at most; those that share no word with it are left out.
+
+        Returns:
+            query id -> document id -> score, best first; a query that matches nothing has an empty row.
+        """
+        run: dict[str, dict[str, float]] = {}
+        for query, text in queries.items():
+            scores = self._scores(text)
+            found = np.flatnonzero(scores > 0)
+            if len(found) > depth:  # all that tie with the last one, then a stable cut
+                found = found[scores[found] >= np.partition(scores[found], -depth)[-depth]]
+            best = found[np.argsort(-scores[found], kind="stable")[:depth]]
+            run[query] = {self.ids[i]: float(scores[i]) for i in best}
+        return run
+
+    def similarities(
+        self, queries: Mapping[str, str], wanted: Mapping[str, Sequence[str]]
+    ) -> dict[str, dict[str, float]]:
+        """Score of each query's named documents, however far down they are; 0 where no word is shared."""
+        run: dict[str, dict[str, float]] = {}
+        for query, text in queries.items():
+            scores = self._scores(text)
+            run[query] = {doc: float(scores[self._place[doc]]) for doc in wanted.get(query, ())}
+        return run
+
+    def _scores(self, text: str) -> npt.NDArray[np.float32]:
+        """(N,) score of every document."""
+        if self._index is None:
+            return np.zeros(len(self.ids), dtype=np.float32)
+        words = [word for word in self._analyse(text) if word in self._index.vocab_dict]
+        if not words:
+            return np.zeros(len(self.ids), dtype=np.float32)
+        scores: npt.NDArray[np.float32] = self._index.get_scores(words)
+        return scores
+
+
+def search(
+    passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
+) -> dict[str, dict[str, float]]:
+    """The best passages of each query, see `BM25Index.search`."""
+    return BM25Index(passages).search(queries, depth=depth)
 
 
 class _Analyser:

@@ -1,90 +1,29 @@
-"""Is the difference real: intervals over queries and a paired test, from per-query values.
-
-Queries are the sample. Neither method assumes anything about the distribution of a measure, which is bounded,
-skewed and full of ties.
-"""
+"""Is the difference real: every system beside the baseline, on the same queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import astuple
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .ranking import Floats
 from .report import Comparison, Estimate, Report
+from .resampling import (
+    SAME,
+    bootstrap_interval,
+    bootstrap_intervals,
+    finite,
+    paired_differences,
+    paired_test,
+    sign_test,
+)
 
-LEVEL = 0.95
 ALPHA = 0.05
-
-# Cells drawn at once: bounds the memory at tens of MB whatever the number of queries.
-_CELLS = 2**20
-# Values that differ by less are the same value, summed in another order.
-_SAME = 1e-12
-
-
-def bootstrap_interval(
-    values: npt.ArrayLike, *, seed: int, resamples: int = 10_000, level: float = LEVEL
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over queries.
-
-    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; for retrieval measures Sakai
-    2006, Evaluating evaluation metrics based on the bootstrap, SIGIR.
-
-    Args:
-        values: (Q,) one value, or one paired difference, a query.
-        seed: the same seed gives the same interval.
-        resamples: samples of Q queries with replacement.
-        level: share of the resampled means inside the interval.
-
-    Raises:
-        ValueError: there is no value, or one is not finite.
-    """
-    sample = _finite(values)
-    random = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            sample[random.integers(0, len(sample), size=(rows, len(sample)))].mean(axis=1)
-            for rows in _blocks(resamples, len(sample))
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def paired_test(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, permutations: int = 10_000) -> float:
-    """Two-sided p of the paired randomisation test, that the two systems are exchangeable on each query.
-
-    The sign of each query's difference is flipped at random, and p = (1 + patterns at least as extreme as the
-    observed one) / (1 + permutations), which is never 0. Smucker, Allan and Carterette 2007, A comparison of
-    statistical significance tests for information retrieval evaluation, CIKM; Phipson and Smyth 2010,
-    Permutation p-values should never be zero.
-
-    Args:
-        a: (Q,) values of one system.
-        b: (Q,) values of the other, of the same queries in the same order.
-        seed: the same seed gives the same p.
-        permutations: random sign patterns.
-
-    Raises:
-        ValueError: the shapes differ, there is no value, or one is not finite.
-    """
-    differences = _differences(a, b)
-    differences = differences[differences != 0]  # a sign has no effect on 0
-    if not len(differences):
-        return 1.0
-    total = differences.sum()
-    # Sums that are equal on paper differ by rounding and must count as equally extreme.
-    extreme = abs(total) - _SAME * np.abs(differences).sum()
-    random = np.random.default_rng(seed)
-    count = 0
-    for rows in _blocks(permutations, len(differences)):
-        bits = random.integers(0, 256, size=(rows, -(-len(differences) // 8)), dtype=np.uint8)
-        kept = np.unpackbits(bits, axis=1, count=len(differences)).astype(np.float64)  # 1 keeps, 0 flips
-        count += int(np.count_nonzero(np.abs(2 * (kept @ differences) - total) >= extreme))
-    return (1 + count) / (1 + permutations)
+# Standard normal quantiles of 1 - ALPHA / 2 and of the power 0.8.
+_DETECTED = 1.959963984540054 + 0.8416212335729143
 
 
 def estimate(values: npt.ArrayLike, seed: int) -> Estimate:
@@ -94,7 +33,19 @@ def estimate(values: npt.ArrayLike, seed: int) -> Estimate:
         ValueError: there is no value, or one is not finite.
     """
     low, high = bootstrap_interval(values, seed=seed)
-    return Estimate(float(np.mean(_finite(values))), low, high)
+    return Estimate(float(np.mean(finite(values))), low, high)
+
+
+def estimates(rows: npt.ArrayLike, seed: int) -> list[Estimate]:
+    """`estimate` of each of C rows of the same queries, in a fraction of the time.
+
+    Args:
+        rows: (C, Q) values.
+        seed: of the intervals.
+    """
+    values = np.asarray(rows, dtype=np.float64)
+    intervals = bootstrap_intervals(values, seed=seed)
+    return [Estimate(float(row.mean()), *ends) for row, ends in zip(values, intervals, strict=True)]
 
 
 def compare(
@@ -119,7 +70,7 @@ def compare(
     Raises:
         ValueError: the shapes differ, there is no value, or one is not finite.
     """
-    differences = _differences(values, baseline_values)
+    differences = paired_differences(values, baseline_values)
     low, high = bootstrap_interval(differences, seed=seed)
     return Comparison(
         system=system,
@@ -132,7 +83,108 @@ def compare(
         wins=int((differences > 0).sum()),
         ties=int((differences == 0).sum()),
         losses=int((differences < 0).sum()),
+        detectable=detectable(differences),
     )
+
+
+def compare_all(
+    values: Mapping[str, npt.ArrayLike], *, baseline: str, measure: str, seed: int
+) -> list[Comparison]:
+    """Every system but the baseline beside it on one measure, p also after Holm's correction over them.
+
+    Args:
+        values: name of the system to (Q,) values of the same queries in the same order.
+        baseline: which of them is the baseline.
+        measure: canonical name of the measure.
+        seed: of the intervals and of the tests.
+
+    Raises:
+        ValueError: the shapes differ, there is no value, or one is not finite.
+    """
+    return with_holm(
+        [
+            compare(row, values[baseline], system=name, baseline=baseline, measure=measure, seed=seed)
+            for name, row in values.items()
+            if name != baseline
+        ]
+    )
+
+
+def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of one measure with one baseline, `p_holm` filled in over all of them."""
+    adjusted = holm([comparison.p for comparison in comparisons])
+    return [replace(one, p_holm=p) for one, p in zip(comparisons, adjusted, strict=True)]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted p of several tests: below alpha with a chance of at most alpha if no difference is real.
+
+    Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def detectable(differences: npt.ArrayLike) -> float | None:
+    """Smallest true mean difference that a two-sided test at 0.05 finds with a probability of 0.8.
+
+        (z(0.975) + z(0.8)) * s / sqrt(Q),    s = standard deviation of the paired differences
+
+    By the normal approximation, so a little too small below some 20 queries; None for one query. Cohen 1988,
+    Statistical power analysis for the behavioral sciences, chapter 2; for retrieval Webber, Moffat and Zobel
+    2008, Statistical power in retrieval experimentation, CIKM.
+
+    Args:
+        differences: (Q,) of system and baseline.
+    """
+    sample = finite(differences)
+    if len(sample) < 2:
+        return None
+    return _DETECTED * float(sample.std(ddof=1)) / math.sqrt(len(sample))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What the gate found.
+
+    Attributes:
+        difference: mean of (system - baseline) over queries.
+        p: two-sided paired randomisation test that the true difference is `min_delta`.
+        failed: the difference falls short of `min_delta`, and p is below alpha.
+    """
+
+    difference: float
+    p: float
+    failed: bool
+
+
+def regression(
+    values: npt.ArrayLike, baseline_values: npt.ArrayLike, *, min_delta: float, alpha: float, seed: int
+) -> Regression:
+    """Whether a system falls short of its baseline by more than chance.
+
+    Args:
+        values: (Q,) values of the system.
+        baseline_values: (Q,) values of the baseline, of the same queries in the same order.
+        min_delta: least difference asked for; 0 for `not worse`, below 0 for a tolerance.
+        alpha: a shortfall counts when p is below it; with 1 every shortfall counts.
+        seed: of the test.
+
+    Raises:
+        ValueError: the shapes differ, there is no value, or one is not finite.
+    """
+    differences = paired_differences(values, baseline_values)
+    shifted = differences - min_delta
+    shifted[np.abs(shifted) < SAME] = 0.0
+    p = sign_test(shifted, seed=seed)
+    short = float(shifted.mean()) < -SAME
+    return Regression(float(differences.mean()), p, short and (alpha >= 1 or p < alpha))
 
 
 def contradictions(report: Report) -> list[str]:
@@ -143,40 +195,50 @@ def contradictions(report: Report) -> list[str]:
             values = report.per_query.get(measure, {}).get(system.name)
             if not values or not _equal(estimate(list(values.values()), report.seed), mean):
                 found.append(f"{system.name}, {measure}: mean or interval")
+    families: dict[tuple[str, str], list[Comparison]] = {}
     for stated in report.comparisons:
+        families.setdefault((stated.measure, stated.baseline), []).append(stated)
+    for family in families.values():
+        found += _contradicted(report, family)
+    return found
+
+
+def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
+    """Which comparisons of one measure with one baseline differ from those made again."""
+    found, again, same = [], [], []
+    for stated in family:
         rows = report.per_query.get(stated.measure, {})
         values, base = rows.get(stated.system, {}), rows.get(stated.baseline, {})
         if not values or values.keys() != base.keys():
             found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: no values to compare")
             continue
-        again = compare(
-            list(values.values()),
-            [base[query] for query in values],
-            system=stated.system,
-            baseline=stated.baseline,
-            measure=stated.measure,
-            seed=report.seed,
-        )
-        if not _equal(again, stated):
+        paired = list(values.values()), [base[query] for query in values]
+        names = {"system": stated.system, "baseline": stated.baseline, "measure": stated.measure}
+        again.append(compare(*paired, **names, seed=report.seed))
+        same.append(stated)
+    for made, stated in zip(with_holm(again), same, strict=True):
+        if not _equal(made, stated):
             found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: difference or p")
     return found
 
 
-def _equal(one: Estimate | Comparison, other: Estimate | Comparison) -> bool:
-    """Equal to rounding; other versions of numpy may sum in another order."""
-    pairs = zip(astuple(one), astuple(other), strict=True)
-    return all(a == b or (isinstance(a, float) and abs(a - b) < 1e-9) for a, b in pairs)
+def _equal(made: Estimate | Comparison, stated: Estimate | Comparison) -> bool:
+    """Equal to rounding (other versions of numpy may sum in another order); old reports lack some values."""
+    pairs = zip(astuple(made), astuple(stated), strict=True)
+    return all(b is None or a == b or (isinstance(a, float) and abs(a - b) < 1e-9) for a, b in pairs)
 
 
 def outcome(comparison: Comparison) -> Literal["better", "worse", "undecided"]:
     """What the comparison decides: a difference counts only if its interval excludes 0 and p is below 0.05.
 
     Both are asked because they fail differently: the interval is too narrow for few queries, the test is
-    blind to size. Where they disagree nothing is decided.
+    blind to size. Where they disagree nothing is decided. Among several systems p is Holm's, else the best
+    of many would be found better by chance.
     """
-    if comparison.p < ALPHA and comparison.low > 0:
+    p = comparison.p if comparison.p_holm is None else comparison.p_holm
+    if p < ALPHA and comparison.low > 0:
         return "better"
-    if comparison.p < ALPHA and comparison.high < 0:
+    if p < ALPHA and comparison.high < 0:
         return "worse"
     return "undecided"
 
@@ -192,32 +254,13 @@ def verdict(comparison: Comparison, *, baseline_mean: float | None = None) -> st
     means = ""
     if baseline_mean is not None:
         means = f"{baseline_mean + comparison.difference:.3f} against {baseline_mean:.3f}, "
+    p = f"p = {comparison.p:.4f}"
+    if comparison.p_holm is not None and comparison.p_holm != comparison.p:
+        p += f" ({comparison.p_holm:.4f} after Holm)"
     queries = comparison.wins + comparison.ties + comparison.losses
     return (
         f"{comparison.system} is {words[outcome(comparison)]} {comparison.baseline}: "
         f"{comparison.measure} {means}"
         f"difference {comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}], "
-        f"p = {comparison.p:.4f}, {queries} {'query' if queries == 1 else 'queries'}"
+        f"{p}, {queries} {'query' if queries == 1 else 'queries'}"
     )
-
-
-def _blocks(rows: int, columns: int) -> Iterator[int]:
-    """Split `rows` into blocks of at most `_CELLS` cells."""
-    step = max(1, _CELLS // columns)
-    for start in range(0, rows, step):
-        yield min(step, rows - start)
-
-
-def _differences(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    first, second = _finite(a), _finite(b)
-    if first.shape != second.shape:
-        raise ValueError(f"paired values must be of the same queries, given {len(first)} and {len(second)}")
-    differences = first - second
-    return np.where(np.abs(differences) < _SAME, 0.0, differences)
-
-
-def _finite(values: npt.ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"one finite value a query is needed, given shape {array.shape}")
-    return array

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from .. import __version__
+from ..configs.errors import UserError
 from ..data.groups import Collection, collection_fingerprint
+from . import data_audits
+from .audit_system import Setting, audit_system
 from .candidates import Candidates
-from .compare import compare, estimate
+from .compare import compare_all, estimates
+from .depths import curve_depths, depth_curve, first_stage
+from .distribution import calibration, histogram
+from .hardware import hardware
 from .measure import Measure, evaluate
-from .ranking import Ranking, rank
-from .report import Comparison, Report, System
+from .orders import ideal
+from .ranking import Floats, Ranking, rank
+from .report import Comparison, DepthPoint, Report, System
 from .scoring import Scored
 
 
@@ -29,6 +34,8 @@ class Entry:
         weights: hash of the weights; empty for a first stage.
         precision: `fp32`, `bf16`; empty for a first stage.
         budgets: tokens of the query and of the pair; 0 for a first stage.
+        kind: `model`, `first_stage` or `run`; found from the weights when empty.
+        backend: what scored: `uprank`, `onnx`…; empty for a first stage or a run.
     """
 
     name: str
@@ -37,11 +44,33 @@ class Entry:
     weights: str = ""
     precision: str = ""
     budgets: tuple[int, int] = (0, 0)
+    kind: str = ""
+    backend: str = ""
+
+    @property
+    def role(self) -> str:
+        """The kind, or what the weights say."""
+        return self.kind or ("model" if self.weights else "first_stage")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An entry with its ranking and (Q,) values by measure."""
+
+    entry: Entry
+    ranking: Ranking
+    values: dict[str, Floats]
 
 
 def first_stage_entry(candidates: Candidates) -> Entry:
     """The first stage as a system of its own."""
     return Entry(candidates.first_stage, Scored(candidates.run, len(candidates.pairs), 0, 0.0))
+
+
+def run_entry(name: str, path: str, run: dict[str, dict[str, float]]) -> Entry:
+    """A TREC run file as a system; it ranks its own documents."""
+    scored = Scored(run, sum(map(len, run.values())), 0, 0.0)
+    return Entry(name, scored, path, kind="run")
 
 
 def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measure]) -> dict[str, float]:
@@ -52,66 +81,128 @@ def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measu
 
 def make_report(
     collection: Collection,
-    candidates: Candidates,
+    candidates: Candidates | None,
     entries: Sequence[Entry],
     *,
     measures: Sequence[Measure],
     baseline: str,
     seed: int,
     command: str,
+    train_queries: Iterable[str] | None = None,
+    device: str | None = None,
 ) -> Report:
-    """Measure every system, compare each with the baseline, and say what the candidates allow.
+    """Measure every system, compare each with the baseline, and audit what the figures rest on.
 
     Args:
         collection: the judged queries.
-        candidates: what was ranked.
-        entries: the systems; all scored the same candidates.
+        candidates: what was ranked; None where runs are measured, each on its own documents.
+        entries: the systems; all but the runs scored the same candidates.
         measures: what to measure; the first one leads.
         baseline: name of the system the others are compared with.
         seed: of bootstrap and randomisation test.
         command: how the evaluation was started.
+        train_queries: queries the models were trained on, to look for leaks.
+        device: what scored, as in `model.device`.
+
+    Raises:
+        UserError: a score is NaN or infinite; the system, the query and the document are named.
     """
-    rankings = {entry.name: rank(collection.qrels, entry.scored.run) for entry in entries}
-    values = {
-        str(measure): {name: evaluate(measure, ranking) for name, ranking in rankings.items()}
-        for measure in measures
-    }
-    some = next(iter(rankings.values()))
-    return Report(
+    systems = [_measured(entry, collection, measures) for entry in entries]
+    named = {system.entry.name: system for system in systems}
+    pool = next((s for s in systems if s.entry.role != "run"), named[baseline]).ranking  # the candidates
+    leading, missing = measures[0], _missing(systems)
+    leaks = None
+    if train_queries is not None:
+        leaks = data_audits.find_leaks(collection.queries, pool.queries, train_queries)
+    setting = Setting(
+        collection=collection,
+        candidates=candidates,
+        leading=leading,
+        ceiling=float(evaluate(leading, ideal(pool)).mean()),
+        floor=_floor(systems, leading),
+        missing=frozenset(missing),
+        leaks=leaks,
+        machine=hardware(device),
+        seed=seed,
+    )
+    curves = _depth_curves(systems, candidates, measures, seed)
+    report = Report(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
         command=command,
         data=collection.path,
         fingerprint=collection_fingerprint(collection),
-        queries=len(some.queries),
-        missing_queries=list(some.missing),
-        unanswerable_queries=list(some.unanswerable),
-        candidates=candidates.source,
-        depth=candidates.depth,
-        recall=float(evaluate(Measure("R"), some).mean()),
+        queries=len(pool.queries),
+        missing_queries=missing,
+        unanswerable_queries=list(pool.unanswerable),
+        candidates=candidates.source if candidates else "",
+        depth=candidates.depth if candidates else 0,
+        recall=float(evaluate(Measure("R"), pool).mean()),
         measures=[str(measure) for measure in measures],
         baseline=baseline,
-        systems=[_system(entry, rankings[entry.name], values, seed) for entry in entries],
-        comparisons=_comparisons(values, baseline, seed),
+        systems=[_system(system, setting, curves.get(system.entry.name, [])) for system in systems],
+        comparisons=_comparisons(named, baseline, [str(measure) for measure in measures], seed),
         seed=seed,
+        added_positives=candidates.added if candidates else 0,
+        hardware=setting.machine,
         per_query={
-            measure: {
-                name: dict(zip(some.queries, array.tolist(), strict=True)) for name, array in row.items()
+            str(measure): {
+                name: dict(zip(pool.queries, system.values[str(measure)].tolist(), strict=True))
+                for name, system in named.items()
             }
-            for measure, row in values.items()
+            for measure in measures
         },
     )
+    ceiling = (str(leading), setting.ceiling) if candidates else None
+    return replace(report, audits=data_audits.stated(report, ceiling=ceiling, leaks=leaks))
 
 
-def _system(
-    entry: Entry, ranking: Ranking, values: Mapping[str, Mapping[str, np.ndarray]], seed: int
-) -> System:
+def _missing(systems: Sequence[Measured]) -> list[str]:
+    """Judged queries for which no system has a document; what one run lacks is among its audits."""
+    lacking = [set(system.ranking.missing) for system in systems]
+    return [query for query in systems[0].ranking.missing if all(query in ids for ids in lacking)]
+
+
+def _measured(entry: Entry, collection: Collection, measures: Sequence[Measure]) -> Measured:
+    try:
+        ranking = rank(collection.qrels, entry.scored.run)
+    except UserError as error:
+        raise UserError([f"{entry.name}: {problem}" for problem in error.problems]) from None
+    return Measured(entry, ranking, {str(measure): evaluate(measure, ranking) for measure in measures})
+
+
+def _floor(systems: Sequence[Measured], leading: Measure) -> tuple[str, float] | None:
+    """What rerankers start from: the first stage; None where the candidates have no order."""
+    for system in systems:
+        if system.entry.role == "first_stage":
+            return system.entry.name, float(system.values[str(leading)].mean())
+    return None
+
+
+def _depth_curves(
+    systems: Sequence[Measured], candidates: Candidates | None, measures: Sequence[Measure], seed: int
+) -> dict[str, list[DepthPoint]]:
+    """Of every model by name, where a first stage orders the candidates."""
+    start = next((system for system in systems if system.entry.role == "first_stage"), None)
+    models = [system.entry for system in systems if system.entry.role == "model"]
+    if start is None or candidates is None or not models:
+        return {}
+    stage = first_stage(start.ranking, candidates.run)
+    depths = curve_depths(candidates.depth)
+    return {entry.name: depth_curve(stage, entry.scored, depths, measures, seed) for entry in models}
+
+
+def _system(system: Measured, setting: Setting, depths: list[DepthPoint]) -> System:
+    entry, ranking = system.entry, system.ranking
+    is_model = entry.role == "model"
+    found = estimates(list(system.values.values()), setting.seed)
+    calibrated = calibration(ranking) if is_model else None
     return System(
         name=entry.name,
-        kind="model" if entry.weights else "first_stage",
+        kind=entry.role,
         path=entry.path,
         weights=entry.weights,
-        results={measure: estimate(row[entry.name], seed) for measure, row in values.items()},
+        results=dict(zip(system.values, found, strict=True)),
         pairs=entry.scored.pairs,
         truncated_pairs=entry.scored.truncated,
         tied_queries=int(ranking.tied().sum()),
@@ -119,15 +210,25 @@ def _system(
         precision=entry.precision,
         query_tokens=entry.budgets[0],
         max_tokens=entry.budgets[1],
+        backend=entry.backend,
+        cached_pairs=entry.scored.cached,
+        audits=audit_system(entry.role, entry.scored, ranking, system.values, calibrated, setting),
+        depths=depths,
+        histogram=histogram(ranking) if is_model else None,
+        calibration=calibrated,
     )
 
 
 def _comparisons(
-    values: Mapping[str, Mapping[str, np.ndarray]], baseline: str, seed: int
+    named: Mapping[str, Measured], baseline: str, measures: Sequence[str], seed: int
 ) -> list[Comparison]:
     return [
-        compare(array, row[baseline], system=name, baseline=baseline, measure=measure, seed=seed)
-        for measure, row in values.items()
-        for name, array in row.items()
-        if name != baseline
+        comparison
+        for measure in measures
+        for comparison in compare_all(
+            {name: system.values[measure] for name, system in named.items()},
+            baseline=baseline,
+            measure=measure,
+            seed=seed,
+        )
     ]

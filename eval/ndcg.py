@@ -16,18 +16,30 @@ import numpy.typing as npt
 
 from .ranking import Floats, Ranking, ratio
 
+Gains = npt.NDArray[np.int32] | Floats
+
 
 def ndcg(ranking: Ranking, cutoff: int | None = None, *, exponential: bool = False) -> Floats:
     """(Q,) nDCG of each query; 0 for a query without relevant documents."""
-    gains, ideal = ranking.gains(cutoff), ranking.ideal[:, :cutoff]
+    gains, ideal = gains_of(ranking, cutoff, exponential=exponential)
+    return ratio(dcg(gains, cutoff), dcg(ideal, cutoff))
+
+
+def gains_of(
+    ranking: Ranking, cutoff: int | None = None, *, exponential: bool = False
+) -> tuple[Gains, Gains]:
+    """(Q, k) gains in rank order and (Q, R) those of the ideal ranking, up to a factor of each query."""
+    gains, ideal = ranking.gains(cutoff), ranking.ideal
     if not exponential:
-        return ratio(_dcg(gains), _dcg(ideal))
+        return gains, ideal
     # Both are divided by 2^best, which the ratio cancels: no relevance is large enough to overflow.
-    best = ranking.ideal[:, :1]  # (Q, 1)
-    return ratio(*(_dcg(np.ldexp(1.0, grades - best) - np.ldexp(1.0, -best)) for grades in (gains, ideal)))
+    best = ideal[:, :1]  # (Q, 1)
+    scaled = (np.ldexp(1.0, grades - best) - np.ldexp(1.0, -best) for grades in (gains, ideal))
+    return next(scaled), next(scaled)
 
 
-def _dcg(gains: npt.NDArray[np.int32] | Floats) -> Floats:
-    """(Q, k) gains in rank order to (Q,)."""
+def dcg(gains: Gains, cutoff: int | None = None) -> Floats:
+    """(Q, K) gains in rank order to (Q,)."""
+    gains = gains[:, :cutoff]
     discounts = 1.0 / np.log2(np.arange(2, gains.shape[1] + 2))
     return np.asarray(gains @ discounts, dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from ..configs.check import output_problems
 from ..configs.errors import UserError
 from ..data.groups import Collection
 from ..data.trec import trec_order, write_run
+from . import tables
 from .html import QueryExample, headline_system, moved_queries, render
 from .report import Report
+from .schema import schema_of
 
 Run = Mapping[str, Mapping[str, float]]
 EXAMPLES, DOCUMENTS = 10, 8  # queries shown in full, and documents of each
+UNRANKED = 10**9
 
 
 def require_new(output: Path) -> None:
@@ -40,13 +44,13 @@ def write_report(
     steps: list[dict[str, Any]] | None = None,
     page: Path | None = None,
 ) -> Path:
-    """Write report.json, per_query.jsonl, `runs/SYSTEM.run` and report.html.
+    """Write report.json with its schema, per_query.jsonl, `runs/SYSTEM.run`, the tables and report.html.
 
     Args:
         report: what was measured.
         folder: where to write.
         title: heading of the page.
-        runs: scores of each system, query -> document -> score.
+        runs: scores of each system, query -> document -> score; a TREC run of the user is not written again.
         collection: texts and judgments, for the examples.
         steps: rows of metrics.jsonl, for the curves of a training run.
         page: where the page goes; into the folder when not given.
@@ -55,9 +59,17 @@ def write_report(
         Path of the page.
     """
     report.save(folder)
+    write_schema(Report, folder / "report.schema.json", without=frozenset({"per_query"}))
+    found = tables.report_tables(report)
+    text = tables.markdown(title, found, tables.audit_sentences(report))
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "table.tex").write_text(tables.latex(found), encoding="utf-8")
     (folder / "runs").mkdir(exist_ok=True)
     taken: set[str] = set()
+    given = {system.name for system in report.systems if system.kind == "run"}
     for name, run in runs.items():
+        if name in given:
+            continue
         safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
         while safe in taken:  # `a/b` beside `a_b`
             safe += "_"
@@ -69,6 +81,12 @@ def write_report(
         encoding="utf-8",
     )
     return page
+
+
+def write_schema(kind: type[Any], file: Path, *, without: frozenset[str] = frozenset()) -> None:
+    """The JSON schema of what stands beside it."""
+    text = json.dumps(schema_of(kind, without=without), indent=2, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
 
 
 def _examples(report: Report, runs: Mapping[str, Run], collection: Collection) -> list[QueryExample]:
@@ -99,21 +117,24 @@ def _documents(
     judged: Mapping[str, int],
     passages: Mapping[str, str],
 ) -> list[tuple[int, int, float, float, bool | None, str]]:
-    """The relevant documents and those that either system put first, by their new rank."""
+    """Relevant documents and those that either system put first, by their new rank; rank 0: not ranked."""
     rank_before, rank_after = _ranks(before), _ranks(after)
-    relevant = [doc for doc in after if judged.get(doc, -1) > 0]
-    top = sorted(after, key=lambda doc: min(rank_before.get(doc, 10**9), rank_after[doc]))
-    chosen = list(dict.fromkeys([*relevant, *top]))[:DOCUMENTS]
+    best = sorted(
+        rank_before | rank_after,
+        key=lambda doc: min(ranks.get(doc, UNRANKED) for ranks in (rank_after, rank_before)),
+    )
+    relevant = [doc for doc in best if judged.get(doc, -1) > 0][: DOCUMENTS // 2]
+    chosen = list(dict.fromkeys([*relevant, *best]))[:DOCUMENTS]
     return [
         (
             rank_before.get(doc, 0),
-            rank_after[doc],
+            rank_after.get(doc, 0),
             before.get(doc, 0.0),
-            after[doc],
+            after.get(doc, 0.0),
             judged[doc] > 0 if judged.get(doc, -1) >= 0 else None,
-            passages[doc],
+            passages.get(doc, doc),  # TREC qrels come without texts
         )
-        for doc in sorted(chosen, key=rank_after.__getitem__)
+        for doc in sorted(chosen, key=lambda doc: rank_after.get(doc, UNRANKED))
     ]
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 
 import numpy as np
 import numpy.typing as npt
 
 from ..configs.errors import UserError
-from ..data.trec import LARGEST_RELEVANCE, trec_order
+from ..data.order import trec_orders
+from ..data.trec import LARGEST_RELEVANCE
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _UNJUDGED = -1
+_NOTHING: Mapping[str, float] = {}
+_values_of = operator.methodcaller("values")
+# Cells ranked at once: bounds the working memory at tens of MB, and a block stays in the cache.
+_CELLS = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +109,18 @@ def rank(
     problems = _problems(qrels, run)
     if problems:
         raise UserError(problems)
-    depth = max(1, max(len(run.get(query, ())) for query in qrels))
-    levels = np.full((len(qrels), depth), _UNJUDGED, dtype=np.int32)
-    scores = np.full((len(qrels), depth), -np.inf, dtype=np.float32)
-    lengths = np.zeros(len(qrels), dtype=np.int64)
-    for row, (query, judgments) in enumerate(qrels.items()):
-        row_levels, row_scores = _ranked(judgments, run.get(query, {}), judged_only)
-        lengths[row] = len(row_levels)
-        levels[row, : lengths[row]] = row_levels
-        scores[row, : lengths[row]] = row_scores
+    rows = [run.get(query, _NOTHING) for query in qrels]
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    depth = max(1, int(lengths.max()))
+    levels = np.full((len(rows), depth), _UNJUDGED, dtype=np.int32)
+    scores = np.full((len(rows), depth), -np.inf, dtype=np.float32)
+    judgments = list(qrels.values())
+    step = max(1, _CELLS // depth)
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        levels[block], scores[block], lengths[block] = _ranked(
+            judgments[block], rows[block], depth, judged_only
+        )
     ideal, nonrelevant = _judgments(qrels)
     for array in (levels, scores, lengths, ideal, nonrelevant):
         array.setflags(write=False)
@@ -127,47 +135,72 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Floats:
 
 
 def _ranked(
-    judgments: Mapping[str, int], scores: Mapping[str, float], judged_only: bool
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """(n,) relevance and score of one query's candidates, best first."""
-    values = _values(scores)
-    order = trec_order(list(scores), values)
-    levels = np.fromiter(map(judgments.get, scores, repeat(_UNJUDGED)), np.int32, len(scores))[order]
+    judgments: Sequence[Mapping[str, int]], rows: Sequence[Mapping[str, float]], depth: int, judged_only: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], Ints]:
+    """(Q, depth) relevance and score of some queries' candidates, best first, and (Q,) how many."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    real = np.arange(depth) < lengths[:, None]  # (Q, depth)
+    levels = np.full(real.shape, _UNJUDGED, dtype=np.int32)
+    found = (map(judged.get, row, repeat(_UNJUDGED)) for judged, row in zip(judgments, rows, strict=True))
+    levels[real] = np.fromiter(chain.from_iterable(found), np.int32, int(lengths.sum()))
+    scores = np.full(real.shape, np.nan, dtype=np.float32)  # NaN is sorted last, behind -inf too
     with np.errstate(over="ignore"):
-        singles = values[order].astype(np.float32)
-    kept = levels >= 0 if judged_only else slice(None)
-    return np.maximum(levels, _UNJUDGED)[kept], singles[kept]
+        scores[real] = _flat(rows).astype(np.float32)
+    order = trec_orders(rows, scores)
+    levels = np.maximum(np.take_along_axis(levels, order, axis=1), _UNJUDGED)
+    scores = np.take_along_axis(scores, order, axis=1)
+    if judged_only:
+        real &= levels >= 0
+        lengths = real.sum(axis=1)
+        kept = np.argsort(~real, axis=1, kind="stable")
+        levels = np.take_along_axis(levels, kept, axis=1)
+        scores = np.take_along_axis(scores, kept, axis=1)
+        real = np.arange(depth) < lengths[:, None]
+    return np.where(real, levels, _UNJUDGED), np.where(real, scores, np.float32(-np.inf)), lengths
 
 
 def _judgments(qrels: Mapping[str, Mapping[str, int]]) -> tuple[npt.NDArray[np.int32], Ints]:
     """(Q, R) positive judgments, descending, and (Q,) how many are 0."""
-    positive = [sorted((r for r in judged.values() if r > 0), reverse=True) for judged in qrels.values()]
-    ideal = np.zeros((len(qrels), max(1, max(map(len, positive)))), dtype=np.int32)
-    for row, grades in enumerate(positive):
-        ideal[row, : len(grades)] = grades
-    zeros = (sum(r == 0 for r in judged.values()) for judged in qrels.values())
-    return ideal, np.fromiter(zeros, np.int64, len(qrels))
+    sizes = np.fromiter(map(len, qrels.values()), np.int64, len(qrels))
+    rows = np.repeat(np.arange(len(qrels)), sizes)  # (J,) row of every judgment
+    levels = np.fromiter(chain.from_iterable(map(_values_of, qrels.values())), np.int32, int(sizes.sum()))
+    nonrelevant = np.bincount(rows[levels == 0], minlength=len(qrels))
+    rows, levels = rows[levels > 0], levels[levels > 0]
+    sizes = np.bincount(rows, minlength=len(qrels))
+    ideal = np.zeros((len(qrels), max(1, int(sizes.max()))), dtype=np.int32)
+    ideal[np.arange(ideal.shape[1]) < sizes[:, None]] = levels
+    return -np.sort(-ideal, axis=1), nonrelevant
 
 
 def _problems(qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]) -> list[str]:
     if not qrels:
         return ["no query has a judgment: there is nothing to measure"]
     problems = []
-    for query, judgments in qrels.items():
-        for document, relevance in judgments.items():
-            if not _is_relevance(relevance):
-                problems.append(
-                    f"query {query!r}, document {document!r}: relevance {relevance!r} is not a whole number "
-                    f"of at most {LARGEST_RELEVANCE}"
-                )
-        scores = run.get(query, {})
-        if not np.isfinite(_values(scores)).all():
-            problems += _unfinite(query, scores)
+    if not _all_relevances(qrels.values()):
+        problems += [
+            f"query {query!r}, document {document!r}: relevance {relevance!r} is not a whole number "
+            f"of at most {LARGEST_RELEVANCE}"
+            for query, judgments in qrels.items()
+            for document, relevance in judgments.items()
+            if not _is_relevance(relevance)
+        ]
+    judged = {query: run[query] for query in qrels if query in run}
+    if not np.isfinite(_flat(judged.values())).all():
+        problems += [problem for query, scores in judged.items() for problem in _unfinite(query, scores)]
     return problems
 
 
-def _values(scores: Mapping[str, float]) -> Floats:
-    return np.fromiter(scores.values(), np.float64, len(scores))
+def _flat(rows: Collection[Mapping[str, float]]) -> Floats:
+    """Every score, row after row."""
+    return np.fromiter(chain.from_iterable(map(_values_of, rows)), np.float64, sum(map(len, rows)))
+
+
+def _all_relevances(judgments: Iterable[Mapping[str, int]]) -> bool:
+    """Whether every relevance is one; plain integers, the usual case, without a call for each."""
+    levels = [level for judged in judgments for level in judged.values()]
+    if set(map(type, levels)) <= {int}:
+        return max(map(abs, levels)) <= LARGEST_RELEVANCE
+    return all(map(_is_relevance, levels))
 
 
 def _unfinite(query: str, scores: Mapping[str, float]) -> list[str]:

@@ -20,12 +20,81 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """One check of how far the figures can be trusted.
+
+    Attributes:
+        name: `ties`, `spread`, `recall`, `truncation`, `judged`, `leak`, `calibration`, `speed`…
+        loud: whether it limits the result; a healthy check is one quiet line.
+        text: the finding, one sentence.
+        values: its figures by name.
+    """
+
+    name: str
+    loud: bool
+    text: str
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DepthPoint:
+    """The result when only the best `depth` of the first stage are reranked and the rest follow behind.
+
+    Attributes:
+        depth: candidates a query that are reranked.
+        results: measure name to estimate.
+        pairs: pairs that have to be scored for it.
+        seconds: their share of the time of scoring.
+    """
+
+    depth: int
+    results: dict[str, Estimate]
+    pairs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Scores of all candidates in equal bins.
+
+    Attributes:
+        edges: B + 1 ends of the bins, raw logits.
+        relevant: B counts of the candidates judged relevant.
+        other: B counts of all others, unjudged ones included.
+    """
+
+    edges: list[float]
+    relevant: list[int]
+    other: list[int]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far sigmoid scores are probabilities of relevance, in equal bins from 0 to 1.
+
+    Attributes:
+        over: `judged` candidates; or `all`, unjudged ones counted as not relevant, where the judgments
+            hold only relevant documents and would make every score look too low.
+        counts: B counts of candidates.
+        scores: B mean sigmoid scores; 0 where a bin is empty.
+        relevant: B shares of relevant candidates; 0 where a bin is empty.
+        error: expected calibration error, the mean over candidates of |score - share| of their bin.
+    """
+
+    over: str
+    counts: list[int]
+    scores: list[float]
+    relevant: list[float]
+    error: float
+
+
+@dataclass(frozen=True)
 class System:
-    """One ranking of the candidates: the first stage or a model.
+    """One ranking of the candidates: a first stage, a run or a model.
 
     Attributes:
         name: short name, unique in the report (`bm25`, `base`, `tuned`…).
-        kind: `first_stage` or `model`.
+        kind: `first_stage`, `run` (a TREC file) or `model`.
         path: hub id or folder; empty for a first stage.
         weights: `sha256:…` of the weights that produced the scores; empty for a first stage.
         results: measure name to estimate.
@@ -36,6 +105,12 @@ class System:
         precision: `fp32`, `bf16`; empty for a first stage.
         query_tokens: token budget of the query; 0 for a first stage.
         max_tokens: token budget of the pair; 0 for a first stage.
+        backend: what scored: `uprank`, `onnx`…; empty for a first stage.
+        cached_pairs: pairs whose score came from the cache.
+        audits: checks of this system's scores.
+        depths: the depth curve; empty without a first stage that orders the candidates.
+        histogram: distribution of the scores; None for a first stage or a run.
+        calibration: of the sigmoid scores; None for a first stage or a run.
     """
 
     name: str
@@ -50,6 +125,12 @@ class System:
     precision: str = ""
     query_tokens: int = 0
     max_tokens: int = 0
+    backend: str = ""
+    cached_pairs: int = 0
+    audits: list[Audit] = field(default_factory=list)
+    depths: list[DepthPoint] = field(default_factory=list)
+    histogram: Histogram | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +145,9 @@ class Comparison:
         wins: queries on which the system is better.
         ties: queries on which both are equal.
         losses: queries on which it is worse.
+        p_holm: p after Holm's correction over the systems compared on this measure; None in old reports.
+        detectable: smallest true difference that a test at 0.05 finds with a probability of 0.8 with so
+            many queries and this spread of differences; None in old reports.
     """
 
     system: str
@@ -76,6 +160,8 @@ class Comparison:
     wins: int
     ties: int
     losses: int
+    p_holm: float | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,10 +174,15 @@ class Report:
         queries: judged queries; every one of them counts in every mean.
         missing_queries: ids of judged queries without candidates (each counts 0).
         unanswerable_queries: ids of queries without any relevant document (each counts 0).
-        candidates: where the candidates come from: `bm25`, `groups`, `judged` or a run file.
-        depth: most candidates a query.
-        recall: mean share of relevant documents among the candidates: the ceiling of any reranker.
+        candidates: where the candidates come from: `bm25`, `groups`, `judged` or a run file; empty where
+            runs were measured, each on its own documents.
+        depth: most candidates a query; 0 without candidates.
+        recall: mean share of relevant documents among the candidates, the ceiling of any reranker; without
+            candidates that of the baseline's own documents.
         baseline: name of the system the others are compared with.
+        added_positives: relevant passages that the first stage missed and the evaluation put in.
+        hardware: processor, threads and device of the run, in words.
+        audits: checks of the data and the candidates.
         seed: of intervals and tests; with it everything can be computed again from `per_query`.
         per_query: measure -> system -> query id -> value; saved apart as `per_query.jsonl`.
     """
@@ -112,6 +203,9 @@ class Report:
     systems: list[System]
     comparisons: list[Comparison]
     seed: int = 0
+    added_positives: int = 0
+    hardware: str = ""
+    audits: list[Audit] = field(default_factory=list)
     per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False)
 
     def system(self, name: str) -> System:
@@ -151,15 +245,29 @@ class Report:
             raise UserError(f"{path}: no report here", advice="Give a folder that `uprank eval` wrote.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            values["systems"] = [
-                System(**{**s, "results": {m: Estimate(**e) for m, e in s["results"].items()}})
-                for s in values["systems"]
-            ]
+            values["systems"] = [_system(system) for system in values["systems"]]
+            values["audits"] = [Audit(**audit) for audit in values.get("audits", [])]
             values["comparisons"] = [Comparison(**c) for c in values["comparisons"]]
             per_query = _read_per_query(path.with_name("per_query.jsonl"))
             return cls(**values, per_query=per_query)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not an Uprank report ({error})") from error
+
+
+def _system(values: dict[str, Any]) -> System:
+    """A system from its JSON form; what reports of older versions lack keeps its default."""
+    values = dict(values, results=_estimates(values["results"]))
+    values["audits"] = [Audit(**audit) for audit in values.get("audits", [])]
+    values["depths"] = [
+        DepthPoint(**{**point, "results": _estimates(point["results"])}) for point in values.get("depths", [])
+    ]
+    values["histogram"] = Histogram(**values["histogram"]) if values.get("histogram") else None
+    values["calibration"] = Calibration(**values["calibration"]) if values.get("calibration") else None
+    return System(**values)
+
+
+def _estimates(values: dict[str, dict[str, float]]) -> dict[str, Estimate]:
+    return {measure: Estimate(**estimate) for measure, estimate in values.items()}
 
 
 def _read_per_query(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -14,14 +14,12 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from .audits import stated_of
 from .compare import outcome, verdict
+from .data_audits import added_text, stated
 from .report import Comparison, Estimate, Report, System
 
-NAMED_QUERIES = 5
 NARROWEST_NAME, WIDEST_NAME = 12, 28
-COLLAPSED_SHARE = 0.5
-TRUNCATED_SHARE = 0.1
-LOW_RECALL = 0.5
 COLOURS = {"better": "green", "worse": "red", "undecided": ""}
 
 _UNBREAKABLE = re.compile(r"\[[^\]]*\]|p [=<] (?=\d)|(?<=\d) (?=%)")
@@ -63,6 +61,14 @@ def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def format_tests(comparison: Comparison) -> str:
+    """p, and what Holm's correction makes of it where several systems are compared."""
+    p, corrected = comparison.p, comparison.p_holm
+    if corrected is None or corrected == p:
+        return format_p(p)
+    return f"{format_p(p)}, Holm {format_p(corrected).removeprefix('p = ').removeprefix('p ')}"
+
+
 def results_table(report: Report, measures: Sequence[str] | None = None) -> Table:
     """One row a system; under each value the difference to the baseline with interval and p.
 
@@ -99,21 +105,25 @@ def print_report(report: Report, console: Console, where: Path) -> None:
         console.print(table)
         console.print()
     if report.comparisons:
-        _say(
-            console, f"Differences are to {report.baseline}; brackets are 95 % intervals of the mean.", "dim"
-        )
+        text = f"Differences are to {report.baseline}; brackets are 95 % intervals of the mean."
+        say(console, text, "dim")
+    if report.added_positives:
+        say(console, f"Note: {added_text(report.added_positives)}.", "yellow")
     for comparison in first_measure_comparisons(report):
-        _say(console, sentence(report, comparison), COLOURS[outcome(comparison)])
+        say(console, sentence(report, comparison), COLOURS[outcome(comparison)])
     console.print()
     for note in notes(report):
-        _say(console, note.text, "yellow" if note.loud else "")
+        say(console, note.text, "yellow" if note.loud else "")
     console.print(Text(f"Report: {where}"), soft_wrap=True)
 
 
 def sentence(report: Report, comparison: Comparison) -> str:
     """The verdict with both means; line breaks are kept out of intervals by no-break spaces."""
     baseline = report.system(comparison.baseline).results.get(comparison.measure)
-    return unbreakable(verdict(comparison, baseline_mean=baseline.mean if baseline else None) + ".")
+    text = verdict(comparison, baseline_mean=baseline.mean if baseline else None) + "."
+    if comparison.detectable and outcome(comparison) == "undecided":
+        text += f" So many queries find a true difference of {comparison.detectable:.3f} four times in five."
+    return unbreakable(text)
 
 
 def unbreakable(text: str) -> str:
@@ -127,32 +137,26 @@ def first_measure_comparisons(report: Report) -> list[Comparison]:
 
 
 def notes(report: Report) -> list[Note]:
-    """What limits the numbers: queries that count 0, recall ceiling, truncation, ties."""
-    source = f"Candidates: {report.candidates}, at most {report.depth} a query"
-    ceiling = f"recall {report.recall:.3f}, the ceiling of any reranker"
-    found = [Note(f"{_queries(report.queries)}. {source}; {ceiling}.", loud=report.recall < LOW_RECALL)]
-    missing, unanswerable = report.missing_queries, report.unanswerable_queries
-    for ids, lack in ((missing, "candidates"), (unanswerable, "a relevant document")):
-        if ids:
-            found.append(Note(f"{_queries(len(ids))} without {lack}, counted as 0: {_some(ids)}.", loud=True))
+    """The audits as sentences: of the data, then of each system.
+
+    Of a first stage or a run only the loud ones. A report of an older version has no audits; then what its
+    counts say.
+    """
+    about = report.audits or stated(report)
+    found = [Note(f"{audit.text}.", audit.loud) for audit in about]
     for system in report.systems:
-        found.extend(_system_notes(system, report.queries))
+        for audit in system.audits or stated_of(system, report.queries):
+            if audit.loud or system.kind == "model":
+                found.append(Note(f"{system.name}: {audit.text}.", audit.loud))
     return found
 
 
-def _system_notes(system: System, queries: int) -> list[Note]:
-    found = []
-    if system.pairs and system.kind == "model":
-        share = system.truncated_pairs / system.pairs
-        text = f"{100 * share:.1f} % of {system.pairs:,} pairs cut to the token budget"
-        found.append(Note(f"{system.name}: {text}.", loud=share > TRUNCATED_SHARE))
-    if system.tied_queries:
-        share = system.tied_queries / max(queries, 1)
-        text = f"equal scores within the top 10 in {_queries(system.tied_queries)} ({100 * share:.1f} %)"
-        if system.kind == "model" and share >= COLLAPSED_SHARE:
-            text += "; the model hardly tells the documents apart"
-        found.append(Note(f"{system.name}: {text}.", loud=True))
-    return found
+def say(console: Console, text: str, style: str) -> None:
+    """Print a sentence: wrapped between its figures on a terminal, one line of plain text in a pipe."""
+    if console.is_terminal:
+        width = console.width - 1
+        text = textwrap.fill(unbreakable(text), width, subsequent_indent="  ", break_on_hyphens=False)
+    console.print(Text(text.replace("\u00a0", " "), style=style), soft_wrap=True)
 
 
 def _tables_that_fit(report: Report, console: Console) -> list[Table]:
@@ -176,25 +180,8 @@ def _cell(report: Report, system: System, measure: str) -> Text:
     estimate = system.results.get(measure)
     lines = [format_estimate(estimate) if estimate else "not measured"]
     if comparison := report.comparison(system.name, measure):
-        lines += [format_difference(comparison), format_p(comparison.p)]
+        lines += [format_difference(comparison), format_tests(comparison)]
     elif system.name == report.baseline and report.comparisons:
         lines.append("baseline")
     style = COLOURS[outcome(comparison)] if comparison else "dim"
     return Text(lines[0]).append("".join(f"\n{line}" for line in lines[1:]), style=style)
-
-
-def _say(console: Console, text: str, style: str) -> None:
-    """Print a sentence: wrapped between its figures on a terminal, one line of plain text in a pipe."""
-    if console.is_terminal:
-        width = console.width - 1
-        text = textwrap.fill(unbreakable(text), width, subsequent_indent="  ", break_on_hyphens=False)
-    console.print(Text(text.replace("\u00a0", " "), style=style), soft_wrap=True)
-
-
-def _queries(count: int) -> str:
-    return f"{count:,} {'query' if count == 1 else 'queries'}"
-
-
-def _some(ids: Sequence[str]) -> str:
-    more = len(ids) - NAMED_QUERIES
-    return ", ".join(ids[:NAMED_QUERIES]) + (f" and {more:,} more" if more > 0 else "")

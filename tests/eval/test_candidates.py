@@ -1,11 +1,17 @@
 """Which passages are ranked: from each source, cut at the depth, with unknown ids refused."""
 
+import numpy as np
 import pytest
 from uprank.configs.errors import UserError
+from uprank.configs.schema import DenseSettings
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
 from uprank.eval.bm25 import search
 from uprank.eval.candidates import Candidates, find_candidates, resolve_source
+from uprank.eval.dense import search as dense_search
+from uprank.eval.embeddings import load_bi_encoder
+from uprank.eval.fusion import reciprocal_rank_fusion
+from uprank.eval.ranking import rank
 
 PASSAGES = {f"d{k}": f"river {'stone ' * k}" for k in range(6)}
 CORPUS = Collection(
@@ -116,12 +122,13 @@ def test_sources_that_do_not_fit_the_data():
     (problem,) = refused(ROWS, "bm25")
     assert problem.startswith("rows.jsonl: rows have no corpus to search")
     (problem,) = refused(CORPUS, "groups")
-    assert problem.startswith("folder: a BEIR folder has no groups")
+    assert problem.startswith("folder: queries over a corpus have no groups; allowed are bm25, dense")
 
 
 def test_an_unknown_source_and_a_wrong_depth_at_once(tmp_path):
     assert refused(CORPUS, "bm52", 0) == [
-        "candidates 'bm52': no such file; allowed are bm25, groups, judged, or the path of a TREC run file",
+        "candidates 'bm52': no such file; allowed are bm25, dense, hybrid, groups, judged, or the path of a "
+        "TREC run file",
         "depth=0: allowed are whole numbers from 1",
     ]
     assert refused(CORPUS, str(tmp_path))[0].startswith(f"candidates {str(tmp_path)!r}: no such file")
@@ -133,3 +140,59 @@ def test_judged_passages_of_the_fixture(beir):
     assert {query: set(row) for query, row in found.run.items()} == {
         query: set(row) for query, row in collection.qrels.items()
     }
+
+
+def test_dense_and_hybrid_are_first_stages(bi_encoder):
+    settings = DenseSettings(path=str(bi_encoder()))
+    near = dense_search(load_bi_encoder(settings), CORPUS.passages, CORPUS.queries, depth=100)
+    found = find_candidates(CORPUS, "dense", 3, dense=settings)
+    assert found.run == {query: dict(list(row.items())[:3]) for query, row in near.items()}
+    assert (found.source, found.first_stage, found.added) == ("dense", "dense", 0)
+    words = search(CORPUS.passages, CORPUS.queries, depth=100)
+    found = find_candidates(CORPUS, "hybrid", 2, dense=settings)
+    # Fused from whole rankings and then cut: the best two do not depend on the depth.
+    assert found.run == reciprocal_rank_fusion([words, near], depth=2)
+    assert (found.source, found.first_stage) == ("hybrid", "hybrid")
+
+
+def test_a_bi_encoder_is_asked_for_and_looked_for_at_once(tmp_path):
+    for source in ("dense", "hybrid"):
+        (problem,) = refused(CORPUS, source)
+        assert problem.startswith("dense.path is not set")
+    with pytest.raises(UserError) as caught:
+        resolve_source("dense", 0, "x", DenseSettings(path=str(tmp_path / "none"), batch_size=0))
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "depth=0",
+        f"dense.path={tmp_path / 'none'}",
+        "dense.batch_size=0",
+    ]
+    assert refused(ROWS, "hybrid")[0].startswith("dense.path is not set")
+
+
+def test_missing_positives_are_added_behind_everything_found(tmp_path):
+    collection = Collection(
+        "folder",
+        {"q1": "a", "q2": "b", "q3": "c"},
+        PASSAGES,
+        {"q1": {"d5": 1, "d0": 1, "d4": 0, "d1": -1}, "q2": {"d2": 2}, "q3": {"d1": 1}},
+        {},
+    )
+    path = run_file(tmp_path, ("q1", "d5", 3e9), ("q1", "d3", 2e9), ("q2", "d2", 1))
+    without = find(collection, str(path))
+    assert (without.added, without.missing) == (0, ["q3"])
+    found = find_candidates(collection, str(path), add_missing_positives=True)
+    assert (found.added, found.missing, found.depth) == (2, [], 100)
+    assert {query: set(row) for query, row in found.run.items()} == {
+        "q1": {"d5", "d3", "d0"},
+        "q2": {"d2"},
+        "q3": {"d1"},
+    }
+    assert found.run["q2"] == without.run["q2"]
+    # As float32, in which everything is ranked, it is below the last one that was found.
+    assert np.float32(found.run["q1"]["d0"]) < np.float32(2e9)
+    assert rank(collection.qrels, found.run).levels.tolist()[0] == [1, -1, 1]
+
+
+def test_a_cut_group_gets_its_positives_back():
+    found = find_candidates(ROWS, "groups", 1, add_missing_positives=True)
+    assert (set(found.run["1"]), found.added) == ({"d1", "d3"}, 1)

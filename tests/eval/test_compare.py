@@ -5,8 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from uprank.eval.compare import bootstrap_interval, compare, estimate, outcome, paired_test, verdict
-from uprank.eval.report import Comparison
+from uprank.eval.compare import (
+    compare,
+    compare_all,
+    contradictions,
+    detectable,
+    estimate,
+    holm,
+    outcome,
+    regression,
+    verdict,
+)
+from uprank.eval.report import Comparison, Report, System
+from uprank.eval.resampling import bootstrap_interval, paired_test
 
 
 def skewed(seed, queries):
@@ -144,6 +155,14 @@ def test_nothing_is_decided_unless_interval_and_test_agree(low, high, p):
     assert "tuned is not distinguishable from base" in verdict(comparison)
 
 
+def test_among_several_systems_p_is_that_of_holm():
+    found = replace(COMPARISON, p=0.03, p_holm=0.06)
+    assert outcome(replace(COMPARISON, p=0.03, p_holm=0.04)) == "better"
+    assert outcome(found) == "undecided"
+    assert verdict(found).endswith("p = 0.0300 (0.0600 after Holm), 120 queries")
+    assert verdict(replace(COMPARISON, p_holm=COMPARISON.p)) == verdict(COMPARISON)
+
+
 @pytest.mark.parametrize("values", [[], [np.nan, 1.0], [np.inf], [[1.0, 2.0]], 1.0])
 def test_what_are_not_values_of_queries_is_refused(values):
     with pytest.raises(ValueError, match="finite"):
@@ -155,3 +174,103 @@ def test_what_are_not_values_of_queries_is_refused(values):
 def test_unpaired_values_are_refused():
     with pytest.raises(ValueError, match="same queries"):
         paired_test([1.0, 2.0], [1.0], seed=0)
+
+
+def test_holm_by_hand():
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
+    assert holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_holm_keeps_the_chance_of_any_false_finding():
+    # Five systems without a difference: some p of the five is below 0.05 in 23 % of trials, Holm's in 5 %.
+    ps = np.random.default_rng(0).random((2000, 5))
+    assert (ps.min(axis=1) < 0.05).mean() > 0.2
+    assert 0.035 < np.mean([min(holm(row.tolist())) < 0.05 for row in ps]) < 0.065
+
+
+def test_every_system_is_compared_with_the_baseline():
+    values = {"base": skewed(1, 60), "a": skewed(2, 60), "b": skewed(3, 60)}
+    compared = compare_all(values, baseline="base", measure="MRR@10", seed=4)
+    assert [c.system for c in compared] == ["a", "b"]
+    alone = [
+        compare(values[n], values["base"], system=n, baseline="base", measure="MRR@10", seed=4) for n in "ab"
+    ]
+    assert [replace(c, p_holm=None) for c in compared] == alone
+    assert [c.p_holm for c in compared] == holm([c.p for c in alone])
+
+
+def test_a_detectable_difference_is_found_in_four_of_five_trials():
+    random, queries, spread = np.random.default_rng(3), 60, 0.25
+    effect = detectable(np.tile([-spread, spread], queries // 2))
+    samples = random.normal(effect, spread, size=(400, queries))
+    found = np.mean([paired_test(row, np.zeros(queries), seed=0, permutations=999) < 0.05 for row in samples])
+    assert found == pytest.approx(0.8, abs=0.06)
+    assert detectable([0.0, 0.0]) == 0.0
+    assert detectable([0.3]) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "min_delta", "alpha", "failed"),
+    [
+        (-0.1, 0.0, 0.05, True),
+        (0.1, 0.0, 0.05, False),
+        (0.0, 0.0, 1.0, False),
+        (0.1, 0.1, 1.0, False),
+        (0.1, 0.2, 0.05, True),
+        (-0.001, 0.0, 0.05, False),
+        (-0.001, 0.0, 1.0, True),
+        (-0.1, -0.2, 0.05, False),
+    ],
+)
+def test_a_regression_is_a_shortfall_beyond_chance(difference, min_delta, alpha, failed):
+    noise = np.tile([-0.05, 0.05], 50)
+    base = skewed(0, 100)
+    gate = regression(base + difference + noise, base, min_delta=min_delta, alpha=alpha, seed=0)
+    assert gate.difference == pytest.approx(difference)
+    assert gate.failed is failed
+    assert gate.p == pytest.approx(paired_test(difference - min_delta + noise, np.zeros(100), seed=0))
+
+
+def test_with_alpha_one_every_shortfall_counts():
+    gate = regression([0.4], [0.5], min_delta=0.0, alpha=1.0, seed=0)
+    assert (gate.p, gate.failed) == (1.0, True)
+    assert not regression([0.4], [0.5], min_delta=0.0, alpha=0.99, seed=0).failed
+    assert not regression([0.1 + 0.2], [0.3], min_delta=0.0, alpha=1.0, seed=0).failed
+
+
+def reported(values, comparisons):
+    """A report of these systems, as `contradictions` reads it."""
+    ids = [f"q{i}" for i in range(len(next(iter(values.values()))))]
+    return Report(
+        created="", version="", command="", data="", fingerprint="", queries=len(ids), missing_queries=[],
+        unanswerable_queries=[], candidates="", depth=1, recall=1.0, measures=["MRR"], baseline="base",
+        systems=[System(n, "model", "", "", {"MRR": estimate(v, 5)}) for n, v in values.items()],
+        comparisons=comparisons, seed=5,
+        per_query={"MRR": {name: dict(zip(ids, row.tolist(), strict=True)) for name, row in values.items()}},
+    )  # fmt: skip
+
+
+def test_contradictions_are_found_in_the_new_fields_and_old_reports_pass():
+    values = {name: skewed(seed, 50) for seed, name in enumerate(("base", "a", "b"))}
+    compared = compare_all(values, baseline="base", measure="MRR", seed=5)
+    assert contradictions(reported(values, compared)) == []
+    assert (
+        contradictions(reported(values, [replace(c, p_holm=None, detectable=None) for c in compared])) == []
+    )
+    for change in ({"p_holm": compared[0].p_holm / 2}, {"detectable": 0.001}, {"p": 0.001}, {"low": 0.5}):
+        wrong = contradictions(reported(values, [replace(compared[0], **change), compared[1]]))
+        assert wrong == ["a against base, MRR: difference or p"]
+    assert (
+        "no values to compare" in contradictions(reported(values, [replace(compared[0], baseline="none")]))[0]
+    )
+
+
+def test_intervals_cover_the_true_mean_as_often_as_claimed():
+    truth = np.dot([0.0, 0.1, 0.2, 1 / 3, 0.5, 1.0], [0.3, 0.1, 0.1, 0.1, 0.1, 0.3])
+    covered = 0
+    for trial in range(400):
+        low, high = bootstrap_interval(skewed(100 + trial, 80), seed=trial, resamples=999)
+        covered += low <= truth <= high
+    assert 0.915 < covered / 400 < 0.98

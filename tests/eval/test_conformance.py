@@ -230,14 +230,19 @@ LETTERS = "aAbzé߿ÿ中文\U0001f600\U00010000\uffee\ue000019"
 
 
 def random_query(random):
-    """Judgments and scores of one query, with heavy ties, graded and negative judgments and unicode ids."""
-    sizes = random.integers(1, 4, size=random.integers(3, 40))
+    """Judgments and scores of one query, with ties and extreme scores, gaps in the grades and unicode ids."""
+    sizes = random.integers(1, 4, size=random.integers(1, 40))
     documents = sorted({"".join(random.choice(list(LETTERS), size=size)) for size in sizes})
-    retrieved = [d for d in documents if random.random() < 0.8]
+    grade = 10 ** int(random.integers(3))
     judged = {d: int(random.integers(-2, 5)) for d in documents if random.random() < 0.6}
-    levels = random.normal(scale=10.0, size=random.integers(1, 8))  # few distinct scores
-    close = 1 + random.integers(3) * 1e-9  # apart in float64, equal in float32
-    return judged, {d: float(random.choice(levels) * close) for d in retrieved}
+    judged = {d: level * grade if level > 0 else level for d, level in judged.items()}
+    # Some are equal as float32 only: denormal, beyond its range, or apart by less than its precision.
+    scale = random.choice([1.0, 10.0, 1e-44, 1e-38, 1e38, 1e300])
+    levels = np.array(
+        [*random.normal(scale=scale, size=random.integers(1, 8)), 0.0, -0.0]
+    )  # few distinct scores
+    scores = random.choice(levels, size=len(documents)) * (1 + random.integers(3, size=len(documents)) * 1e-9)
+    return judged, {d: float(s) for d, s in zip(documents, scores, strict=True) if random.random() < 0.8}
 
 
 @pytest.mark.parametrize("seed", range(8))

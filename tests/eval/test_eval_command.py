@@ -160,6 +160,63 @@ def test_two_evaluations_give_the_same_numbers(two, monkeypatch, tmp_path, beir,
     assert Report.load(tmp_path / "again").per_query == Report.load(two).per_query
 
 
+def test_every_model_has_audits_a_depth_curve_and_its_scores(two):
+    report = Report.load(two)
+    assert report.hardware
+    for name in ("xlmr", "bert"):
+        system = report.system(name)
+        names = {audit.name for audit in system.audits}
+        assert names >= {"ties", "spread", "direction", "judged", "headroom", "truncation", "calibration"}
+        assert [point.depth for point in system.depths] == [8]
+        assert system.depths[0].results["MAP"].mean == pytest.approx(system.results["MAP"].mean)
+        assert sum(system.histogram.relevant) + sum(system.histogram.other) == system.pairs
+        assert sum(system.calibration.counts) == system.pairs
+        assert system.backend == "uprank"
+    stage = report.system("bm25")
+    assert (stage.depths, stage.histogram, stage.calibration) == ([], None, None)
+
+
+def test_several_collections_with_training_data_and_a_gate(
+    monkeypatch, tmp_path, capsys, beir, jsonl, tiny_xlmr, tiny_bert
+):
+    code = call(
+        monkeypatch,
+        f"data.test={{own: '{beir}', rows: '{jsonl[1]}'}}",
+        f"data.train=[{beir},{jsonl[1]}]",  # the dev rows are leaked, the queries of the folder are not
+        f"models={{xlmr: '{tiny_xlmr}', bert: '{tiny_bert}'}}",
+        f"output={tmp_path / 'out'}",
+        "gate.measure=MAP",
+        "gate.min_delta=0.9",  # more than can be: a regression for certain
+        "gate.alpha=1",
+        *SMALL,
+    )
+    assert code == 1
+    err = capsys.readouterr().err
+    assert "regression on MAP" in err
+    assert "own: bert" in err
+    assert "rows: bert" in err
+    assert "bm25" not in err  # the first stage is not judged
+    own, rows = Report.load(tmp_path / "out" / "own"), Report.load(tmp_path / "out" / "rows")
+    assert own.measures == rows.measures == ["nDCG@10", "MRR@10", "MAP"]
+    leaks = [next(a for a in report.audits if a.name == "leak") for report in (own, rows)]
+    assert [(leak.loud, leak.values["queries"]) for leak in leaks] == [(False, 0.0), (True, 12.0)]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert list(summary["macro"]) == ["xlmr", "bert"]  # bm25 has a system on the folder only
+    assert [c["system"] for c in summary["comparisons"]] == ["bert"] * 3
+
+
+def test_added_positives_are_said_on_every_output(monkeypatch, tmp_path, capsys, beir, tiny_bert):
+    output = tmp_path / "out"
+    arguments = [f"data.test={beir}", f"model.path={tiny_bert}", f"output={output}", "depth=1"]
+    assert call(monkeypatch, *arguments, *SMALL[1:], "add_missing_positives=true") == 0
+    report = Report.load(output)
+    assert report.added_positives > 0
+    assert report.recall == 1.0
+    said = f"{report.added_positives} relevant passage"
+    pages = [(output / name).read_text(encoding="utf-8") for name in ("table.md", "table.tex", "report.html")]
+    assert [said in text for text in (*pages, capsys.readouterr().out)] == [True] * 4
+
+
 def test_one_model_is_called_by_its_folder_and_compared_with_the_first_stage(
     monkeypatch, tmp_path, capsys, beir, tiny_bert
 ):
@@ -269,13 +326,17 @@ def test_an_unknown_measure(refused, beir):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("candidates=bm52",), "candidates 'bm52': no such file; allowed are bm25, groups, judged"),
+        (("candidates=bm52",), "candidates 'bm52': no such file; allowed are bm25, dense, hybrid,"),
         (("candidates=groups", "baseline=null"), "nothing to evaluate"),
         (("depth=0",), "depth=0: allowed are whole numbers from 1"),
         (("baseline=bm52",), "baseline=bm52: no such system; there are bm25"),
         (("models={bm25: x}",), "two systems are called 'bm25'"),
         (("model.path=x", "models={a: y}"), "model.path and models are both set"),
         (("seed=-1",), "seed=-1: allowed are"),
+        (("runs=[no.run]",), "runs: no.run: no such file"),
+        (("gate.measure=NDCG", "gate.alpha=2"), "3 problems"),
+        (("gate.measure=MAP",), "gate.measure=MAP: bm25 has nothing to be compared with"),
+        (("data.train=nowhere",), "data.train=nowhere: no such file or folder"),
         (("model.precision=int8", "tokens_per_batch=0", "threads=0"), "3 problems"),
         (("model.path=./nowhere",), "model.path=./nowhere: no such folder"),
         (("data.test=nowhere.tsv",), "nowhere.tsv: no such file or folder"),

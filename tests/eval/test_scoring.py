@@ -1,13 +1,17 @@
 """Sharded scoring: whatever the number of processes, each pair is scored once and the result is the same."""
 
+import time
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from uprank.configs.errors import UserError
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
+from uprank.eval.cache import ScoreCache
 from uprank.eval.candidates import Candidates, find_candidates
-from uprank.eval.scoring import Share, score_candidates
+from uprank.eval.scoring import Share, _blocks, score_candidates
 from uprank.model.reranker import Reranker
 
 
@@ -43,7 +47,8 @@ def on_processes(count, collection, candidates, make):
 
     rerankers = [make() for _ in range(count)]
     for index, reranker in enumerate(rerankers):
-        score_candidates(reranker, collection, candidates, share=Share(index, count, remember))
+        with suppress(AssertionError):  # one process alone has not scored every pair, and says so
+            score_candidates(reranker, collection, candidates, share=Share(index, count, remember))
     total = np.sum(cells, axis=0)
     results = [
         score_candidates(make(), collection, candidates, share=Share(index, count, lambda array: total))
@@ -117,5 +122,130 @@ def test_scores_are_those_of_the_reranker_as_float32(tiny_bert, beir):
 def test_progress_is_told_of_every_pair():
     collection, candidates = ragged(9)
     told = []
-    score_candidates(Recorder(), collection, candidates, progress=told.append)
-    assert sum(told) == len(candidates.pairs)
+    score_candidates(
+        Recorder(), collection, candidates, progress=lambda *at: told.append(at), block_tokens=30
+    )
+    assert len(told) > 3
+    assert told[-1] == (len(candidates.pairs), len(candidates.pairs))
+    assert told == sorted(told)
+
+
+def test_equal_texts_under_several_ids_are_scored_once():
+    texts = {"d1": "same", "d2": "same", "d3": "other"}
+    collection = Collection("f", {"q1": "words", "q2": "words"}, texts, {"q1": {"d1": 1}}, {})
+    candidates = Candidates("bm25", 3, {query: dict.fromkeys(texts, 0.0) for query in ("q1", "q2")}, "bm25")
+    for count in (1, 2):
+        rerankers, results = on_processes(count, collection, candidates, Recorder)
+        asked = Counter(pair for reranker in rerankers for pair in reranker.asked)
+        assert asked == {("words", "same"): 1, ("words", "other"): 1}
+        for result in results:
+            assert result.pairs == 6
+            assert result.run["q1"] == result.run["q2"]
+            assert result.run["q1"]["d1"] == result.run["q1"]["d2"] == np.float32(hash_of("words", "same"))
+
+
+def test_what_was_cut_is_told_pair_by_pair():
+    collection, candidates = ragged(9)
+    scored = score_candidates(Recorder(limit=4), collection, candidates)
+    expected = [len(collection.passages[doc]) > 4 for _, doc in candidates.pairs]
+    assert scored.cut.tolist() == expected
+    assert scored.truncated == sum(expected) > 0
+
+
+def test_blocks_are_longest_first_and_hold_so_many_tokens():
+    lengths = np.array([3, 9, 1, 9, 2, 5, 5])
+    blocks = [block.tolist() for block in _blocks(lengths, 10)]
+    assert blocks == [[1], [3], [5, 6], [0, 4, 2]]
+    # After a kill behind any block, the rest falls into the same blocks.
+    for done in range(len(blocks)):
+        rest = np.array(sorted(sum(blocks[done:], [])))  # noqa: RUF017
+        assert [rest[block].tolist() for block in _blocks(lengths[rest], 10)] == blocks[done:]
+
+
+def test_regions_bound_the_memory_and_change_nothing(monkeypatch):
+    collection, candidates = ragged(9)
+    whole = score_candidates(Recorder(), collection, candidates)
+    monkeypatch.setattr("uprank.eval.scoring.REGION", 7)
+    recorder = Recorder()
+    parts = score_candidates(recorder, collection, candidates)
+    assert parts.run == whole.run
+    assert len(recorder.asked) == len(candidates.pairs) > 14
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_no_number_names_model_query_and_document_on_every_process(wrong, tmp_path):
+    collection, candidates = ragged(9)
+    cache = ScoreCache(tmp_path / "scores.sqlite")
+
+    class Broken(Recorder):
+        def score(self, texts, progress=None):
+            scores = super().score(texts)
+            scores[[pair == ("query 6", "x" * 3) for pair in texts]] = wrong
+            return scores
+
+    with pytest.raises(UserError) as caught:
+        score_candidates(Broken(), collection, candidates, name="tuned", cache=cache, block_tokens=20)
+    assert caught.value.problems == [f"tuned: score {wrong} for query 'q6', document 'd3'"]
+    texts = [(collection.queries[q], collection.passages[d]) for q, d in candidates.pairs]
+    _, _, found = cache.read(texts)
+    assert ("query 6", "xxx") in texts
+    assert not found[texts.index(("query 6", "xxx"))]
+    assert found.any()  # the blocks before it
+
+    cells = []
+    for index in (0, 1):  # only one of them meets it; both have to say so
+
+        def remember(array):
+            cells.append(array.copy())
+            return array
+
+        with suppress(UserError, AssertionError):
+            score_candidates(Broken(), collection, candidates, share=Share(index, 2, remember))
+    shares = [Share(index, 2, lambda array: np.sum(cells, axis=0)) for index in (0, 1)]
+    for index in (0, 1):
+        with pytest.raises(UserError, match="query 'q6', document 'd3'"):
+            score_candidates(Recorder(), collection, candidates, share=shares[index])
+
+
+def test_a_pair_that_two_processes_score_is_noticed():
+    collection, candidates = ragged(9)
+    with pytest.raises(AssertionError, match="not scored exactly once"):
+        score_candidates(Recorder(), collection, candidates, share=Share(0, 1, lambda array: 2 * array))
+    with pytest.raises(AssertionError, match="not scored exactly once"):
+        score_candidates(Recorder(), collection, candidates, share=Share(1, 2, lambda array: array))
+
+
+def test_with_a_cache_only_the_new_pairs_are_scored(tmp_path):
+    collection, candidates = ragged(9)
+    limit = 6
+    fewer = Candidates("bm25", 20, {q: row for q, row in candidates.run.items() if q != "q3"}, "bm25")
+    cache = ScoreCache(tmp_path / "scores.sqlite")
+    first, second, third = Recorder(limit), Recorder(limit), Recorder(limit)
+    score_candidates(first, collection, fewer, cache=cache)
+    scored = score_candidates(second, collection, candidates, cache=cache)
+    assert {query for query, _ in second.asked} == {"query 3"}
+    assert scored.cached == len(fewer.pairs) == len(first.asked)
+    alone = score_candidates(Recorder(limit), collection, candidates)
+    assert scored.run == alone.run
+    assert scored.truncated == alone.truncated > 0
+    assert scored.cut.tolist() == alone.cut.tolist()
+    again = score_candidates(third, collection, candidates, cache=cache)
+    assert third.asked == []
+    assert (again.run, again.seconds, again.cached) == (alone.run, 0.0, len(candidates.pairs))
+    assert alone.cached == 0
+
+
+def test_seconds_are_those_of_scoring_on_the_slowest_process(tmp_path):
+    collection, candidates = ragged(9)
+
+    class Slow(Recorder):
+        def score(self, texts, progress=None):
+            time.sleep(0.05)
+            return super().score(texts)
+
+    assert 0.05 <= score_candidates(Slow(), collection, candidates).seconds < 1
+    sums = np.concatenate((np.ones(4 * len(candidates.pairs)), [3.0, 7.0]))
+    scored = score_candidates(
+        Recorder(), collection, candidates, share=Share(0, 2, lambda array: sums), cache=None
+    )
+    assert scored.seconds == 7.0

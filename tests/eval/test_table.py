@@ -98,7 +98,7 @@ def test_limits_are_named():
     assert "1 query without a relevant document, counted as 0: q44." in text
     assert "recall 0.912" in text
     assert "tuned: 3.2 % of 12,000 pairs cut" in text
-    assert "tuned: equal scores within the top 10 in 90 queries (75.0 %); the model hardly tells" in text
+    assert "tuned: equal scores within the top 10 in 90 queries (75.0 %); it hardly tells" in text
 
 
 def test_many_measures_are_split_over_tables_that_fit():

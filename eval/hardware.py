@@ -1,0 +1,48 @@
+"""The machine in words: a speed means nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def hardware(device: str | None = None) -> str:
+    """Processor, cores and threads, and the device that scores.
+
+    Args:
+        device: as in `model.device`; the one that would be chosen when None.
+    """
+    torch: Any = sys.modules.get("torch")  # not imported for it: runs are measured without PyTorch
+    cores = f"{_usable()} of {os.cpu_count()} cores"
+    if torch is None:
+        return f"{_processor()}, {cores}"
+    threads = torch.get_num_threads()
+    used = f"{threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{_processor()}, {cores}, {used}, device {_device(torch, device)}"
+
+
+def _usable() -> int:
+    """Cores that this process may run on, which a container or a batch system may have cut."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine() or "unknown processor"
+
+
+def _device(torch: Any, device: str | None) -> str:
+    if device is None:
+        mps = torch.backends.mps.is_available()
+        device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
+    return device

@@ -1,0 +1,223 @@
+"""What `uprank eval` is asked to do: every problem of its settings at once, before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..configs.check import above_zero, model_problems, seed_problems
+from ..configs.errors import UserError, collect
+from ..configs.schema import EvalCommand
+from ..data.trec import is_qrels
+from .candidates import OWN, SEARCHED, first_stage_name, resolve_source
+from .measure import Measure, parse_measures
+from .score_models import ModelChoice
+
+
+@dataclass(frozen=True)
+class CollectionPlan:
+    """One collection of judged queries and the systems on it.
+
+    Attributes:
+        name: unique; the sub-folder of its report where there are several.
+        path: as the user gave it.
+        texts: whether there are texts to score; TREC qrels have none.
+        candidates: their source; empty where only runs are measured.
+        runs: name to path of the TREC runs.
+        first_stage: name of the first stage as a system; empty where there is none.
+        baseline: name of the system the others are compared with.
+    """
+
+    name: str
+    path: str
+    texts: bool
+    candidates: str
+    runs: dict[str, str]
+    first_stage: str
+    baseline: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A command whose settings can be meant.
+
+    Attributes:
+        models: by name.
+        measures: what to measure, the leading one first; the gate's is among them.
+        gate: measure of the gate; None without one.
+        train: paths of the training data.
+        collections: what to evaluate, the headline first, then the guards.
+    """
+
+    models: dict[str, ModelChoice]
+    measures: list[Measure]
+    gate: Measure | None
+    train: list[str]
+    collections: list[CollectionPlan]
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """Name to path of the runs of all collections."""
+        return {name: path for plan in self.collections for name, path in plan.runs.items()}
+
+
+def make_plan(settings: EvalCommand, models: Mapping[str, ModelChoice], problems: list[str]) -> Plan | None:
+    """The plan, or None with everything that is wrong added to `problems`.
+
+    Args:
+        settings: of the command.
+        models: by name.
+        problems: receives one entry for each mistake.
+    """
+    before = len(problems)
+    problems += _number_problems(settings)
+    tests = collect(problems, named, "data.test", settings.data.test) or {}
+    runs = collect(problems, named, "runs", settings.runs) or {}
+    train = collect(problems, named, "data.train", settings.data.train) or {}
+    measures = collect(problems, parse_measures, settings.measures) or []
+    gate = collect(problems, _gate_measure, settings)
+    problems += [f"runs: {path}: no such file" for path in runs.values() if not Path(path).is_file()]
+    problems += [f"data.train={path}: no such file or folder" for path in train.values() if _absent(path)]
+    plans = []
+    for name, path in tests.items():
+        found = collect(problems, _plan_collection, settings, models, runs, name, path)
+        plans += [found] if found else []
+    problems[before:] = dict.fromkeys(problems[before:])  # several collections have the same mistake
+    if len(problems) > before:
+        return None
+    measures += [gate] if gate and gate not in measures else []
+    return Plan(dict(models), measures, gate, list(train.values()), plans)
+
+
+def named(key: str, value: Any) -> dict[str, str]:
+    """Name to path of a setting that takes PATH, [PATH, …] or {NAME: PATH, …}.
+
+    Raises:
+        UserError: it is something else, or a path is given twice.
+
+    >>> named("runs", ["a/bm25.run", "b/dense.run"])
+    {'bm25': 'a/bm25.run', 'dense': 'b/dense.run'}
+    >>> named("data.test", ["nq/qrels/test.tsv", "fiqa/qrels/test.tsv"])
+    {'nq-qrels-test': 'nq/qrels/test.tsv', 'fiqa-qrels-test': 'fiqa/qrels/test.tsv'}
+    """
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        found = {str(name): str(path) for name, path in value.items()}
+        wrong = [name for name in found if not name or Path(name).name != name or name.startswith(".")]
+        if wrong:
+            raise UserError(f"{key}: {wrong[0]!r} cannot be a name, which becomes that of a file")
+        return found
+    if not isinstance(value, (str, list)) or not all(isinstance(v, str) and v for v in _listed(value)):
+        raise UserError(f"{key}={value}: allowed are PATH, [PATH, …] and {{NAME: PATH, …}}")
+    paths: list[str] = _listed(value)
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UserError(f"{key}: {path} is given twice")
+    return dict(zip(_short_names(paths), paths, strict=True))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _short_names(paths: list[str]) -> list[str]:
+    """The last part of each path, with as many parts before it as tell them apart."""
+    parts = [(*Path(path).parts[:-1], Path(path).stem or "data") for path in paths]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["-".join(part.strip("/.") for part in row[-length:]) for row in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{row[-1]}-{number}" for number, row in enumerate(parts, 1)]
+
+
+def _absent(path: str) -> bool:
+    return ":" not in path and not Path(path).exists()  # `hf://…` is looked for when it is read
+
+
+def _number_problems(settings: EvalCommand) -> list[str]:
+    problems = model_problems(settings.model)
+    problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
+    problems += seed_problems(settings.seed)
+    gate = settings.gate
+    if not math.isfinite(gate.min_delta):
+        problems.append(f"gate.min_delta={gate.min_delta}: has to be a number")
+    if not 0 < gate.alpha <= 1:
+        problems.append(f"gate.alpha={gate.alpha}: allowed is above 0 up to 1")
+    return problems
+
+
+def _gate_measure(settings: EvalCommand) -> Measure | None:
+    if settings.gate.measure is None:
+        return None
+    try:
+        return Measure.parse(settings.gate.measure)
+    except UserError as error:
+        raise UserError([f"gate.measure: {problem}" for problem in error.problems]) from None
+
+
+def _plan_collection(
+    settings: EvalCommand, models: Mapping[str, ModelChoice], runs: Mapping[str, str], name: str, path: str
+) -> CollectionPlan:
+    texts = not is_qrels(path)
+    source, runs = settings.candidates, dict(runs)
+    if not texts:
+        source, runs = _without_texts(settings, models, runs, path)
+    elif source == "auto" and runs and not models:
+        source = ""  # nothing is reranked, so nothing is searched
+    if source:
+        source = resolve_source(source, settings.depth, path, settings.dense)
+    first_stage = first_stage_name(source) if source else ""
+    names = [system for system in (first_stage, *runs, *models) if system]
+    _check_names(names, settings)
+    default = next(iter(models)) if len(models) > 1 else names[0]
+    baseline = settings.baseline or default
+    return CollectionPlan(name, path, texts, source, runs, first_stage, baseline)
+
+
+def _without_texts(
+    settings: EvalCommand, models: Mapping[str, ModelChoice], runs: Mapping[str, str], path: str
+) -> tuple[str, dict[str, str]]:
+    """TREC qrels: no candidates to score; a candidates file is a run like any other, not cut to a depth."""
+    problems = list(_needs_texts(settings, models, path))
+    given = settings.candidates
+    if given not in ("auto", *SEARCHED, *OWN):
+        if not Path(given).is_file():
+            problems.append(f"candidates {given!r}: no such file")
+        runs = {Path(given).stem: given, **runs}
+    if not runs and not problems:
+        problems.append(f"nothing to evaluate: {path} is a TREC qrels file; give runs=[RUN, …]")
+    if problems:
+        raise UserError(problems)
+    return "", dict(runs)
+
+
+def _needs_texts(settings: EvalCommand, models: Mapping[str, ModelChoice], path: str) -> Iterator[str]:
+    what = f"{path} is a TREC qrels file, which has no texts"
+    if models:
+        yield f"{what}: models cannot score; give a BEIR folder, or a file of its qrels/ that ends in .tsv"
+    if settings.candidates in (*SEARCHED, *OWN):
+        yield f"{what}: candidates={settings.candidates} is not possible; give runs=[RUN, …]"
+    if settings.add_missing_positives:
+        yield f"{what}: add_missing_positives is not possible"
+
+
+def _check_names(names: list[str], settings: EvalCommand) -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UserError(
+            f"two systems are called {doubled[0]!r}; give other names in models={{NAME: PATH}} "
+            "or runs={NAME: PATH}"
+        )
+    if not names:
+        raise UserError(
+            "nothing to evaluate: give model.path, models, runs, "
+            "or candidates with a first stage (bm25, a run)"
+        )
+    if settings.baseline is not None and settings.baseline not in names:
+        raise UserError(f"baseline={settings.baseline}: no such system; there are {', '.join(names)}")
+    if settings.gate.measure is not None and len(names) < 2:
+        raise UserError(f"gate.measure={settings.gate.measure}: {names[0]} has nothing to be compared with")
