@@ -60,7 +60,7 @@ def worker(given: argparse.Namespace) -> None:
         step.run(rows)
         accelerator.wait_for_everyone()
         found.append(time.perf_counter() - begun)
-    budget = step.state.settings.train.tokens_per_batch
+    budget = step.state.tokens_per_batch
     batches = functools.partial(
         step_batches, draws, encoder, seed=0, budget=budget, device=accelerator.device
     )

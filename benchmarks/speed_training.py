@@ -11,6 +11,7 @@ beside that of a plain padded loop.
 
 import argparse
 import json
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -95,13 +96,16 @@ def measure(
     given: argparse.Namespace, folder: str, rows: list[dict[str, Any]], dropout: str
 ) -> tuple[Any, Any]:
     """Tables and figures for one choice of dropout."""
-    best, tried = (
-        search(folder, rows, dropout, given.threads) if find_spec("sentence_transformers") else (None, [])
-    )
+    best, tried = None, []
+    if given.fastest:
+        loss, mini_batch, at_once = given.fastest.split(",")
+        best = st_name(loss, "fp32", int(mini_batch), at_once)
+    elif find_spec("sentence_transformers"):
+        best, tried = search(folder, rows, dropout, given.threads)
     notes = {
         name: note
         for name, note in chosen_methods(best).items()
-        if not given.skip_plain or "plain" not in name
+        if (not given.skip_plain or "plain" not in name) and any(fnmatch(name, p) for p in given.methods)
     }
     prepare, run = one_at_a_time(folder, rows, dropout, DEVICE, given.threads)
     seconds = alternate(dict.fromkeys(notes, run), given.rounds, before=prepare)
@@ -157,6 +161,10 @@ def main() -> None:
     parser.add_argument(
         "--skip-plain", action="store_true", help="leave the plain padded loop out of the rounds"
     )
+    parser.add_argument(
+        "--fastest", metavar="LOSS,MINI_BATCH,AT_ONCE", help="of sentence-transformers, instead of the search"
+    )
+    parser.add_argument("--methods", nargs="+", default=["*"], help="patterns of names, e.g. 'uprank*'")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:

@@ -40,7 +40,7 @@ def run(command: str, schema: type[Settings], function: Callable[[Settings], Non
 
 def fail(command: str, error: UserError) -> None:
     """Print the problems to stderr and exit with 2; of several processes only the first prints."""
-    if os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1":
         raise SystemExit(2)
     count = len(error.problems)
     lines = [f"uprank {command}: {count} problems" if count > 1 else f"uprank {command}: {error.problems[0]}"]
@@ -109,9 +109,11 @@ def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> N
         try:
             override = OverridesParser.create().parse_override(argument)
         except HydraException as error:
+            name, _, given = argument.partition("=")
+            quoted = '["…","…"]' if given.startswith("[") else '"…"'
             problems.append(
                 f"{argument}: cannot be read ({_plain(error)}); special characters are quoted twice, "
-                f"for Hydra and for the shell: '{argument.partition('=')[0]}=\"…\"'"
+                f"for Hydra and for the shell: '{name}={quoted}'"
             )
             continue
         key = override.key_or_group.split("@")[0]

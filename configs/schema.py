@@ -39,9 +39,9 @@ class TrainDataSettings:
     """The rows to learn from and the held-out rows that decide which checkpoint is best."""
 
     train: str = MISSING
-    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, or a BEIR folder."""
+    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, a BEIR folder, `hf://DATASET`."""
     dev: str = MISSING
-    """Held-out queries: JSONL groups, a BEIR folder, or one file of its `qrels/`."""
+    """Held-out queries: JSONL groups, a BEIR folder, a file of its `qrels/`, `hf://DATASET`, `mteb://TASK`."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class DevSettings:
     """Measures on the dev queries; the first one chooses the best checkpoint."""
     candidates: str = "auto"
     """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
-    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
+    `auto` takes `groups` where the data has its own candidates (JSONL, hf://), else `bm25`."""
     depth: int = 100
     """Candidates a query: the best `depth` of the first stage."""
     dense: DenseSettings = field(default_factory=DenseSettings)
@@ -167,8 +167,9 @@ class EvalDataSettings:
     """The judged queries."""
 
     test: Any = MISSING
-    """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`, or TREC qrels (with
-    `candidates` or `runs`); several as `[A, B]` or by name `{in_domain: A, guard: B}`."""
+    """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`,
+    `hf://DATASET:CONFIG:SPLIT`, `mteb://TASK:SUBSET:SPLIT`, or TREC qrels (with `candidates` or
+    `runs`); several as `[A, B]` or by name `{in_domain: A, guard: B}`."""
     train: Any = None
     """What the models were trained on: queries of it among the test queries are reported as leaks, with
     the result on the queries that are not."""
@@ -180,7 +181,8 @@ class ScoredModelSettings(ModelSettings):
 
     backend: str = "uprank"
     """What scores: `uprank`, or to compare libraries `sentence_transformers`, `flag_embedding`, `onnx`
-    (a folder with model.onnx and tokenizer.json)."""
+    (a folder with model.onnx and tokenizer.json; a dynamically quantised graph, whose scores would
+    depend on the batch, is given one pair at a time)."""
 
 
 @dataclass
@@ -198,7 +200,7 @@ class GateSettings:
     measure: str | None = None
     """Measure that decides; there is no gate when not set."""
     min_delta: float = 0.0
-    """Least difference to the baseline that is asked of every other model."""
+    """Least difference to the baseline that is asked of every other model and run."""
     alpha: float = 0.05
     """A shortfall counts when the paired test puts it below this level; 1 counts every shortfall."""
 
@@ -216,14 +218,15 @@ class EvalCommand:
     """TREC run files to measure beside the models: `[A, B]` or by name `{dense: A, hybrid: B}`."""
     candidates: str = "auto"
     """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
-    `auto` takes `groups` for JSONL and `bm25` for a BEIR folder."""
+    `auto` takes `groups` where the data has its own candidates (JSONL, hf://), else `bm25`."""
     depth: int = 100
     """Candidates a query: the best `depth` of the first stage."""
     add_missing_positives: bool = False
     """Add relevant passages that the first stage did not find; every table says so."""
     dense: DenseSettings = field(default_factory=DenseSettings)
-    measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
-    """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`."""
+    measures: Any = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
+    """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`; what has brackets is quoted twice,
+    `'measures=[nDCG@10,"P@5(rel=2)"]'`."""
     baseline: str | None = None
     """System the others are compared with; the first model (the first stage if there is one model)."""
     tokens_per_batch: int | None = None

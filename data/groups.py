@@ -41,7 +41,8 @@ class Collection:
         queries: query id to text; only queries with a judgment.
         passages: document id to text.
         qrels: query id -> document id -> relevance (0 not relevant, negative unjudged).
-        pools: query id to the ids of its own candidates (JSONL rows), or empty (a corpus to search).
+        pools: query id to the ids of its own candidates (JSONL rows) in the order in which they are cut,
+            which must not know what is relevant; or empty (a corpus to search).
     """
 
     path: str

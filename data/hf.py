@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .groups import Collection, Group
+from .groups import Collection, Group, passage_id
 from .jsonl import as_collection, groups_of
 
 SCHEMES = ("hf://", "mteb://")
@@ -112,7 +112,10 @@ def _split_of(
 
 
 def _mteb_collection(path: str, split: str, problems: list[str]) -> Collection | None:
-    """A task's queries, corpus and judgments; `top_ranked`, where a task has it, are the candidates."""
+    """A task's queries, corpus and judgments; `top_ranked`, where a task has it, are the candidates.
+
+    They keep the task's order, by which they are cut, unless that is an order of relevance.
+    """
     try:
         import mteb
     except ImportError:
@@ -172,9 +175,29 @@ def _collection(path: str, data: Mapping[str, Any], problems: list[str]) -> Coll
     problems += [
         f"{path}: query {query!r} is judged, and has no text" for query in qrels.keys() - queries.keys()
     ]
+    problems += [
+        f"{path}: {kind} id {key!r} is empty or has white space, which a TREC run file cannot hold"
+        for kind, ids in (("query", queries), ("document", texts))
+        for key in ids
+        if key.split() != [key]
+    ]
+    if pools and _knows_relevance(pools, qrels):
+        pools = {query: sorted(docs, key=passage_id) for query, docs in pools.items()}
     if pools:
         pools |= {query: [] for query in queries.keys() - pools.keys()}
     return Collection(path, queries, texts, qrels, pools)
+
+
+def _knows_relevance(pools: Mapping[str, list[str]], qrels: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether every pool begins with all that is relevant in it: rows of positives and negatives made it.
+
+    So does mteb with the older reranking sets, and not by the order alone: its ids say it, too.
+    """
+    for query, docs in pools.items():
+        relevant = [qrels[query].get(doc, 0) > 0 for doc in docs]
+        if relevant != sorted(relevant, reverse=True):
+            return False
+    return True
 
 
 def _is_text(value: object) -> bool:

@@ -102,7 +102,8 @@ def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True)
 def as_collection(path: Path, groups: Iterable[Group]) -> Collection:
     """Judged queries of JSONL rows: each ranks its own positives and negatives.
 
-    A query's id is the number of its line; negatives are judged 0.
+    A query's id is the number of its line; negatives are judged 0; pools are in the order of ids, because
+    that of the rows knows what is relevant.
     """
     queries: dict[str, str] = {}
     passages: dict[str, str] = {}
@@ -113,7 +114,7 @@ def as_collection(path: Path, groups: Iterable[Group]) -> Collection:
         judged = {passage_id(text): 0 for text in group.negatives}
         judged |= {passage_id(text): 1 for text in group.positives}
         passages |= {passage_id(text): text for text in (*group.positives, *group.negatives)}
-        queries[key], qrels[key], pools[key] = group.query, judged, list(judged)
+        queries[key], qrels[key], pools[key] = group.query, judged, sorted(judged)
     return Collection(str(path), queries, passages, qrels, pools)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,10 @@ QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the mo
 CHUNK = 2048  # texts a tokenizer call: enough to keep its threads busy, little memory
 HELD = 1 << 28  # bytes of texts and tokens above which those known are forgotten before new ones come
 OVERHEAD = 350  # bytes that Python needs for a text and its tokens beside what is in them
+
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,18 @@ def choose_budgets(
     return query_tokens or own.get("query_tokens") or min(QUERY_TOKENS, longest // 2), longest
 
 
+def _alone(method: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let one thread at a time into these methods of an encoder."""
+
+    @functools.wraps(method)
+    def locked(*given: Given.args, **named: Given.kwargs) -> Result:
+        encoder: Any = given[0]
+        with encoder._lock:
+            return method(*given, **named)
+
+    return locked
+
+
 class PairEncoder:
     """Encodes pairs as the model's own tokenizer does, but tokenises each distinct text once.
 
@@ -111,11 +129,14 @@ class PairEncoder:
         self._texts: dict[str, np.ndarray] = {}
         self._held = 0  # bytes, about
         self._stores: list[TokenStore] = []
+        self._lock = threading.RLock()  # a tokenizer and the texts held serve one thread at a time
 
+    @_alone
     def use(self, store: TokenStore) -> None:
         """Look texts up in this store before tokenising them."""
         self._stores.append(store)
 
+    @_alone
     def add(self, texts: Iterable[str]) -> None:
         """Have the tokens of these texts at hand: looked up, or tokenised, many in one call."""
         wanted = dict.fromkeys(texts)
@@ -145,21 +166,25 @@ class PairEncoder:
         )["input_ids"]
         return [np.asarray(self._without_specials(ids), dtype=np.int32) for ids in encoded]
 
+    @_alone
     def forget(self) -> None:
         """Drop the texts held in memory."""
         self._texts.clear()
         self._held = 0
 
+    @_alone
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Tokens of each pair after cutting, shape (N,), without building them."""
         queries, passages = self._kept(*self._sizes(pairs))
         return queries + passages + self._template.specials
 
+    @_alone
     def full_lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Tokens of each pair before cutting, shape (N,)."""
         queries, passages = self._sizes(pairs)
         return queries + passages + self._template.specials
 
+    @_alone
     def encode(self, query: str, passage: str) -> EncodedPair:
         """Token ids of one pair; `encode_flat` is the faster way for many."""
         if query not in self._texts or passage not in self._texts:
@@ -173,6 +198,7 @@ class PairEncoder:
         ids = np.concatenate((start, query_ids[:a], middle, passage_ids[:b], end))
         return EncodedPair(ids, self._template.types(a, b).astype(np.int8), truncated)
 
+    @_alone
     def encode_flat(self, pairs: Sequence[tuple[str, str]], *, multiple_of: int = 1) -> FlatPairs:
         """Token ids of many pairs laid end to end, ready for a packed batch.
 

@@ -9,7 +9,10 @@ from ..configs.errors import UserError
 from . import beir, hf, jsonl, store
 from .groups import Collection, Group
 
-FORMATS = "a JSONL file of groups, a BEIR folder, or one .tsv file of a BEIR folder's qrels/"
+FORMATS = (
+    "a JSONL file of groups, a BEIR folder, one .tsv file of a BEIR folder's qrels/, "
+    "hf://DATASET:CONFIG:SPLIT, or mteb://TASK:SUBSET:SPLIT (to evaluate)"
+)
 SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
 

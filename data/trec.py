@@ -73,7 +73,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def is_qrels(path: str | Path) -> bool:
-    """Whether a file looks like TREC qrels: its first line of four columns with a whole number at the end.
+    """Whether a file looks like TREC qrels: one of its first lines has four columns.
 
     A BEIR table (a header, or exactly two tabs a line in a `.tsv`) and JSONL rows do not; neither does what
     is no file. What is wrong in other lines is for `read_qrels` to say.
@@ -85,7 +85,7 @@ def is_qrels(path: str | Path) -> bool:
         if line.lstrip().startswith(b"{") or (number == 1 and _BEIR_HEADER.fullmatch(line)):
             return False
         fields = line.split()
-        if len(fields) == 4 and _INTEGER.fullmatch(fields[3]):
+        if len(fields) == 4:
             return not (path.suffix == ".tsv" and line.count(b"\t") == 2)
     return False
 

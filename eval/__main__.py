@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .report import Report
 
 
+CHECK = "; `uprank check` prints all"  # which reads JSONL and BEIR, not runs or TREC qrels
+
+
 def evaluate(settings: EvalCommand) -> None:
     """Measure, compare and audit on every collection; write the reports and judge by the gate.
 
@@ -37,9 +40,9 @@ def evaluate(settings: EvalCommand) -> None:
         processes.agree(problems)
         assert plan is not None  # without a plan there was a problem
         inputs = _load(plan, problems)
-        processes.agree(_shown(problems))
+        processes.agree(problems)
         candidates = _find_candidates(settings, plan, inputs, problems)
-        processes.agree(_shown(problems))
+        processes.agree(problems)
         scored = _score(settings, plan, inputs, candidates)
         if is_main():  # the others have scored their share
             reports = {
@@ -88,36 +91,43 @@ def _load(plan: Plan, problems: list[str]) -> Inputs:
 
     collections: dict[str, Collection] = {}
     for part in plan.collections:
+        own: list[str] = []
         if part.texts:
-            found = read_judged(part.path, problems, split="test")
+            found = read_judged(part.path, own, split="test")
         else:
-            found = collect(problems, trec_collection, part.path)
+            found = collect(own, trec_collection, part.path)
+        problems += _shown(own, CHECK if part.texts else "")
         if found is not None:
             collections[part.name] = found
     runs: dict[str, Run] = {}
     for path in plan.runs.values():
-        given = collect(problems, read_run, path)
+        own = []
+        given = collect(own, read_run, path)
+        problems += _shown(own)
         for part in plan.collections:
             if given is not None and part.name in collections:
                 problems += _foreign(path, given, collections[part.name])
         runs[path] = given or {}
     queries: list[str] = []
     for path in plan.train:
-        queries += [group.query for group in read_groups(path, problems, need_negatives=False)]
+        own = []
+        queries += [group.query for group in read_groups(path, own, need_negatives=False)]
+        problems += _shown(own, CHECK)
     return Inputs(collections, runs, queries if plan.train else None)
 
 
-def _shown(problems: list[str]) -> list[str]:
-    """A list that fits a terminal."""
+def _shown(problems: list[str], advice: str = "") -> list[str]:
+    """The problems of one file or folder, cut so that it does not hide the others."""
     from ..data.read import SHOWN
 
     more = len(problems) - SHOWN
-    return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more; `uprank check` prints all"]
+    return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more{advice}"]
 
 
 def _foreign(path: str, given: Run, collection: Collection) -> list[str]:
     """A problem if a run has nothing to do with a collection."""
-    if given.keys() & collection.qrels.keys():
+    # An empty collection is a problem of its own.
+    if not collection.qrels or given.keys() & collection.qrels.keys():
         return []
     return [f"{path}: none of its {len(given)} queries is judged in {collection.path}"]
 
@@ -131,8 +141,9 @@ def _find_candidates(
     found = {}
     for part in plan.collections:
         if part.candidates:
+            own: list[str] = []
             candidates = collect(
-                problems,
+                own,
                 find_candidates,
                 inputs.collections[part.name],
                 part.candidates,
@@ -140,6 +151,7 @@ def _find_candidates(
                 add_missing_positives=settings.add_missing_positives,
                 dense=settings.dense,
             )
+            problems += _shown(own)
             if candidates is not None:
                 found[part.name] = candidates
     return found

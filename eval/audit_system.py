@@ -71,7 +71,7 @@ def audit_system(
     found: list[Audit | None] = [
         audits.ties(ranking, leading, _bounds(leading, ranking)),
         audits.spread(ranking, logits=is_model),
-        audits.direction(ranking, leading, own, setting.seed),
+        _direction(kind, ranking, own, setting),
         audits.judged(ranking, leading),
     ]
     if is_model:
@@ -80,6 +80,7 @@ def audit_system(
     elif kind == "run":
         found.append(audits.own_documents(ranking, leading, ideal(ranking)))
         found += zeros([query for query in ranking.missing if query not in setting.missing], ())
+        found.append(audits.not_judged(scored.run, setting.collection.qrels))
     if setting.leaks is not None and setting.leaks.same.any():
         found.append(audits.clean(values, setting.leaks.same, setting.seed))
     if calibrated is not None:
@@ -88,6 +89,13 @@ def audit_system(
         queries = len(ranking.queries) - len(ranking.missing)
         found.append(audits.speed(scored.pairs, scored.cached, scored.seconds, queries, setting.machine))
     return [audit for audit in found if audit is not None]
+
+
+def _direction(kind: str, ranking: Ranking, own: Floats, setting: Setting) -> Audit | None:
+    """None for a first stage at whose end relevant passages were put in: read from there it looks better."""
+    if kind == "first_stage" and setting.candidates is not None and setting.candidates.added:
+        return None
+    return audits.direction(ranking, setting.leading, own, setting.seed)
 
 
 def _bounds(measure: Measure, ranking: Ranking) -> tuple[Floats, Floats, Floats]:

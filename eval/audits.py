@@ -117,6 +117,20 @@ def own_documents(ranking: Ranking, measure: Measure, best: Ranking) -> Audit:
     return Audit("recall", False, text, {"recall": recall, "ceiling": ceiling})
 
 
+def not_judged(run: Collection[str], qrels: Collection[str]) -> Audit | None:
+    """Queries of a run that nobody judged, which no measure sees; None without any.
+
+    Args:
+        run: ids of its queries.
+        qrels: ids of the judged ones.
+    """
+    count = sum(query not in qrels for query in run)
+    if not count:
+        return None
+    text = f"{count:,} of its {count_of(len(run), 'query')} not judged, so they do not count"
+    return Audit("not_judged", False, text, {"queries": float(count)})
+
+
 def truncation(
     pairs: int,
     truncated: int,

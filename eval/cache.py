@@ -25,6 +25,8 @@ from ..configs.paths import cache_folder
 log = logging.getLogger(__name__)
 SCORING_VERSION = 1  # raised when Uprank gives other scores for the same weights
 WAIT = 60.0  # seconds that a process waits for another one's commit
+PAUSE = 0.02  # seconds between two attempts where SQLite does not wait by itself
+_BUSY = 5  # SQLITE_BUSY, which Python names only from 3.11 on
 _VALUE = struct.Struct("<f?I")  # the float32, whether the pair was cut, and a checksum of the row
 _TABLE = """CREATE TABLE IF NOT EXISTS scores
     (query BLOB, passage BLOB, value BLOB, PRIMARY KEY (query, passage)) WITHOUT ROWID"""
@@ -49,6 +51,7 @@ class ScoreCache:
         self.file = file
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
+        self._given_up = False
         self._set_aside = False
         self._safely(lambda connection: None)
 
@@ -96,34 +99,41 @@ class ScoreCache:
 
     def _safely(self, work: Any) -> Any:
         """Do the work on the database; None when that is not possible, now or any more."""
-        try:
-            if self._connection is None:
-                if self._inode:  # it was given up
-                    return None
-                self._open()
-            return work(self._connection)
-        except (OSError, sqlite3.OperationalError) as error:  # no space, no permission, not a folder…
-            self._give_up(f"cannot be used ({error})")
-        except (sqlite3.DatabaseError, _Damaged) as error:
-            if self._set_aside:
+        until = time.monotonic() + WAIT
+        while not self._given_up:
+            try:
+                if self._connection is None:
+                    self._open()
+                return work(self._connection)
+            except (OSError, sqlite3.OperationalError) as error:  # no space, no permission, not a folder…
+                if _is_busy(error) and time.monotonic() < until:
+                    time.sleep(PAUSE)
+                else:
+                    self._give_up(f"cannot be used ({error})")
+            except (sqlite3.DatabaseError, _Damaged) as error:
+                if not self._set_aside:
+                    self._set_aside = True
+                    return self._start_anew(error, work)
                 self._give_up(f"is damaged again ({error})")
-                return None
-            self._set_aside = True
-            return self._start_anew(error, work)
         return None
 
     def _open(self) -> None:
-        self._inode = -1
+        """Connect and make the table; of processes that start together all but one may be told to wait."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(self.file, timeout=WAIT, isolation_level=None)
-        self._inode = self.file.stat().st_ino
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last commits
-        self._connection.execute(_TABLE)
+        connection = sqlite3.connect(self.file, timeout=WAIT, isolation_level=None)
+        try:
+            self._inode = self.file.stat().st_ino
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last commits
+            connection.execute(_TABLE)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
 
     def _give_up(self, why: str) -> None:
         self.close()
-        self._inode = self._inode or -1
+        self._given_up = True
         log.warning("score cache %s %s: scores are not kept", self.file, why)
 
     def _start_anew(self, error: Exception, work: Any) -> Any:
@@ -140,8 +150,13 @@ class ScoreCache:
         except OSError as problem:
             self._give_up(f"is damaged and cannot be set aside ({problem})")
             return None
-        self._inode = 0
         return self._safely(work)
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether another process holds the file; changing the journal of a new one does not wait by itself."""
+    code = getattr(error, "sqlite_errorcode", _BUSY if "is locked" in str(error) else 0)
+    return code & 0xFF == _BUSY
 
 
 def _digest(text: str) -> bytes:

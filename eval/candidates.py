@@ -52,6 +52,8 @@ class Candidates:
 def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | None = None) -> str:
     """What `auto` means for the data: rows have their own candidates, a corpus is searched.
 
+    It stays `auto` for a task of mteb, which shows only when it is loaded whether it has its own.
+
     Args:
         source: as the user gave it.
         depth: candidates a query.
@@ -62,9 +64,9 @@ def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | No
         UserError: the source is not known, the depth is below 1, or there is no such bi-encoder.
     """
     problems: list[str] = []
-    if source == "auto":
+    if source == "auto" and not path.startswith("mteb://"):
         source = "bm25" if is_beir(path) else "groups"
-    if source not in (*SEARCHED, *OWN) and not Path(source).is_file():
+    if source not in ("auto", *SEARCHED, *OWN) and not Path(source).is_file():
         problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
     if depth < 1:
         problems.append(f"depth={depth}: allowed are whole numbers from 1")
@@ -80,12 +82,12 @@ def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | No
 
 
 def first_stage_name(source: str) -> str:
-    """What the first stage is called in a report; empty where passages come without an order.
+    """What the first stage is called in a report; empty where passages come without scores, or for `auto`.
 
     >>> first_stage_name("bm25"), first_stage_name("runs/dense.run"), first_stage_name("judged")
     ('bm25', 'dense', '')
     """
-    return "" if source in OWN else Path(source).stem
+    return "" if source in ("auto", *OWN) else Path(source).stem
 
 
 def find_candidates(
@@ -109,6 +111,8 @@ def find_candidates(
         UserError: the source does not fit the data, or its ids are not in the collection.
     """
     source = resolve_source(source, depth, collection.path, dense or DenseSettings())
+    if source == "auto":
+        source = "groups" if collection.pools else "bm25"
     if source in SEARCHED:
         run = _searched(collection, source, depth, dense or DenseSettings())
     elif source in OWN:
@@ -159,14 +163,18 @@ def _add_positives(run: dict[str, dict[str, float]], qrels: Mapping[str, Mapping
 
 
 def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:
-    """Rows' own passages (`groups`) or all judged ones; cut by id order, which knows no relevance."""
+    """Rows' own passages (`groups`) or all judged ones, without scores.
+
+    Pools are cut in the order their reader gave them: of ids for rows, the task's own ranking for mteb.
+    Judged passages are cut by id, which knows no relevance.
+    """
     if source == "groups" and not collection.pools:
         raise UserError(
             f"{collection.path}: queries over a corpus have no groups; "
             f"allowed are {', '.join(SEARCHED)}, judged or a TREC run file"
         )
-    rows = collection.pools if source == "groups" else {q: list(row) for q, row in collection.qrels.items()}
-    return {query: dict.fromkeys(sorted(docs)[:depth], 0.0) for query, docs in rows.items()}
+    rows = collection.pools if source == "groups" else {q: sorted(row) for q, row in collection.qrels.items()}
+    return {query: dict.fromkeys(docs[:depth], 0.0) for query, docs in rows.items()}
 
 
 def _from_run(collection: Collection, path: Path, depth: int) -> dict[str, dict[str, float]]:

@@ -78,13 +78,19 @@ def at_depth(stage: FirstStage, order: Ranks, depth: int) -> Ranking:
     return replace(stage.ranking, levels=reranked, scores=scores)
 
 
-def curve_depths(depth: int, depths: Sequence[int] = DEPTHS) -> list[int]:
-    """The depths of the curve: those below the depth of the candidates, then that itself.
+def curve_depths(depth: int, longest: int = 0, depths: Sequence[int] = DEPTHS) -> list[int]:
+    """The depths of the curve: those below the last, where all candidates are reranked.
 
-    >>> curve_depths(50)
-    [10, 20, 50]
+    Args:
+        depth: candidates a query at most, added positives apart.
+        longest: most candidates of any query: added positives stand behind the others.
+        depths: the usual ones.
+
+    >>> curve_depths(50), curve_depths(50, 53)
+    ([10, 20, 50], [10, 20, 50, 53])
     """
-    return [*(d for d in depths if d < depth), depth]
+    last = max(depth, longest)
+    return [*sorted({d for d in (*depths, depth) if d < last}), last]
 
 
 def depth_curve(
@@ -100,7 +106,8 @@ def depth_curve(
         seed: of the intervals.
     """
     order = model_order(stage, scored.run)
-    per_pair = scored.seconds / max(scored.pairs - scored.cached, 1)  # the cache costs nothing
+    timed = scored.pairs - scored.cached
+    per_pair = scored.seconds / timed if timed and scored.seconds else None  # the cache says nothing of time
     rows = []
     for depth in depths:
         ranking = at_depth(stage, order, depth)
@@ -111,5 +118,6 @@ def depth_curve(
         own = found[place * len(measures) : (place + 1) * len(measures)]
         pairs = int(np.minimum(stage.ranking.lengths, depth).sum())
         results = dict(zip(map(str, measures), own, strict=True))
-        points.append(DepthPoint(depth, results, pairs, round(pairs * per_pair, 3)))
+        seconds = None if per_pair is None else round(pairs * per_pair, 3)
+        points.append(DepthPoint(depth, results, pairs, seconds))
     return points

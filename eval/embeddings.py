@@ -9,6 +9,7 @@ compute a row of a product differently in another company, which no padding can 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
 import os
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from ..configs.errors import UserError
 from ..configs.paths import cache_folder
 from ..configs.schema import DenseSettings
+from ..model.backends import hash_config
 from ..model.load import locate, quiet_transformers
 from ..model.reranker import choose_device
 from ..model.weights import hash_weights
@@ -67,7 +69,8 @@ class BiEncoder:
     Attributes:
         model: the model.
         settings: where it came from, prompts and batch size.
-        fingerprint: hash of weights, modules, tokenizer and length: what decides a vector besides its text.
+        fingerprint: hash of weights, modules, their configs, tokenizer and length: what decides a vector
+            besides its text.
     """
 
     model: Any
@@ -91,11 +94,21 @@ class BiEncoder:
             progress: called with the number of texts encoded since the last call.
 
         Raises:
-            UserError: the model makes a number that is not finite.
+            UserError: the model makes a number that is not finite, or the cache cannot be written.
         """
+        try:
+            return self._embed(texts, kind, share or Share(), progress)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or cache_folder()}: {error.strerror or error}",
+                advice=f"Vectors are kept in {cache_folder()}; set UPRANK_CACHE to a folder with room.",
+            ) from error
+
+    def _embed(
+        self, texts: Sequence[str], kind: str, share: Share, progress: Callable[[int], object] | None
+    ) -> Vectors:
         from filelock import FileLock
 
-        share = share or Share()
         prompt = self._prompt(kind)
         folder = cache_folder() / "embeddings" / _hash(f"{self.fingerprint}\n{kind}\n{prompt}")[:32]
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,6 +223,7 @@ def load_bi_encoder(settings: DenseSettings, *, device: str | None = None) -> Bi
         )
     fingerprint = _hash(
         "\n".join([hash_weights(model.state_dict()), repr(model), _tokenizer(model), str(model.truncate_dim)])
+        + "\n".join(_configs(model))
         + f"\n{model.get_max_seq_length()} {model.similarity_fn_name}"
     )
     return BiEncoder(model.eval(), settings, fingerprint)
@@ -230,6 +244,17 @@ def locate_bi_encoder(settings: DenseSettings) -> str:
     except UserError as error:
         problems = [problem.replace("model.path=", "dense.path=") for problem in error.problems]
         raise UserError(problems, advice="Give a sentence-transformers model: hub id or folder.") from None
+
+
+def _configs(model: Any) -> list[str]:
+    """Settings of the modules: what neither weights nor `repr` show, such as activations and epsilons."""
+    found = []
+    for module in model.modules():
+        if hasattr(module, "get_config_dict"):
+            found.append(json.dumps(module.get_config_dict(), sort_keys=True, default=str))
+            if hasattr(getattr(module, "config", None), "to_dict"):
+                found.append(hash_config(module.config))
+    return found
 
 
 def _tokenizer(model: Any) -> str:

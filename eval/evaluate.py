@@ -188,7 +188,7 @@ def _depth_curves(
     if start is None or candidates is None or not models:
         return {}
     stage = first_stage(start.ranking, candidates.run)
-    depths = curve_depths(candidates.depth)
+    depths = curve_depths(candidates.depth, max(map(len, candidates.run.values()), default=0))
     return {entry.name: depth_curve(stage, entry.scored, depths, measures, seed) for entry in models}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def hardware(device: str | None = None) -> str:
-    """Processor, cores and threads, and the device that scores.
+    """Processor, cores, processes and threads, and the device that scores.
 
     Args:
         device: as in `model.device`; the one that would be chosen when None.
@@ -21,6 +21,8 @@ def hardware(device: str | None = None) -> str:
         return f"{_processor()}, {cores}"
     threads = torch.get_num_threads()
     used = f"{threads} {'thread' if threads == 1 else 'threads'}"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    used = f"{processes} processes of {used}" if processes > 1 else used
     return f"{_processor()}, {cores}, {used}, device {_device(torch, device)}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from . import plots
+from .audits import stated_of
 from .compare import outcome
-from .report import Report
-from .table import first_measure_comparisons, format_p, notes, sentence, unbreakable
+from .curves import training_curves
+from .data_audits import added_text, stated
+from .report import Audit, Comparison, Estimate, Report
+from .score_plots import cost_chart, depth_chart, histogram_chart, reliability_chart
+from .table import first_measure_comparisons, sentence, unbreakable
+from .tables import bare_p, basis
 
 MOST_ROWS = 300
-TEMPLATE = "report.html.j2"
+
+_NEGATIVE = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,8 @@ class QueryExample:
 
     Attributes:
         documents: (rank before, rank after, score before, score after, relevant, text) of the
-            documents worth showing, in the order to show; ranks count from 1, `relevant` is None
-            where nobody judged.
+            documents worth showing, in the order to show; ranks count from 1 and are 0 where the system
+            did not rank the document, `relevant` is None where nobody judged.
     """
 
     query_id: str
@@ -54,25 +61,38 @@ def render(
     pairs = _paired_values(report, measure, system)
     moves = sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
     comparison = report.comparison(system, measure) if system else None
-    template = _environment().get_template(TEMPLATE)
-    return template.render(
-        report=report,
-        title=title,
-        measure=measure,
-        system=system,
-        headline=comparison,
-        sentence=sentence(report, comparison) if comparison else "",
-        decided=outcome(comparison).replace("undecided", "same") if comparison else "same",
-        forest=plots.forest(first_measure_comparisons(report)),
-        comparisons=first_measure_comparisons(report),
-        notes=notes(report),
-        pairs=pairs,
-        scatter=plots.scatter(pairs),
-        bars=plots.gain_bars({query: after - before for query, (before, after) in pairs.items()}),
-        moves=moves[:MOST_ROWS],
-        examples=examples or [],
-        curves=training_curves(steps or []),
-        size=plots,
+    comparisons = first_measure_comparisons(report)
+    checks = audit_groups(report)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            version=report.version,
+            title=title,
+            measure=measure,
+            system=system,
+            headline=comparison,
+            sentence=prose(sentence(report, comparison)) if comparison else "",
+            forest=plots.forest([(c.system, c) for c in comparisons]),
+            basis=basis(report),
+            added=added_text(report.added_positives) if report.added_positives else "",
+            checks=checks,
+            loud=loud_audits(report, checks),
+            clean=clean_results(report),
+            pairs=pairs,
+            scatter=plots.scatter(pairs),
+            bars=plots.gain_bars({query: after - before for query, (before, after) in pairs.items()}),
+            moves=moves[:MOST_ROWS],
+            examples=examples or [],
+            curves=training_curves(steps or []),
+            depths=[
+                ("candidates reranked", depth_chart(report.systems, measure)),
+                ("milliseconds of scoring a query", cost_chart(report.systems, measure, report.queries)),
+            ],
+            histogram_chart=histogram_chart,
+            reliability_chart=reliability_chart,
+        )
     )
 
 
@@ -94,34 +114,59 @@ def moved_queries(report: Report, count: int) -> list[str]:
     return [query for _, query in sorted(moved, key=lambda item: (-item[0], item[1]))[:count]]
 
 
-def training_curves(steps: list[dict[str, Any]]) -> list[plots.Curve]:
-    """Loss, dev measures with the base (the dev row of step 0) as a line, and how the run went."""
-    seen = {measure: None for row in steps for measure in row.get("dev") or {}}
-    curves = [
-        plots.curve("Loss", "Mean loss of each logged step, pale; its moving mean, strong.",
-                    _column(steps, "loss"), smooth=True, from_zero=True),
-        *(_dev_curve(steps, measure) for measure in seen),
-        plots.curve("Learning rate", "The schedule as it was applied.",
-                    _column(steps, "learning_rate"), from_zero=True),
-        plots.curve("Gradient norm", "Before clipping; a sudden rise is where training shook.",
-                    _column(steps, "grad_norm"), smooth=True, from_zero=True),
-        plots.curve("Queries per second", "Speed of training; a fall is a slower machine or longer texts.",
-                    _column(steps, "queries_per_second"), smooth=True, from_zero=True),
-    ]  # fmt: skip
-    return [curve for curve in curves if curve]
+def audit_groups(report: Report) -> list[tuple[str, list[Audit]]]:
+    """What is audited (empty for the data, else the system) and its audits; none left out.
+
+    A report of an older version has no audits; then what its counts say.
+    """
+    groups = [("", report.audits or stated(report))]
+    groups += [(s.name, s.audits or stated_of(s, report.queries)) for s in report.systems]
+    return [(name, audits) for name, audits in groups if audits]
 
 
-def _dev_curve(steps: list[dict[str, Any]], measure: str) -> plots.Curve | None:
-    rows = [(row["step"], row["dev"][measure]) for row in steps if measure in (row.get("dev") or {})]
-    base = next((value for step, value in rows if step == 0), None)
-    best_step, best = max(rows, key=lambda row: row[1])
-    caption = f"On the dev queries; best {best:.3f} at step {best_step:,}"
-    caption += f"; the dashed line is the untuned base, {base:.3f}." if base is not None else "."
-    return plots.curve(f"Dev {measure}", caption, rows, dots=True, reference=base)
+def loud_audits(report: Report, groups: list[tuple[str, list[Audit]]]) -> list[tuple[str, Audit]]:
+    """The audits that limit the result; those of the headline system before those of its rivals.
+
+    A leak is said once, of the data; what it means for each system is a table of its own.
+    """
+    leading = ("", headline_system(report), report.baseline)
+    ordered = sorted(groups, key=lambda group: leading.index(group[0]) if group[0] in leading else 3)
+    found = [(name, audit) for name, audits in ordered for audit in audits if audit.loud]
+    told = any(audit.name == "leak" and not name for name, audit in found) and clean_results(report)
+    return [(name, audit) for name, audit in found if not (told and name and audit.name == "leak")]
 
 
-def _column(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[name]) for row in steps if row.get(name) is not None]
+def clean_results(report: Report) -> list[tuple[str, int, dict[str, Estimate]]]:
+    """System, number of queries and results on the queries that are not in the training data."""
+    found = []
+    for system in report.systems:
+        values = next((audit.values for audit in system.audits if audit.name == "leak"), {})
+        results = {
+            measure: Estimate(values[measure], values[f"{measure} low"], values[f"{measure} high"])
+            for measure in report.measures
+            if {measure, f"{measure} low", f"{measure} high"} <= values.keys()
+        }
+        if results:
+            found.append((system.name, int(values["queries"]), results))
+    return found
+
+
+def environment() -> Environment:
+    """Templates of this room, everything escaped, with the filters of the pages."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    found = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters.update(
+        signed=plots.signed,
+        p_value=_p_value,
+        side=plots.side,
+        decided=_decided,
+        prose=prose,
+        minus=_minus,
+    )
+    found.globals["size"] = plots
+    return found
 
 
 def _paired_values(report: Report, measure: str, system: str) -> dict[str, tuple[float, float]]:
@@ -131,14 +176,20 @@ def _paired_values(report: Report, measure: str, system: str) -> dict[str, tuple
     return {query: (before[query], after[query]) for query in before if query in after}
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+def _decided(comparison: Comparison | None) -> str:
+    """`better`, `worse` or `same`, by which the page colours it."""
+    return "same" if comparison is None else outcome(comparison).replace("undecided", "same")
 
 
-def _environment() -> Environment:
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(signed=_signed, p_value=format_p, side=plots.side, unbreakable=unbreakable)
-    return environment
+def _p_value(p: float | None) -> str:
+    return "–" if p is None else bare_p(p)
+
+
+def prose(text: str) -> str:
+    """A sentence with real minus signs, and figures that no line break parts."""
+    return unbreakable(_NEGATIVE.sub("−", text))
+
+
+def _minus(text: str) -> str:
+    """A number in words with a real minus sign."""
+    return text.replace("-", "−")

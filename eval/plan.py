@@ -10,11 +10,15 @@ from typing import Any
 
 from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.errors import UserError, collect
-from ..configs.schema import EvalCommand
+from ..configs.schema import EvalCommand, GateSettings
+from ..data.read import FORMATS
 from ..data.trec import is_qrels
 from .candidates import OWN, SEARCHED, first_stage_name, resolve_source
 from .measure import Measure, parse_measures
-from .score_models import ModelChoice
+from .score_models import ModelChoice, is_path
+
+# Files beside the folders of the collections.
+WRITTEN = ("summary.json", "summary.schema.json", "summary.md", "summary.tex", "report.html")
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,19 @@ def make_plan(settings: EvalCommand, models: Mapping[str, ModelChoice], problems
     """
     before = len(problems)
     problems += _number_problems(settings)
-    tests = collect(problems, named, "data.test", settings.data.test) or {}
+    tests = collect(problems, _tests, settings.data.test) or {}
     runs = collect(problems, named, "runs", settings.runs) or {}
     train = collect(problems, named, "data.train", settings.data.train) or {}
-    measures = collect(problems, parse_measures, settings.measures) or []
+    measures = collect(problems, _measures, settings.measures) or []
     gate = collect(problems, _gate_measure, settings)
     problems += [f"runs: {path}: no such file" for path in runs.values() if not Path(path).is_file()]
     problems += [f"data.train={path}: no such file or folder" for path in train.values() if _absent(path)]
     plans = []
     for name, path in tests.items():
+        if _absent(path):
+            problems.append(f"data.test={path}: no such file or folder; allowed is {FORMATS}, or TREC qrels")
+            collect(problems, resolve_source, settings.candidates, settings.depth, path, settings.dense)
+            continue
         found = collect(problems, _plan_collection, settings, models, runs, name, path)
         plans += [found] if found else []
     problems[before:] = dict.fromkeys(problems[before:])  # several collections have the same mistake
@@ -106,6 +114,9 @@ def named(key: str, value: Any) -> dict[str, str]:
     if value is None:
         return {}
     if isinstance(value, dict):
+        problems = [f"{key}.{name}={path}: is no path" for name, path in value.items() if not is_path(path)]
+        if problems:
+            raise UserError(problems)
         found = {str(name): str(path) for name, path in value.items()}
         wrong = [name for name in found if not name or Path(name).name != name or name.startswith(".")]
         if wrong:
@@ -120,18 +131,51 @@ def named(key: str, value: Any) -> dict[str, str]:
     return dict(zip(_short_names(paths), paths, strict=True))
 
 
+def _tests(value: Any) -> dict[str, str]:
+    found = named("data.test", value)
+    if not found:
+        raise UserError(
+            f"data.test={value}: nothing is given; allowed are PATH, [PATH, …] and {{NAME: PATH, …}}"
+        )
+    taken = [name for name in found if name.casefold() in WRITTEN]
+    if taken:
+        raise UserError(
+            f"data.test: {taken[0]!r} cannot be the name of a collection: "
+            "the summary writes a file that is called so"
+        )
+    return found
+
+
+def _measures(value: Any) -> list[Measure]:
+    """One measure or several; a list that holds something else is answered as a whole."""
+    given = _listed(value)
+    if not all(isinstance(text, str) for text in given):
+        raise UserError(
+            f"measures={value}: allowed are MEASURE and [MEASURE, …]; what has brackets is quoted twice, "
+            "for Hydra and for the shell: 'measures=[nDCG@10,\"P@5(rel=2)\"]'"
+        )
+    return parse_measures(given)
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _short_names(paths: list[str]) -> list[str]:
     """The last part of each path, with as many parts before it as tell them apart."""
-    parts = [(*Path(path).parts[:-1], Path(path).stem or "data") for path in paths]
+    parts = [_name_parts(path) for path in paths]
     for length in range(1, max(map(len, parts), default=0) + 1):
-        names = ["-".join(part.strip("/.") for part in row[-length:]) for row in parts]
+        names = ["-".join(row[-length:]) for row in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{row[-1]}-{number}" for number, row in enumerate(parts, 1)]
+
+
+def _name_parts(path: str) -> list[str]:
+    """What a name is made of; a folder keeps what looks like a suffix (`v1.5`)."""
+    given = Path(path)
+    last = given.name if given.is_dir() or "://" in path else given.stem
+    return [part for part in (name.strip("/.") for name in (*given.parts[:-1], last)) if part] or ["data"]
 
 
 def _absent(path: str) -> bool:
@@ -140,13 +184,21 @@ def _absent(path: str) -> bool:
 
 def _number_problems(settings: EvalCommand) -> list[str]:
     problems = model_problems(settings.model)
-    problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
+    counts = {"depth": settings.depth, "tokens_per_batch": settings.tokens_per_batch}
+    problems += above_zero({**counts, "threads": settings.threads})
     problems += seed_problems(settings.seed)
     gate = settings.gate
     if not math.isfinite(gate.min_delta):
         problems.append(f"gate.min_delta={gate.min_delta}: has to be a number")
     if not 0 < gate.alpha <= 1:
         problems.append(f"gate.alpha={gate.alpha}: allowed is above 0 up to 1")
+    if gate.measure is None:
+        unused = [
+            name for name in ("min_delta", "alpha") if getattr(gate, name) != getattr(GateSettings, name)
+        ]
+        problems += [
+            f"gate.{name}={getattr(gate, name)}: there is no gate without gate.measure" for name in unused
+        ]
     return problems
 
 
@@ -175,6 +227,12 @@ def _plan_collection(
     _check_names(names, settings)
     default = next(iter(models)) if len(models) > 1 else names[0]
     baseline = settings.baseline or default
+    if settings.gate.measure is not None and not {*names} - {baseline, first_stage}:
+        raise UserError(
+            f"gate.measure={settings.gate.measure}: nothing to judge: {baseline} is the baseline, "
+            f"and the first stage {first_stage} is never judged; set baseline={first_stage} "
+            "or give another system"
+        )
     return CollectionPlan(name, path, texts, source, runs, first_stage, baseline)
 
 
@@ -201,6 +259,8 @@ def _needs_texts(settings: EvalCommand, models: Mapping[str, ModelChoice], path:
         yield f"{what}: models cannot score; give a BEIR folder, or a file of its qrels/ that ends in .tsv"
     if settings.candidates in (*SEARCHED, *OWN):
         yield f"{what}: candidates={settings.candidates} is not possible; give runs=[RUN, …]"
+    if settings.data.train is not None:
+        yield f"{what}: data.train cannot be searched for its queries"
     if settings.add_missing_positives:
         yield f"{what}: add_missing_positives is not possible"
 

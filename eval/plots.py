@@ -7,20 +7,21 @@ page, dark or light, and a report of thousands of queries stays small.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from .compare import outcome
 from .report import Comparison
+from .words import count_of
 
 # Units of the viewBox: narrow, so that the text stays readable when a phone shrinks the chart.
 WIDTH, HEIGHT = 440.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 14.0, 40.0
-ROW = 34.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 12.0, 14.0, 46.0
+ROW = 46.0
 SMALLEST_DOT, LARGEST_DOT = 3.2, 16.0
 MOST_BARS = 380
-MOST_POINTS = 600
+GRIDS, MOST_DOTS = (0.01, 0.02, 0.05), 1500  # queries within a cell of the grid share a dot
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,29 @@ class Chart:
     height: float = HEIGHT
     width_of_bar: float = 0.0
     binned: int = 1
+    grid: float = 0.0
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A value over training steps, with an optional reference line (the base) and its best point."""
+class Interval:
+    """A row of a forest: positions of the difference and its interval, side, name, figures in words."""
 
-    title: str
-    caption: str
+    y: float
+    low: float
+    x: float
+    high: float
+    side: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Differences with their intervals, one below the other."""
+
     x: Axis
-    y: Axis
-    line: str
-    smooth: str = ""
-    reference: float | None = None
-    dots: tuple[tuple[float, float], ...] = ()
+    rows: list[Interval]
+    height: float
 
 
 def side(difference: float) -> str:
@@ -88,10 +98,15 @@ def side(difference: float) -> str:
 
 
 def scatter(pairs: dict[str, tuple[float, float]]) -> Chart:
-    """Baseline value (x) against system value (y); queries at one place share a dot, the larger the more."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for query, (before, after) in pairs.items():
-        places.setdefault((round(before, 2), round(after, 2)), []).append(query)
+    """Baseline value (x) against system value (y); queries at one place share a dot, the larger the more.
+
+    A place is a cell of a grid, coarser where there would be too many dots to be told apart.
+    """
+    grid, places = next(
+        (grid, found)
+        for grid in GRIDS
+        if len(found := _places(pairs, grid)) <= MOST_DOTS or grid == GRIDS[-1]
+    )
     x = Axis(0.0, 1.0, LEFT + LARGEST_DOT, WIDTH - RIGHT - LARGEST_DOT)
     y = Axis(0.0, 1.0, HEIGHT + 100 - BOTTOM - LARGEST_DOT, TOP + LARGEST_DOT)
     largest = max(map(len, places.values()), default=1)
@@ -100,9 +115,20 @@ def scatter(pairs: dict[str, tuple[float, float]]) -> Chart:
     for (before, after), queries in sorted(places.items(), key=lambda item: -len(item[1])):
         named = ", ".join(queries[:6]) + (f" and {len(queries) - 6} more" if len(queries) > 6 else "")
         radius = round(SMALLEST_DOT * len(queries) ** growth, 2)
-        text = f"{named}: {before:.2f} to {after:.2f}"
-        marks.append(Mark(x.at(before), y.at(after), radius, side(after - before), text))
-    return Chart(x, y, marks, height=HEIGHT + 100)
+        text = f"{before:.2f} to {after:.2f}: {named}"
+        # A cell of a coarse grid may hold gains and losses: the members decide, not its middle.
+        moved = fmean(pairs[query][1] - pairs[query][0] for query in queries)
+        marks.append(Mark(x.at(before), y.at(after), radius, side(moved), text))
+    return Chart(x, y, marks, height=HEIGHT + 100, grid=grid)
+
+
+def _places(pairs: dict[str, tuple[float, float]], grid: float) -> dict[tuple[float, float], list[str]]:
+    """Cell of the grid to the queries in it."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for query, (before, after) in pairs.items():
+        cell = round(before / grid) * grid, round(after / grid) * grid
+        places.setdefault(cell, []).append(query)
+    return places
 
 
 def gain_bars(differences: dict[str, float]) -> Chart:
@@ -118,71 +144,41 @@ def gain_bars(differences: dict[str, float]) -> Chart:
     for i, members in enumerate(bins):
         mean = fmean(value for _, value in members)
         top, bottom = min(y.at(mean), y.at(0)), max(y.at(mean), y.at(0))
-        text = f"{members[0][0]}{' to ' + members[-1][0] if len(members) > 1 else ''}: {mean:+.3f}"
+        named = count_of(len(members), "query") + " from " if len(members) > 1 else ""
+        text = f"{mean:+.3f}: {named}{members[0][0]}".replace("-", "−", 1 if mean < 0 else 0)
         marks.append(Mark(x.at(i), top, round(bottom - top, 2), side(mean), text))
     width = round(min(0.86 * (x.end - x.start) / max(len(bins), 1), 40.0), 2)
     return Chart(x, y, marks, height=HEIGHT + 100, width_of_bar=width, binned=binned)
 
 
-def forest(comparisons: Sequence[Comparison]) -> Chart:
-    """A row each with the difference (x), its interval and the line of no difference."""
-    ends = [abs(value) for c in comparisons for value in (c.low, c.high, c.difference)]
+def forest(rows: Sequence[tuple[str, Comparison]]) -> Forest:
+    """A row each, with its name, the difference, its interval, and the line of no difference."""
+    ends = [abs(value) for _, c in rows for value in (c.low, c.high, c.difference)]
     most = (max(ends, default=0.0) or 0.01) * 1.08
-    height = ROW * len(comparisons) + 36
     x = Axis(-most, most, 16.0, WIDTH - 16.0)
-    marks = []
-    for i, c in enumerate(comparisons):
-        decided = outcome(c).replace("undecided", "same")
-        marks.append(Mark(x.at(c.difference), ROW * i + 22, x.at(c.high) - x.at(c.low), decided, c.system))
-    return Chart(x, Axis(0.0, 1.0, height - 30, 4.0), marks, height=height)
+    found = [
+        Interval(
+            ROW * i + 17, x.at(c.low), x.at(c.difference), x.at(c.high),
+            outcome(c).replace("undecided", "same"), name, difference_text(c),
+        )
+        for i, (name, c) in enumerate(rows)
+    ]  # fmt: skip
+    return Forest(x, found, ROW * len(rows) + 34)
 
 
-def curve(
-    title: str,
-    caption: str,
-    points: Iterable[tuple[float, float]],
-    *,
-    smooth: bool = False,
-    dots: bool = False,
-    reference: float | None = None,
-    from_zero: bool = False,
-) -> Curve | None:
-    """A curve over steps; None when fewer than two finite points exist."""
-    finite = [(s, v) for s, v in points if math.isfinite(v)]
-    if len(finite) < 2:
-        return None
-    thinned = _thin(finite)
-    values = [v for _, v in thinned] + ([reference] if reference is not None else [])
-    low, high = (min([*values, 0.0]) if from_zero else min(values)), max(values)
-    margin = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    x = Axis(finite[0][0], finite[-1][0], LEFT, WIDTH - RIGHT)
-    y = Axis(low if from_zero and low == 0 else low - margin, high + margin, HEIGHT - BOTTOM, TOP)
-    return Curve(
-        title,
-        caption,
-        x,
-        y,
-        _path(thinned, x, y),
-        _path(_moving_mean(thinned), x, y) if smooth and len(finite) >= 10 else "",
-        None if reference is None else y.at(reference),
-        tuple((x.at(s), y.at(v)) for s, v in thinned) if dots else (),
-    )
+def difference_text(comparison: Comparison) -> str:
+    """Difference and interval, as `signed` writes them."""
+    return f"{signed(comparison.difference)} [{signed(comparison.low)}, {signed(comparison.high)}]"
 
 
-def _path(points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> str:
-    return "M" + " L".join(f"{x.at(step):g} {y.at(value):g}" for step, value in points)
+def signed(value: float) -> str:
+    """Three decimals with a sign and a real minus; what rounds to zero has no sign.
 
-
-def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    size = math.ceil(len(points) / MOST_POINTS)
-    bins = [points[i : i + size] for i in range(0, len(points), size)]
-    return [(fmean(step for step, _ in b), fmean(value for _, value in b)) for b in bins]
-
-
-def _moving_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    reach = max(2, len(points) // 25)  # centred, so that the mean does not lag behind a falling loss
-    values = [value for _, value in points]
-    return [(step, fmean(values[max(0, i - reach) : i + reach + 1])) for i, (step, _) in enumerate(points)]
+    >>> signed(0.0421), signed(-0.0001)
+    ('+0.042', '0.000')
+    """
+    text = f"{value:+.3f}".replace("-", "−")
+    return "0.000" if text[1:] == "0.000" else text
 
 
 def _round_step(span: float, about: int = 5) -> float:

@@ -54,14 +54,15 @@ class Processes:
 
 def is_main() -> bool:
     """Whether this process writes and prints; the only one, or the first of several."""
-    return os.environ.get("RANK", "0") == "0"
+    # A batch system may leave RANK set for a command that it starts alone.
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def join(device: str | None) -> Processes:
     """Find the other processes, if a launcher started several.
 
     Args:
-        device: `cpu` keeps all of them off the accelerators.
+        device: what was asked for; `cpu` keeps all of them off the accelerators.
 
     Raises:
         UserError: a sweep (`-m`) by several processes.
@@ -72,9 +73,11 @@ def join(device: str | None) -> Processes:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from ..model.reranker import works_on_cpu
+
     if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
         raise UserError("-m: a sweep runs in one process; start one evaluation for several processes each")
-    state = PartialState(cpu=device == "cpu")
+    state = PartialState(cpu=works_on_cpu(device))
     if not is_main():
         logging.getLogger("uprank").setLevel(logging.ERROR)  # the first process says what all would say
     return Processes(state.process_index, state.num_processes, device or str(state.device))

@@ -44,13 +44,13 @@ class DepthPoint:
         depth: candidates a query that are reranked.
         results: measure name to estimate.
         pairs: pairs that have to be scored for it.
-        seconds: their share of the time of scoring.
+        seconds: what scoring them takes, from those that were scored; None where all came from the cache.
     """
 
     depth: int
     results: dict[str, Estimate]
     pairs: int
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,9 @@ def _estimates(values: dict[str, dict[str, float]]) -> dict[str, Estimate]:
 def _read_per_query(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     per_query: dict[str, dict[str, dict[str, float]]] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):  # ids may hold U+2028
+            if not line:
+                continue
             row = json.loads(line)
             query = row.pop("query_id")
             for measure, systems in row.items():

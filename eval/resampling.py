@@ -17,6 +17,7 @@ LEVEL = 0.95
 
 # Cells drawn at once: bounds the memory at tens of MB whatever the number of queries.
 _CELLS = 2**20
+PERMUTATIONS = 10_000
 # Values that differ by less are the same value, summed in another order.
 SAME = 1e-12
 
@@ -101,7 +102,7 @@ def paired_test(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, permutations: 
     return sign_test(paired_differences(a, b), seed=seed, permutations=permutations)
 
 
-def sign_test(differences: Floats, *, seed: int, permutations: int = 10_000) -> float:
+def sign_test(differences: Floats, *, seed: int, permutations: int = PERMUTATIONS) -> float:
     """`paired_test` of given differences, which may be weighted: the statistic is their sum."""
     differences = differences[differences != 0]  # a sign has no effect on 0
     if not len(differences):

@@ -51,6 +51,8 @@ def parse_models(settings: EvalCommand) -> dict[str, ModelChoice]:
     given, problems = settings.models, []
     if settings.model.path and given:
         problems.append("model.path and models are both set; give one of them")
+    if settings.model.path is not None and not settings.model.path.strip():
+        problems.append("model.path is empty: give a hub id or a folder")
     if settings.model.path:
         given = [settings.model.path]
     elif given is None:
@@ -62,12 +64,19 @@ def parse_models(settings: EvalCommand) -> dict[str, ModelChoice]:
         named = [(str(name), value) for name, value in given.items()]
     else:
         raise UserError([*problems, f"models={given}: allowed are [PATH, …] and {{NAME: PATH, …}}"])
+    if "" in dict(named):
+        problems.append("models: a name is empty; allowed are [PATH, …] and {NAME: PATH, …}")
     doubled = sorted({name for name, _ in named if [other for other, _ in named].count(name) > 1})
     problems += [f"two models are called {name!r}; give names: models={{NAME: PATH}}" for name in doubled]
     choices = {name: collect(problems, _choice, name, value, settings) for name, value in named}
     if problems:
         raise UserError(problems)
     return {name: choice for name, choice in choices.items() if choice}
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value of the command line can name a file: a text, or a number that Hydra has made of one."""
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and bool(str(value).strip())
 
 
 def check_model(name: str, choice: ModelChoice) -> None:
@@ -191,12 +200,17 @@ def _choice(name: str, value: Any, settings: EvalCommand) -> ModelChoice:
         "revision": model.revision,
     }
     if not isinstance(value, dict):
+        if not is_path(value):
+            raise UserError(f"models.{name}={value}: allowed are PATH and {{path: PATH, …}}")
         return ModelChoice(str(value), **chosen)
     allowed = [field.name for field in fields(ModelChoice)]
     unknown = [str(key) for key in value if key not in allowed]
     problems = [f"models.{name}.{key}: no such setting; allowed are {', '.join(allowed)}" for key in unknown]
-    if not value.get("path"):
+    if value.get("path") in (None, ""):
         problems.append(f"models.{name}: has no path")
+    for key in allowed:
+        if value.get(key) not in (None, "") and not is_path(value[key]):
+            problems.append(f"models.{name}.{key}={value[key]}: allowed is a text")
     chosen |= {key: str(entry) for key, entry in value.items() if key in allowed and entry is not None}
     problems += one_of(f"models.{name}.backend", str(chosen["backend"]), BACKENDS)
     problems += one_of(f"models.{name}.precision", str(chosen["precision"]), PRECISIONS)

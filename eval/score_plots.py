@@ -67,9 +67,9 @@ def cost_chart(systems: Sequence[System], measure: str, queries: int) -> DepthCh
     rows, timed = [], []
     for system in systems:
         points = _points(system, measure)
-        if len(points) > 1 and all(point.seconds > 0 for point in points):
+        if len(points) > 1 and all(point.seconds for point in points):
             timed.append(system)
-            rows.append([(1000 * point.seconds / max(queries, 1), point) for point in points])
+            rows.append([(1000 * (point.seconds or 0.0) / max(queries, 1), point) for point in points])
     costs = [cost for row in rows for cost, _ in row]
     if not costs or min(costs) == max(costs):
         return None
@@ -120,8 +120,9 @@ def _depth_line(
         at = round(x.at(math.log(value)) + shift, 2)
         text = (
             f"{system.name}, the best {point.depth:,} reranked: {found.mean:.3f} "
-            f"[{found.low:.3f}, {found.high:.3f}], {count_of(point.pairs, 'pair')}, {point.seconds:,.1f} s"
+            f"[{found.low:.3f}, {found.high:.3f}], {count_of(point.pairs, 'pair')}"
         )
+        text += f", {point.seconds:,.1f} s" if point.seconds else ""
         points.append(Mark(at, y.at(found.mean), 4.0, "", text))
         whiskers.append((at, y.at(found.high), y.at(found.low)))
     path = "M" + " L".join(f"{mark.x:g} {mark.y:g}" for mark in points)

@@ -6,8 +6,8 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,9 @@ PACKAGES = {
     "flag_embedding": ("FlagEmbedding", "FlagEmbedding", "flag"),
     "onnx": ("onnxruntime", "onnxruntime", "onnx"),
 }
+# In a config, what decides no score: where it came from, and what only training or other heads read.
+_BOOKKEEPING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "uprank"}
+_BOOKKEEPING |= {"id2label", "label2id", "sentence_transformers", "sbert_ce_default_activation_function"}
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Peer:
         tokens_per_batch: tokens in one padded batch.
         precision: always `fp32`, whatever the ONNX file computes in.
         new_head: always False: the other libraries score only with a trained head.
+        settings: what decides a score besides weights, tokenizer and budgets, for the cache.
+        alone: whether each pair is a batch of its own, because scores depend on what else is in the batch.
     """
 
     backend: str
@@ -58,6 +63,8 @@ class Peer:
     tokens_per_batch: int
     precision: str = "fp32"
     new_head: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    alone: bool = False
 
     def score(self, pairs: Iterable[Pair], *, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
@@ -71,7 +78,7 @@ class Peer:
         distinct = list(slots)
         scores = np.empty(len(distinct), dtype=np.float32)
         lengths = np.minimum(self.pairs.full_lengths(distinct), self.pairs.max_tokens)
-        for batch in _batches(lengths, self.tokens_per_batch):
+        for batch in _batches(lengths, 1 if self.alone else self.tokens_per_batch):
             scores[batch] = self.predict([distinct[place] for place in batch])
             if progress:
                 progress(len(batch))
@@ -129,14 +136,17 @@ def load_model(
     pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
     make = _sentence_transformers if backend == "sentence_transformers" else _flag_embedding
     try:
-        model, predict = make(locate(path), longest, target, revision)
+        model, predict, settings = make(locate(path), longest, target, revision)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"model.path={path}: {backend} cannot load it: {error}".splitlines()[0]) from error
     _require_head(path, backend, model)
     own = longest * 3 // 4 if backend == "flag_embedding" else 0
     weights = hash_weights(model.state_dict())
     tokens = tokens_per_batch or suitable_tokens(target)
-    return Peer(backend, predict, tokenizer, pairs, (own, longest), weights, path, target, tokens)
+    settings["config"] = hash_config(model.config)
+    return Peer(
+        backend, predict, tokenizer, pairs, (own, longest), weights, path, target, tokens, settings=settings
+    )
 
 
 def backend_problems(
@@ -192,8 +202,18 @@ def hash_tokenizer(tokenizer: Any) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
+def hash_config(config: Any) -> str:
+    """`sha256:…` of a transformers config without bookkeeping: heads, activations, epsilons and such."""
+    kept = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in _BOOKKEEPING and "dropout" not in key
+    }
+    return "sha256:" + hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def identity(model: Reranker | Peer) -> dict[str, object]:
-    """Everything that decides the score of two texts, for the cache."""
+    """Everything that decides the score of two texts, for the cache; the batch never does."""
     backend = getattr(model, "backend", "uprank")
     version = importlib.metadata.version(PACKAGES[backend][1]) if backend in PACKAGES else ""
     return {
@@ -203,6 +223,9 @@ def identity(model: Reranker | Peer) -> dict[str, object]:
         "precision": model.precision,
         "backend": f"{backend} {version}".strip(),
         "device": str(model.device).partition(":")[0],
+        "settings": dict(model.settings)
+        if isinstance(model, Peer)
+        else {"config": hash_config(model.model.config)},
     }
 
 
@@ -220,7 +243,7 @@ def _batches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
 
 def _sentence_transformers(
     location: str, max_tokens: int, device: str, revision: str | None
-) -> tuple[Any, Callable[[list[Pair]], np.ndarray]]:
+) -> tuple[Any, Callable[[list[Pair]], np.ndarray], dict[str, object]]:
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -242,12 +265,13 @@ def _sentence_transformers(
         )
         return scores
 
-    return model.model, predict
+    # A saved default prompt stands before every text that this library scores.
+    return model.model, predict, {"prompts": model.prompts, "prompt": model.default_prompt_name}
 
 
 def _flag_embedding(
     location: str, max_tokens: int, device: str, revision: str | None
-) -> tuple[Any, Callable[[list[Pair]], np.ndarray]]:
+) -> tuple[Any, Callable[[list[Pair]], np.ndarray], dict[str, object]]:
     from FlagEmbedding import FlagReranker
 
     quiet_transformers()
@@ -257,7 +281,7 @@ def _flag_embedding(
         # It draws progress bars unless the batch is larger than what it is given.
         return np.asarray(model.compute_score(list(pairs), batch_size=len(pairs) + 1), dtype=np.float32)
 
-    return model.model, predict
+    return model.model, predict, {}
 
 
 def _require_head(path: str, backend: str, model: Any) -> None:

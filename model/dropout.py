@@ -78,7 +78,7 @@ class KeyedDropout:
             bits[at : at + size] = words.view(np.uint16)[:size]
             at += size
         kept = (bits < round((1.0 - rate) * 2**16)).view(np.uint8)  # a bool takes three times as long to use
-        return torch.from_numpy(kept).to(self.batch.ids.device, non_blocking=True)
+        return torch.from_numpy(kept).to(self.batch.ids.device)
 
 
 class _Drop(Function):

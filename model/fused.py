@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .attention import attend_by_length
 from .dropout import KeyedDropout
+from .linear import version_of
 from .packed import embed, head_logits
 from .packing import PackedBatch
 
@@ -50,9 +51,11 @@ class _Layer:
     heads: int
 
 
-def can_fuse(model: Any) -> bool:
+def can_fuse(model: Any, dtype: torch.dtype = torch.float32) -> bool:
     """Whether a packed model can be scored this way: on a CPU with oneDNN, plain layers, exact GELU."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     encoder = model.base_model.encoder
     plain = all(
@@ -75,6 +78,8 @@ class FusedForward:
         self._model = model
         self._dtype = dtype
         self._state = _state(model)
+        # As long as these are here, their addresses mean these weights.
+        self._kept = [weight.detach() for weight in model.base_model.encoder.parameters()]
         layers = model.base_model.encoder.layer
         with torch.no_grad():
             self._layers = [self._take(layer, last=layer is layers[-1]) for layer in layers]
@@ -162,5 +167,5 @@ def _linears(layer: Any) -> tuple[Any, ...]:
 
 
 def _state(model: Any) -> list[tuple[int, int]]:
-    """Changes whenever a layer's weight is written or replaced."""
-    return [(weight.data_ptr(), weight._version) for weight in model.base_model.encoder.parameters()]
+    """Changes whenever a layer's weight is written or replaced (but not by writes through `.data`)."""
+    return [(weight.data_ptr(), version_of(weight)) for weight in model.base_model.encoder.parameters()]

@@ -25,12 +25,18 @@ class Products:
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         self.dtype = dtype
-        self._copies: dict[int, tuple[int, torch.Tensor]] = {}
+        self._copies: dict[int, tuple[int, torch.Tensor, torch.Tensor]] = {}
+
+    def forget(self) -> None:
+        """Drop the copies: fused optimisers write weights without raising their version."""
+        self._copies.clear()
 
     def __call__(self, states: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
         """(T, in) to (T, out) in `dtype`."""
-        if self.dtype == torch.float32 or type(layer) is not nn.Linear:
+        if self.dtype == torch.float32:
             return layer(states)
+        if type(layer) is not nn.Linear or layer.bias is None:  # an adapter in its place
+            return layer(states.to(layer.weight.dtype)).to(self.dtype)
         weight, bias = layer.weight, layer.bias
         product: torch.Tensor = _Linear.apply(
             states.to(self.dtype), weight, bias, self._copy(weight), self._copy(bias)
@@ -39,11 +45,19 @@ class Products:
 
     def _copy(self, parameter: torch.Tensor) -> torch.Tensor:
         place = parameter.data_ptr()  # the replicas of several streams have weights in common
-        version, copy = self._copies.get(place, (-1, parameter))
-        if version != parameter._version:
-            copy = parameter.detach().to(self.dtype)
-            self._copies[place] = (parameter._version, copy)
+        version, copy, _ = self._copies.get(place, (-1, parameter, parameter))
+        if version != version_of(parameter):
+            # Also when scoring makes the copy: what inference mode makes cannot be trained with.
+            with torch.inference_mode(False), torch.no_grad():
+                kept = parameter.detach()  # as long as it is here, its address means this weight
+                copy = kept.to(self.dtype)
+            self._copies[place] = (version_of(parameter), copy, kept)
         return copy
+
+
+def version_of(weight: torch.Tensor) -> int:
+    """A number that changes whenever a weight is written; tensors of inference mode have none."""
+    return 0 if weight.is_inference() else weight._version
 
 
 class _Linear(Function):
@@ -75,6 +89,10 @@ class _Linear(Function):
         )
 
 
+# Rows of gradients that wait at most: some batches' worth, so that memory does not grow with the step.
+MOST_ROWS = 32_768
+
+
 class WordTable:
     """Looks tokens up in the word embeddings; the gradient of several batches is written at the last."""
 
@@ -89,9 +107,20 @@ class WordTable:
         states: torch.Tensor = _Lookup.apply(weight, ids, embedding.padding_idx, self, more)
         return states
 
-    def wait(self, ids: torch.Tensor, grad: torch.Tensor) -> None:
-        """Keep the gradient (T, H) of the states of these ids (T,)."""
+    def wait(self, ids: torch.Tensor, grad: torch.Tensor, most: int) -> None:
+        """Keep the gradient (T, H) of the states of these ids (T,), of at most about `most` rows in all."""
         self._waiting.append((ids, grad))
+        if len(self._waiting) > 1 and sum(len(waiting) for waiting, _ in self._waiting) > most:
+            ids = torch.cat([waiting for waiting, _ in self._waiting])
+            distinct, places = ids.unique(return_inverse=True)
+            folded = grad.new_zeros(len(distinct), grad.shape[1])
+            folded.index_add_(0, places, torch.cat([rows for _, rows in self._waiting]))
+            self._waiting = [(distinct, folded)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is anything to collect."""
+        return bool(self._waiting)
 
     def collect(self, weight: torch.Tensor, padding: int | None) -> torch.Tensor:
         """The gradient of the whole table, (V, H), from all that waits."""
@@ -121,6 +150,6 @@ class _Lookup(Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weight, ids = ctx.saved_tensors
-        ctx.table.wait(ids, grad)
+        ctx.table.wait(ids, grad, MOST_ROWS)
         whole = None if ctx.more else ctx.table.collect(weight, ctx.padding)
         return whole, None, None, None, None

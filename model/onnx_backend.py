@@ -15,6 +15,7 @@ from ..data.pairs import PairEncoder, choose_budgets
 from .backends import Pair, Peer
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+DYNAMIC = b"DynamicQuantize"  # beginning of the operators that take a scale from the batch
 
 
 def find_onnx(path: str) -> tuple[Path, Path]:
@@ -51,6 +52,9 @@ def load_onnx(
 ) -> Peer:
     """Open the graph with the budgets that its folder states, where the user gives none.
 
+    A dynamically quantised graph scales its activations by the whole batch, so that a score depends on the
+    pairs and the padding beside it: such a graph is given one pair at a time.
+
     Raises:
         UserError: the graph cannot be run, or is not one of a reranker.
     """
@@ -83,8 +87,11 @@ def load_onnx(
         return scores
 
     predict([("a", "b")])  # a graph that is no reranker is found before the candidates are scored
-    budgets = (kept, longest)
-    return Peer("onnx", predict, tokenizer, pairs, budgets, _hash(graph), path, target, tokens_per_batch)
+    weights, alone = _hash(graph), DYNAMIC in graph.read_bytes()
+    return Peer(
+        "onnx", predict, tokenizer, pairs, (kept, longest), weights, path, target, tokens_per_batch,
+        settings={"padding": padding}, alone=alone,
+    )  # fmt: skip
 
 
 class FastTokenizer:
@@ -158,10 +165,11 @@ def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tu
 
 
 def _hash(graph: Path) -> str:
-    """`sha256:…` over the graph and the files beside it that hold its weights (`model.onnx.data`)."""
-    digest = hashlib.sha256()
-    for file in sorted(graph.parent.glob(f"{graph.name}*")):
-        digest.update(f"{file.name.removeprefix(graph.name)}\n".encode())
+    """`sha256:…` over the graph and the files with its weights: those whose name the graph contains."""
+    digest, content = hashlib.sha256(), graph.read_bytes()
+    named = [file for file in graph.parent.rglob("*") if file.is_file() and file.name.encode() in content]
+    for file in [graph, *sorted(set(named) - {graph})]:
+        digest.update(f"{'' if file == graph else file.relative_to(graph.parent).as_posix()}\n".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -61,9 +61,9 @@ def pack(flat: FlatPairs, *, device: torch.device, keys: Sequence[int] | None = 
     offsets = flat.offsets.tolist()
     ids, types, positions = (torch.from_numpy(part) for part in (flat.ids, flat.types, flat.positions))
     return PackedBatch(
-        ids.to(device, non_blocking=True),
-        types.to(device, non_blocking=True),
-        positions.to(device, non_blocking=True),
+        ids.to(device),
+        types.to(device),
+        positions.to(device),
         offsets,
         list(keys) if keys is not None else [0] * (len(offsets) - 1),
     )

@@ -115,7 +115,11 @@ class Reranker:
 
     @property
     def model(self) -> Any:
-        """The transformers model."""
+        """The transformers model.
+
+        Write its weights under `torch.no_grad()`; a write through `.data` is noticed by nobody, so that
+        scores are those of before until `scorer.train()` was called.
+        """
         return self.scorer.model
 
     @property
@@ -138,7 +142,8 @@ class Reranker:
 
         Args:
             pairs: any number of pairs of strings.
-            progress: called with the number of distinct pairs done since the last call.
+            progress: called with the number of distinct pairs done since the last call, by one thread at a
+                time, not always the caller's.
 
         Returns:
             float32, shape (N,).
@@ -162,8 +167,7 @@ class Reranker:
         )
 
         def score_batch(batch: np.ndarray) -> None:
-            with lock:  # a tokenizer serves one thread at a time
-                flat = self.pairs.encode_flat([distinct[index] for index in batch], multiple_of=GRAIN)
+            flat = self.pairs.encode_flat([distinct[index] for index in batch], multiple_of=GRAIN)
             with torch.inference_mode():
                 scores[batch] = self.scorer(pack(flat, device=device)).cpu().numpy()
             if progress:
@@ -223,6 +227,14 @@ class Reranker:
     def weights_hash(self) -> str:
         """`sha256:…` of the weights."""
         return hash_weights(self.model.state_dict())
+
+
+def works_on_cpu(device: str | None) -> bool:
+    """Whether the processor does the work: it was asked for, or there is nothing faster.
+
+    Accelerate has to be told, or several processes on a machine without a GPU each believe they are alone.
+    """
+    return (device or "").startswith("cpu") or (device is None and not torch.accelerator.is_available())
 
 
 def choose_device(device: str | None) -> torch.device:

@@ -69,17 +69,31 @@ class Scorer(nn.Module):
                 if own.grad is not None:
                     weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
                     own.grad = None
-        embedding = self.model.get_input_embeddings()
-        if embedding.weight.requires_grad:
-            embedding.weight.grad = self._table.collect(embedding.weight, embedding.padding_idx)
+        if self._table.waits:
+            embedding = self.model.get_input_embeddings()
+            table = self._table.collect(embedding.weight, embedding.padding_idx)
+            own = embedding.weight.grad
+            embedding.weight.grad = table if own is None else own.add_(table)
 
     def prepare(self) -> FusedForward | None:
         """Make what scoring needs of the weights, once for each state of them; None where nothing is."""
         if not self.packed:
             return None
         if self._fused is None or not self._fused.is_current():
-            self._fused = FusedForward(self.model, self._dtype) if can_fuse(self.model) else None
+            self._fused = FusedForward(self.model, self._dtype) if can_fuse(self.model, self._dtype) else None
         return self._fused
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without what is made of the weights anew."""
+        return {**self.__dict__, "_fused": None}
+
+    def weights_changed(self) -> None:
+        """To be called when weights were written: what was made of them is made anew.
+
+        Writes by PyTorch's usual operations are noticed without it, those of fused optimisers are not.
+        """
+        self._fused = None
+        self._products.forget()
 
     def train(self, mode: bool = True) -> Scorer:
         """Copies of weights that are about to change only cost memory."""

@@ -22,7 +22,8 @@ def summary(output: Path, settings: MineCommand, entries: list[dict[str, Any]], 
     lines = [f"{output}: {len(counts)} queries, {total} negatives ({total / len(counts):.1f} a query){note}"]
     short = sum(count < settings.negatives for count in counts)
     if short:
-        lines.append(f"{short} rows have fewer than negatives={settings.negatives}: all that was left")
+        rows = "1 row has" if short == 1 else f"{short} rows have"
+        lines.append(f"{rows} fewer than negatives={settings.negatives}: all that was left")
     removed: Counter[str] = Counter()
     for entry in entries:
         removed.update(entry["removed"])

@@ -136,6 +136,8 @@ def _accelerator(settings: TrainCommand) -> Any:
     import torch
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
+    from ..model.reranker import works_on_cpu
+
     if settings.threads:
         torch.set_num_threads(settings.threads)
     trackers = None
@@ -147,7 +149,7 @@ def _accelerator(settings: TrainCommand) -> Any:
                 "tracker=wandb: wandb is not installed", advice='pip install "uprank[wandb]"'
             ) from error
         trackers = "wandb"
-    cpu = settings.model.device == "cpu"
+    cpu = works_on_cpu(settings.model.device)
     # Processes may have different numbers of batches in a step, so only the gradients are exchanged.
     gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
     return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers, kwargs_handlers=[gradients_only])

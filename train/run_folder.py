@@ -73,6 +73,8 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
         raise UserError(
             f"output={output}: holds a finished run", advice="Give a new folder; nothing was changed."
         )
+    defaults = flat(OmegaConf.to_container(OmegaConf.structured(type(settings)())))
+    old = {**defaults, **old}  # settings that there were not yet when the run began
     new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     problems = [

@@ -142,6 +142,7 @@ def train_step(run: Run, step: Step) -> tuple[float, float, int]:
             advice="Lower optim.learning_rate, use model.precision=fp32, or look at these rows.",
         )
     run.optimizer.step()
+    run.reranker.scorer.weights_changed()
     return float(loss), norm, int(tokens)
 
 
@@ -159,10 +160,12 @@ def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[float
             with run.accelerator.no_sync(run.scorer) if more else nullcontext():
                 losses[number] = _backward_batch(run, run.scorer, batch, groups, more=more)
         return losses
+    for replica in replicas:
+        replica.train()
     shares = share_out([batch.packed.tokens for batch in batches], len(replicas) + 1)
 
     def work(stream: int) -> None:
-        scorer = [run.scorer, *replicas][stream].train()
+        scorer = [run.scorer, *replicas][stream]
         for number in shares[stream]:
             losses[number] = _backward_batch(run, scorer, batches[number], groups, more=True)
 
@@ -184,8 +187,14 @@ def batch_losses(settings: LossSettings, scores: torch.Tensor, batch: TrainBatch
     return LOSSES[settings.name](scores, batch.positive, batch.offsets, temperature=settings.temperature)
 
 
+LARGEST_REPLICA = 30_000_000  # weights
+
+
 def make_replicas(scorer: Any, accelerator: Any) -> list[Any]:
     """One replica for each stream but the first; several processes are streams enough."""
     if accelerator.num_processes > 1 or not scorer.packed:
+        return []
+    # Larger layers do not stay in a core's cache, so that streams only cost the memory of their gradients.
+    if sum(weight.numel() for weight in scorer.model.base_model.encoder.parameters()) > LARGEST_REPLICA:
         return []
     return [scorer.replica() for _ in range(count_streams(accelerator.device) - 1)]

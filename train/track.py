@@ -25,7 +25,7 @@ class MetricsFile:
     def __init__(self, path: Path, *, after: int) -> None:
         if path.is_file():
             # Lines after the checkpoint belong to steps that are done again; without one, all do.
-            lines = [line for line in path.read_text().splitlines() if after and _step(line) <= after]
+            lines = [line for line in path.read_text().split("\n") if line and after and _step(line) <= after]
             path.write_text("".join(line + "\n" for line in lines))
         self._stream = path.open("a", encoding="utf-8")
 
@@ -41,7 +41,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All lines of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def set_up_logging(console: Console, *, main: bool) -> None:

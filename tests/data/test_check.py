@@ -162,8 +162,8 @@ def test_everything_wrong_is_printed_and_exits_with_1(run, tmp_path):
         f"{train}:3: `pos` is missing",
         f"{train}:3: no negatives; give `neg`, or find hard ones with `uprank mine`",
         f"{dev}:3: `query` is a number, not a string",
-        "nowhere: no such file or folder; allowed is a JSONL file of groups, a BEIR folder, "
-        "or one .tsv file of a BEIR folder's qrels/",
+        "nowhere: no such file or folder; allowed is a JSONL file of groups, a BEIR folder, one .tsv file of "
+        "a BEIR folder's qrels/, hf://DATASET:CONFIG:SPLIT, or mteb://TASK:SUBSET:SPLIT (to evaluate)",
         f"{dev}:2: query of dev is also in train: 'shared: YES'",
         "6 problems",
     ]

@@ -141,6 +141,7 @@ def test_a_retrieval_task_has_a_corpus_to_search(mteb):
     assert collection.qrels == {"q1": {"d1": 1, "d2": 0}, "q2": {"d3": 2}}
     assert collection.pools == {}
     assert find_candidates(collection, "bm25", 2).run["q1"] == {}
+    assert find_candidates(collection, "auto", 2) == find_candidates(collection, "bm25", 2)
 
 
 def test_a_reranking_task_has_its_own_candidates(mteb):
@@ -150,10 +151,29 @@ def test_a_reranking_task_has_its_own_candidates(mteb):
     assert problems == []
     assert collection.pools == {"q1": ["d2", "d1", "d0"], "q2": []}
     found = find_candidates(collection)
-    assert ({query: set(row) for query, row in found.run.items()}, found.missing) == (
-        {"q1": {"d0", "d1", "d2"}, "q2": set()},
+    assert ({query: list(row) for query, row in found.run.items()}, found.missing) == (
+        {"q1": ["d2", "d1", "d0"], "q2": []},
         ["q2"],
     )
+    assert list(find_candidates(collection, depth=2).run["q1"]) == ["d2", "d1"]  # not the first ids
+
+
+def test_an_order_of_relevance_is_not_what_cuts(mteb):
+    """As mteb makes them of rows with positives and negatives: the ids know what is relevant, too."""
+    ids = {
+        f"q{k}": [f"apositive_{k}_{n}" for n in range(5)] + [f"negative_{k}_{n}" for n in range(5)]
+        for k in (1, 2)
+    }
+    corpus = Dataset.from_list([{"id": doc, "title": "", "text": doc} for row in ids.values() for doc in row])
+    judged = {query: {doc: int(doc.startswith("a")) for doc in row} for query, row in ids.items()}
+    mteb["Rows"] = {"default": {"test": split_data(top_ranked=ids, corpus=corpus, relevant_docs=judged)}}
+    collection, problems = read("mteb://Rows", reader=read_judged)
+    assert problems == []
+    assert {query: set(row) for query, row in collection.pools.items()} == {
+        q: set(row) for q, row in ids.items()
+    }
+    cut = find_candidates(collection, depth=5).run
+    assert 0 < sum(collection.qrels[query][doc] for query, row in cut.items() for doc in row) < 10
 
 
 def test_what_is_wrong_with_a_task(mteb):
@@ -180,6 +200,17 @@ def test_what_is_wrong_with_a_task(mteb):
         assert read(path, reader=read_judged)[1] == expected
     assert read("mteb://Words")[1] == [
         "mteb://Words: tasks of mteb are for evaluation; give it as data.test or data.dev"
+    ]
+
+
+def test_ids_that_no_run_file_can_hold_are_all_named(mteb):
+    queries = Dataset.from_list([{"id": "q 1", "text": "river"}])
+    corpus = Dataset.from_list([{"id": key, "text": "water"} for key in ("d\u00a01", "", "d2")])
+    data = split_data(queries=queries, corpus=corpus, relevant_docs={"q 1": {"d2": 1}})
+    mteb["Blanks"] = {"default": {"test": data}}
+    assert read("mteb://Blanks", reader=read_judged)[1] == [
+        f"mteb://Blanks: {what} is empty or has white space, which a TREC run file cannot hold"
+        for what in ("query id 'q 1'", "document id 'd\\xa01'", "document id ''")
     ]
 
 

@@ -7,7 +7,10 @@ from uprank.configs.errors import UserError
 from uprank.data import read
 from uprank.data.read import read_groups, read_judged, require
 
-ALLOWED = "allowed is a JSONL file of groups, a BEIR folder, or one .tsv file of a BEIR folder's qrels/"
+ALLOWED = (
+    "allowed is a JSONL file of groups, a BEIR folder, one .tsv file of a BEIR folder's qrels/, "
+    "hf://DATASET:CONFIG:SPLIT, or mteb://TASK:SUBSET:SPLIT (to evaluate)"
+)
 
 
 def both(path):

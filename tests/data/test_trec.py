@@ -303,6 +303,7 @@ def test_a_file_of_another_kind_does_not_list_every_line(tmp_path):
         ("qrels", "\ufeff\n\nq1\t0\td1\t-1\r\n", True),
         ("qrels.txt", "# a remark\nq1 0 d1 1\n", True),
         ("qrels.tsv", "q1 0 d1 1\n", True),
+        ("qrels.txt", "q1 0 d1 1.0\n", True),  # whose grade is for read_qrels to refuse
         ("test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\n", False),
         ("test.tsv", "q 1\td1\t1\n", False),
         ("groups.jsonl", "q1 0 d1 1\n", False),

@@ -216,3 +216,10 @@ def test_added_positives_are_said_loudly():
     assert found.loud
     assert "3 relevant passages that the first stage did not find were added" in found.text
     assert data_audits.added(0) == []
+
+
+def test_queries_of_a_run_that_nobody_judged_are_counted():
+    found = audits.not_judged(["q1", "q2", "x"], {"q1": {}, "q2": {}, "q3": {}})
+    assert (found.loud, found.values) == (False, {"queries": 1.0})
+    assert found.text == "1 of its 3 queries not judged, so they do not count"
+    assert audits.not_judged(["q1"], {"q1": {}}) is None

@@ -75,36 +75,6 @@ def test_what_is_no_number_is_never_kept(tmp_path):
     assert cache.read(PAIRS[:5])[2].tolist() == [True, False, False, False, True]
 
 
-WRITER = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    import numpy as np
-    from uprank.eval.cache import ScoreCache
-    number = int(sys.argv[2])
-    cache = ScoreCache(Path(sys.argv[1]))
-    for start in range(0, 3000, 100):
-        pairs = [(f"query {k % 10}", f"passage {k}") for k in range(start, start + 150)]  # they overlap
-        cache.write(pairs, np.arange(start, start + 150, dtype=np.float32) / 7, np.arange(150) % 2 == 0)
-        scores, _, found = cache.read(pairs)
-        assert found.all() and (scores == np.arange(start, start + 150, dtype=np.float32) / 7).all()
-    """
-)
-
-
-def test_processes_that_write_at_once_lose_nothing(tmp_path):
-    file = tmp_path / "scores.sqlite"
-    command = [sys.executable, "-c", WRITER, str(file)]
-    started = [subprocess.Popen([*command, str(k)], stderr=subprocess.PIPE, text=True) for k in range(3)]
-    for process in started:
-        assert process.communicate(timeout=100) == (None, "")
-        assert process.returncode == 0
-    pairs = [(f"query {k % 10}", f"passage {k}") for k in range(3050)]
-    scores, _, found = ScoreCache(file).read(pairs)
-    assert found.all()
-    assert (scores == np.arange(3050, dtype=np.float32) / 7).all()
-
-
 EVALUATION = textwrap.dedent(
     """
     import sys, time, json

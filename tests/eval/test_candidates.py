@@ -1,5 +1,8 @@
 """Which passages are ranked: from each source, cut at the depth, with unknown ids refused."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from uprank.configs.errors import UserError
@@ -26,7 +29,7 @@ ROWS = Collection(
     {"1": "stone", "2": "river"},
     PASSAGES,
     {"1": {"d3": 1, "d1": 0}, "2": {"d5": 1}},
-    {"1": ["d3", "d1"], "2": ["d5"]},
+    {"1": ["d1", "d3"], "2": ["d5"]},
 )
 
 
@@ -50,6 +53,17 @@ def test_auto_searches_a_corpus_and_takes_the_candidates_of_rows(tmp_path, jsonl
     assert resolve_source("auto", 100, str(tmp_path)) == "bm25"
     assert resolve_source("auto", 100, "x/qrels/test.tsv") == "bm25"
     assert resolve_source("auto", 100, str(jsonl[0])) == "groups"
+    assert resolve_source("auto", 100, "mteb://Task") == "auto"  # only its data can say
+
+
+def test_pools_are_cut_in_the_order_of_their_reader(tmp_path):
+    given = dataclasses.replace(ROWS, pools={"1": ["d3", "d1"], "2": ["d5"]})
+    assert [list(find(given, "groups", depth).run["1"]) for depth in (1, 2)] == [["d3"], ["d3", "d1"]]
+    assert list(find(given, "judged", 1).run["1"]) == ["d1"]
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"query": "q", "pos": ["a", "b", "c"], "neg": ["d", "e", "f"]}))
+    rows = read_judged(str(file), [], split="test")
+    assert list(find(rows, "groups", 3).run["1"]) == sorted(rows.passages)[:3]
 
 
 def test_bm25_is_the_first_stage():

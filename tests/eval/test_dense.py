@@ -1,6 +1,8 @@
 """Dense and fused first stages against brute force; the embedding cache against encoding anew."""
 
+import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -87,6 +89,24 @@ def test_prompts_weights_and_modules_make_another_cache(folder, encoder, bi_enco
     assert vectors_of(own, ["river stone"]) == pytest.approx(by_hand, abs=2e-6)
     queries = encoded_alone(folder, ["query: river stone"])
     assert vectors_of(own, ["river stone"], "query") == pytest.approx(queries, abs=2e-6)
+
+
+def test_the_config_of_a_module_makes_another_cache(folder, encoder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "other")
+    file = next(path for path in other.rglob("config.json") if "layer_norm_eps" in path.read_text())
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"layer_norm_eps": 0.1}))
+    changed = load_bi_encoder(DenseSettings(path=str(other), batch_size=4))
+    assert (vectors_of(changed, ["river stone"]) != vectors_of(encoder, ["river stone"])).any()
+    same = load_bi_encoder(DenseSettings(path=str(shutil.copytree(folder, tmp_path / "same"))))
+    assert same.fingerprint == encoder.fingerprint
+
+
+def test_a_cache_that_cannot_be_written_is_named(encoder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("UPRANK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set UPRANK_CACHE to a folder with room") as caught:
+        encoder.embed(["river"], "query")
+    assert str(tmp_path / "file") in caught.value.problems[0]
 
 
 def test_a_killed_run_keeps_its_finished_parts(encoder, monkeypatch):

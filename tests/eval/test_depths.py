@@ -2,8 +2,10 @@ import random
 
 import numpy as np
 import pytest
-from uprank.eval.candidates import Candidates
+from uprank.data.groups import Collection
+from uprank.eval.candidates import Candidates, find_candidates
 from uprank.eval.depths import at_depth, curve_depths, depth_curve, first_stage, model_order
+from uprank.eval.evaluate import Entry, first_stage_entry, make_report
 from uprank.eval.measure import evaluate, parse_measures
 from uprank.eval.ranking import rank
 from uprank.eval.scoring import Scored
@@ -80,3 +82,45 @@ def test_the_cost_counts_pairs_and_takes_its_share_of_the_time():
 )
 def test_only_depths_below_that_of_the_candidates(depth, depths):
     assert curve_depths(depth) == depths
+
+
+def test_the_last_point_is_the_result_where_positives_were_added(tmp_path):
+    """They stand behind the depth of the candidates, and the model ranks them first."""
+    queries = {f"q{k}": f"word{k}" for k in range(6)}
+    passages = {f"d{k}-{i}": f"word{k} number {i}" for k in range(6) for i in range(9)} | {"p": "apart"}
+    collection = Collection("x", queries, passages, {query: {"p": 1} for query in queries}, {})
+    (tmp_path / "first.run").write_text(
+        "".join(f"q{k} Q0 d{k}-{i} {i} {9 - i} t\n" for k in range(6) for i in range(9))
+    )
+    source = str(tmp_path / "first.run")
+    candidates = find_candidates(collection, source, 7, add_missing_positives=True)
+    assert candidates.added == 6
+    run = {
+        q: {doc: float(doc == "p") * 2 - i / 99 for i, doc in enumerate(r)} for q, r in candidates.run.items()
+    }
+    model = Entry("m", Scored(run, 48, 0, 1.0), "m", "sha256:m")
+    report = make_report(
+        collection,
+        candidates,
+        [first_stage_entry(candidates), model],
+        measures=MEASURES[:1],
+        baseline="first",
+        seed=0,
+        command="",
+    )
+    points = report.system("m").depths
+    assert [point.depth for point in points] == [7, 8]
+    assert points[-1].results == report.system("m").results
+    assert points[-1].results["nDCG@10"].mean == 1.0 > points[0].results["nDCG@10"].mean
+    assert points[-1].pairs == 48
+    named = {system.name: [audit.name for audit in system.audits] for system in report.systems}
+    assert "direction" not in named["first"]  # its end was made, not ranked
+    assert "direction" in named["m"]
+
+
+def test_what_came_from_the_cache_says_nothing_of_time():
+    qrels, stage, model = make(2)
+    found = first_stage(rank(qrels, stage), stage)
+    pairs = sum(map(len, stage.values()))
+    points = depth_curve(found, Scored(model, pairs, 0, 0.0, cached=pairs), [10, 60], MEASURES[:1], seed=0)
+    assert [point.seconds for point in points] == [None, None]

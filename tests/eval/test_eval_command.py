@@ -176,6 +176,18 @@ def test_every_model_has_audits_a_depth_curve_and_its_scores(two):
     assert (stage.depths, stage.histogram, stage.calibration) == ([], None, None)
 
 
+def test_a_report_from_the_cache_says_nothing_of_time(monkeypatch, tmp_path, beir, tiny_bert):
+    for name in ("one", "two"):
+        arguments = [f"data.test={beir}", f"model.path={tiny_bert}", f"output={tmp_path / name}"]
+        assert call(monkeypatch, *arguments, *SMALL) == 0
+    one, two = (Report.load(tmp_path / name).system("tiny-bert").depths for name in ("one", "two"))
+    assert all(point.seconds > 0 for point in one)
+    assert [point.seconds for point in two] == [None] * len(one)
+    page = (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    assert "Fewer candidates: result and cost" in page
+    assert "None" not in page[page.index("Fewer candidates") :]
+
+
 def test_several_collections_with_training_data_and_a_gate(
     monkeypatch, tmp_path, capsys, beir, jsonl, tiny_xlmr, tiny_bert
 ):
@@ -323,9 +335,21 @@ def test_an_unknown_measure(refused, beir):
     assert "P needs a cutoff" in err
 
 
+def test_a_list_with_brackets_is_answered_with_what_works(refused, beir, tmp_path, monkeypatch):
+    err = refused(f"data.test={beir}", "measures=[nDCG@10,P@5(rel=2)]")
+    assert '\'measures=["…","…"]\'' in err
+    monkeypatch.undo()
+    for number, measures in enumerate(['[nDCG@10,"P@5(rel=2)"]', "nDCG@10"]):
+        output = tmp_path / str(number)
+        code = call(monkeypatch, f"data.test={beir}", f"measures={measures}", f"output={output}")
+        assert code == 0
+        assert Report.load(output).measures == ["nDCG@10", "P@5(rel=2)"][: 2 - number]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("models={a: null}", "model.path="), "model.path is empty"),
         (("candidates=bm52",), "candidates 'bm52': no such file; allowed are bm25, dense, hybrid,"),
         (("candidates=groups", "baseline=null"), "nothing to evaluate"),
         (("depth=0",), "depth=0: allowed are whole numbers from 1"),

@@ -246,3 +246,63 @@ def test_a_run_without_a_judged_query_is_refused_before_anything_is_written(monk
     assert "x.run: none of its 1 queries is judged in" in err
     assert "y.run:1: score 'nan' is not finite" in err
     assert not (tmp_path / "out").exists()
+
+
+# 5e-5 is below what 10,000 permutations can reach, though 20 queries could.
+@pytest.mark.parametrize(("queries", "alpha"), [(5, 0.05), (5, 0.07), (6, 0.05), (20, 5e-5)])
+def test_a_loss_in_too_few_queries_to_decide_fails_loudly(monkeypatch, tmp_path, capsys, queries, alpha):
+    write_qrels(tmp_path / "qrels.txt", {f"q{k}": {"a": 1} for k in range(20)})
+    worse = {f"q{k}": {"a": 1.0, "b": 2.0 if k < queries else 0.0} for k in range(20)}
+    write_run(tmp_path / "old.run", {f"q{k}": {"a": 2.0, "b": 1.0} for k in range(20)}, "old")
+    write_run(tmp_path / "new.run", worse, "new")
+    runs = f"runs=[{tmp_path / 'old.run'},{tmp_path / 'new.run'}]"
+    arguments = [f"data.test={tmp_path / 'qrels.txt'}", runs, "gate.measure=MRR", f"gate.alpha={alpha}"]
+    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 1
+    undecided = (queries, alpha) in ((5, 0.05), (20, 5e-5))
+    said = f"the gate cannot decide at gate.alpha={alpha:g} with {queries} differing queries"
+    assert (said in capsys.readouterr().err) is undecided
+
+
+def test_queries_that_are_not_judged_are_said_in_the_report(monkeypatch, tmp_path):
+    make(tmp_path / "t")
+    run = read_run(tmp_path / "t" / "old.run")
+    write_run(tmp_path / "more.run", {**run, "other": {"d1": 1.0}}, "more")
+    runs = f"runs=[{tmp_path / 't' / 'old.run'},{tmp_path / 'more.run'}]"
+    arguments = [f"data.test={tmp_path / 't' / 'qrels.txt'}", runs]
+    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 0
+    report = Report.load(tmp_path / "out")
+    said = [[audit.text for audit in s.audits if audit.name == "not_judged"] for s in report.systems]
+    assert said == [[], ["1 of its 41 queries not judged, so they do not count"]]
+
+
+def test_one_bad_file_does_not_hide_the_others(monkeypatch, tmp_path, capsys):
+    make(tmp_path / "t")
+    (tmp_path / "x.run").write_text("q1 Q0 d1 1 nan t\n" * 50)
+    (tmp_path / "y.run").write_text("q1 Q0 d1 1 high t\n")
+    (tmp_path / "grades.txt").write_text("q1 0 d1 1.0\n")
+    runs = f"runs=[{tmp_path / 'x.run'},{tmp_path / 'y.run'}]"
+    tests = f"data.test=[{tmp_path / 't' / 'qrels.txt'},{tmp_path / 'grades.txt'}]"
+    assert call(monkeypatch, tests, runs, f"output={tmp_path / 'out'}") == 2
+    err = capsys.readouterr().err
+    assert "x.run:20: score 'nan' is not finite" in err
+    assert "x.run:21" not in err
+    assert "more" in err
+    assert "uprank check" not in err  # which reads no runs
+    assert "y.run:1: score 'high' is not a number" in err
+    assert "grades.txt:1: relevance '1.0' is not a whole number" in err
+
+
+def test_empty_qrels_are_said_once(monkeypatch, tmp_path, capsys):
+    make(tmp_path / "t")
+    (tmp_path / "none.txt").write_text("")
+    arguments = [f"data.test={tmp_path / 'none.txt'}", f"runs={tmp_path / 't' / 'old.run'}"]
+    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_query_id_with_a_line_separator_is_read_back(monkeypatch, tmp_path):
+    write_qrels(tmp_path / "qrels.txt", {"q\u2028x": {"a": 1}, "r": {"a": 1}})
+    (tmp_path / "a.run").write_text("q\u2028x Q0 a 1 1.0 t\n", encoding="utf-8")
+    arguments = [f"data.test={tmp_path / 'qrels.txt'}", f"runs={tmp_path / 'a.run'}"]
+    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 0
+    assert Report.load(tmp_path / "out").per_query["MRR@10"]["a"] == {"q\u2028x": 1.0, "r": 0.0}

@@ -85,6 +85,20 @@ def test_the_measure_of_the_gate_is_computed_too(files):
         ({"data__test": "beir", "gate__measure": "MAP"}, "gate.measure=MAP: bm25 has nothing to be compared"),
         ({"data__test": "beir", "gate__alpha": 0.0}, "gate.alpha=0.0: allowed is above 0 up to 1"),
         ({"data__test": "beir", "gate__min_delta": float("nan")}, "gate.min_delta=nan: has to be a number"),
+        ({"data__test": []}, "data.test=[]: nothing is given"),
+        ({"data__test": {}}, "data.test={}: nothing is given"),
+        ({"data__test": None}, "data.test=None: nothing is given"),
+        ({"data__test": {"a": None}}, "data.test.a=None: is no path"),
+        ({"data__test": {"a": ["beir"]}}, "data.test.a=['beir']: is no path"),
+        ({"data__test": {"Report.html": "beir", "b": "rows.jsonl"}}, "'Report.html' cannot be the name"),
+        ({"data__test": "none.jsonl", "models": MODELS}, "data.test=none.jsonl: no such file or folder"),
+        ({"data__test": "qrels.txt", "runs": "a.run", "data__train": "rows.jsonl"}, "data.train cannot be"),
+        ({"data__test": "beir", "gate__alpha": 0.1}, "gate.alpha=0.1: there is no gate without gate.measure"),
+        ({"data__test": "beir", "gate__min_delta": 0.1}, "gate.min_delta=0.1: there is no gate without"),
+        ({"data__test": "beir", "models": {"m": MODELS["base"]}, "baseline": "m", "gate__measure": "MAP"},
+         "gate.measure=MAP: nothing to judge: m is the baseline"),
+        ({"data__test": "beir", "measures": None}, "measures=None: allowed are MEASURE and [MEASURE"),
+        ({"data__test": "beir", "measures": [10]}, "'measures=[nDCG@10,\"P@5(rel=2)\"]'"),
         ({"data__test": "beir", "baseline": "x"}, "baseline=x: no such system; there are bm25"),
     ],
 )  # fmt: skip
@@ -96,9 +110,9 @@ def test_what_cannot_be_meant(files, settings, message):
 
 def test_all_mistakes_at_once_and_each_once(files):
     settings = {"data__test": ["beir", "qrels.txt"], "depth": 0, "runs": "none.run", "measures": ["x"]}
-    found, problems = plan(**settings, gate__alpha=2.0)
+    found, problems = plan(**settings, gate__alpha=2.0, gate__measure="MAP")
     assert found is None
-    for part in ("gate.alpha=2.0", "runs: none.run", "unknown measure 'x'"):
+    for part in ("gate.alpha=2.0", "runs: none.run", "unknown measure 'x'", "depth=0"):
         assert sum(part in problem for problem in problems) == 1
 
 
@@ -108,14 +122,33 @@ def test_all_mistakes_at_once_and_each_once(files):
         (["a/b.tsv"], ["b"]),
         (["one/test.jsonl", "two/test.jsonl"], ["one-test", "two-test"]),
         (["/x/b", "/y/c/b", "/z/c/b"], ["x-b", "y-c-b", "z-c-b"]),
+        (["..", "."], ["data-1", "data-2"]),
+        (["."], ["data"]),
     ],
 )
 def test_short_names_tell_the_paths_apart(paths, names):
     found = named("data.test", paths)
     assert list(found.values()) == paths
-    assert len(set(found)) == len(paths)
-    assert names == list(found) or len(paths) == 3  # of unequal depth: apart, whatever the names
+    assert names == list(found)
 
 
 def test_nothing_given_is_nothing():
     assert named("runs", None) == {}
+
+
+def test_one_measure_needs_no_brackets(files):
+    found, problems = plan(data__test="beir", measures="nDCG@5")
+    assert problems == []
+    assert found.measures == [Measure("nDCG", 5)]
+
+
+def test_a_folder_keeps_what_looks_like_a_suffix(tmp_path):
+    (tmp_path / "v1.5").mkdir()
+    assert list(named("data.test", [str(tmp_path / "v1.5")])) == ["v1.5"]
+
+
+def test_missing_data_do_not_hide_the_other_mistakes(files):
+    found, problems = plan(data__test=["no", "nor"], candidates="none.run", runs=["none.txt"], depth=0)
+    assert found is None
+    for part in ("data.test=no:", "data.test=nor:", "candidates 'none.run'", "runs: none.txt", "depth=0"):
+        assert sum(part in problem for problem in problems) == 1, problems

@@ -8,6 +8,10 @@ import sys
 import time
 
 import pytest
+from uprank.configs.command import fail
+from uprank.configs.errors import UserError
+from uprank.eval.hardware import hardware
+from uprank.eval.processes import is_main
 
 
 def launched(launcher, module, *words):
@@ -28,7 +32,7 @@ def launched(launcher, module, *words):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
 def test_two_processes_report_what_one_does(launcher, tiny_xlmr, tiny_bert, beir, tmp_path, monkeypatch):
-    words = [f"models={{base: {tiny_bert}, tuned: {tiny_xlmr}}}", f"data.test={beir}", "model.device=cpu"]
+    words = [f"models={{base: {tiny_bert}, tuned: {tiny_xlmr}}}", f"data.test={beir}"]
     words += ["candidates=bm25", "depth=9"]
     alone = subprocess.run(
         [sys.executable, "-m", "uprank.eval", *words, "cache=false", f"output={tmp_path / 'one'}"],
@@ -112,3 +116,33 @@ def test_trouble_in_one_process_ends_both(kind, tiny_xlmr, beir, tmp_path, monke
         assert done.stderr.count("score nan for query") == 5
         assert done.stderr.count("and 59 more") <= 1
         assert "score_candidates" not in done.stderr  # the only traceback is that of the launcher
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "expected"),
+    [(None, None, True), ("0", "2", True), ("1", "2", False), ("1", None, True), ("1", "1", True)],
+)
+def test_the_only_process_is_the_main_one(monkeypatch, rank, size, expected):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", size)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert is_main() is expected
+
+
+@pytest.mark.parametrize(("size", "said"), [("1", True), ("2", False)])
+def test_mistakes_are_said_by_the_only_process_or_the_first(monkeypatch, capsys, size, said):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(SystemExit):
+        fail("eval", UserError("this is wrong"))
+    assert ("this is wrong" in capsys.readouterr().err) is said
+
+
+def test_the_machine_is_said_with_its_processes(monkeypatch):
+    import torch
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert "process" not in hardware("cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert f"2 processes of {torch.get_num_threads()} thread" in hardware("cpu")

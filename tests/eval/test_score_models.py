@@ -46,3 +46,26 @@ def test_wrong_models_are_named_all_at_once():
         parse_models(settings(models=["x", "x"]))
     with pytest.raises(UserError, match="allowed are"):
         parse_models(settings(models=3))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": {"a": None}}, "models.a=None: allowed are PATH and {path: PATH, …}"),
+        ({"models": ["x", None]}, "models.None=None: allowed are PATH"),
+        ({"models": {"a": ["x"]}}, "models.a=['x']: allowed are PATH"),
+        ({"models": {"a": {"path": ["x"]}}}, "models.a.path=['x']: allowed is a text"),
+        ({"models": {"a": {"path": "x", "revision": {"b": 1}}}}, "models.a.revision={'b': 1}: allowed is"),
+        ({"models": {"": "x"}}, "models: a name is empty"),
+        ({"model": {"path": ""}}, "model.path is empty"),
+    ],
+)
+def test_what_names_no_model(given, message):
+    with pytest.raises(UserError) as caught:
+        parse_models(settings(**given))
+    assert len([problem for problem in caught.value.problems if problem.startswith(message)]) == 1
+    assert len(caught.value.problems) == 1
+
+
+def test_a_number_is_a_path():
+    assert parse_models(settings(models={"a": 7})) == {"a": ModelChoice("7")}

@@ -125,9 +125,35 @@ def test_onnx_takes_the_budgets_that_the_folder_states(onnx_xlmr, tmp_path):
     assert load_model(str(folder), backend="onnx", query_tokens=7, max_tokens=999).budgets == (7, 128)
     by_file = load_model(str(folder / "onnx" / "model.onnx"), backend="onnx")
     assert by_file.budgets == (9, 40)
-    before = by_file.weights_hash()
-    (folder / "onnx" / "model.onnx.data").write_bytes(b"weights beside the graph")
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 3}))
+    assert identity(load_model(str(folder), backend="onnx")) != identity(by_file)
+
+
+def test_onnx_weights_in_a_file_of_any_name_are_hashed(onnx_xlmr, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    folder = shutil.copytree(onnx_xlmr, tmp_path / "model")
+    graph = onnx.load(folder / "onnx" / "model.onnx")
+    onnx.save(graph, folder / "onnx" / "model.onnx", save_as_external_data=True, location="weights.bin")
+    before = load_model(str(folder), backend="onnx").weights_hash()
+    (folder / "onnx" / "README.md").write_text("no weights")
+    assert load_model(str(folder), backend="onnx").weights_hash() == before
+    content = (folder / "onnx" / "weights.bin").read_bytes()
+    (folder / "onnx" / "weights.bin").write_bytes(bytes(len(content)))
     assert load_model(str(folder), backend="onnx").weights_hash() != before
+
+
+def test_a_dynamically_quantised_graph_scores_a_pair_alike_in_every_company(onnx_bert, tmp_path, pairs):
+    pytest.importorskip("onnx")
+    from onnxruntime.quantization import quantize_dynamic
+
+    folder = shutil.copytree(onnx_bert, tmp_path / "int8")
+    quantize_dynamic(onnx_bert / "onnx" / "model.onnx", folder / "onnx" / "model.onnx")
+    peer = load_model(str(folder), backend="onnx")
+    alone = np.concatenate([peer.score([pair]) for pair in pairs])
+    assert (peer.score(pairs) == alone).all()
+    peer.alone = False
+    assert (peer.score(pairs) != alone).any()
+    assert not load_model(str(onnx_bert), backend="onnx").alone
 
 
 def test_onnx_runs_without_torch_and_transformers(onnx_xlmr):

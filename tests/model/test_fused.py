@@ -1,5 +1,8 @@
 """Scoring on a CPU: the fused forward gives the scores of transformers, and follows the weights."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +75,33 @@ def test_what_is_not_plain_is_not_fused(tiny_xlmr):
 
     model.roberta.encoder.layer[0].output.dense = Adapted(dense.in_features, dense.out_features)
     assert not can_fuse(model)
+
+
+def test_a_scorer_that_has_scored_can_be_copied_and_replicated(tiny_xlmr, pairs):
+    reranker = Reranker.load(tiny_xlmr, query_tokens=60, precision="bf16")
+    expected = reranker.score(pairs[:5])
+    twin = copy.deepcopy(reranker.scorer)
+    replica = reranker.scorer.replica()
+    own = dict(reranker.model.named_parameters())
+    assert all(w.data_ptr() == own[name].data_ptr() for name, w in replica.model.named_parameters())
+    assert all(w.data_ptr() != own[name].data_ptr() for name, w in twin.model.named_parameters())
+    with torch.inference_mode():
+        for scorer in (twin, replica.eval()):
+            scores = scorer(batch_of(reranker, pairs[:5])).numpy()
+            np.testing.assert_allclose(scores, expected, atol=0.2)
+
+
+def test_loading_and_scoring_inside_inference_mode(tiny_xlmr, pairs):
+    expected = Reranker.load(tiny_xlmr, query_tokens=60).score(pairs[:5])
+    with torch.inference_mode():
+        found = Reranker.load(tiny_xlmr, query_tokens=60).score(pairs[:5])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_user_threads_may_share_a_reranker(tiny_xlmr, pairs, monkeypatch):
+    monkeypatch.setattr("uprank.data.pairs.HELD", 2000)  # forgets all the time
+    reranker = Reranker.load(tiny_xlmr, query_tokens=60)
+    expected = reranker.score(pairs)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: reranker.score(pairs), range(12)):
+            np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -23,6 +23,31 @@ def test_gradient_of_several_batches_is_written_at_the_last():
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
 
 
+def test_what_waits_does_not_grow_with_the_step(monkeypatch):
+    monkeypatch.setattr("uprank.model.linear.MOST_ROWS", 30)
+    torch.manual_seed(0)
+    ours, theirs = nn.Embedding(20, 4), nn.Embedding(20, 4)
+    theirs.load_state_dict(ours.state_dict())
+    table = WordTable()
+    for number in range(50):
+        ids, direction = torch.randint(0, 20, (7,)), torch.randn(7, 4)
+        (table(ids, ours, more=number < 49) * direction).sum().backward()
+        (theirs(ids) * direction).sum().backward()
+        assert sum(len(waiting) for waiting, _ in table._waiting) <= 30
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+def test_adapters_and_layers_without_bias_take_part_in_bf16():
+    class Adapted(nn.Linear):
+        """As adapters replace a layer."""
+
+    products, states = Products(torch.bfloat16), torch.randn(3, 8).bfloat16()
+    for layer in (Adapted(8, 5), nn.Linear(8, 5, bias=False)):
+        found = products(states, layer)
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), layer(states.float()), atol=2e-2, rtol=2e-2)
+
+
 def test_a_frozen_table_has_no_gradient():
     embedding = nn.Embedding(20, 4)
     embedding.weight.requires_grad_(False)
