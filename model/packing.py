@@ -13,6 +13,8 @@ from ..data.pairs import FlatPairs
 # Token counts are rounded up to this: oneDNN builds a new bf16 kernel for every new number of
 # rows, which costs as much as running it. The few tokens at the end belong to no sequence.
 GRAIN = 32
+# Few pairs are scored in about so many batches of at least so many tokens.
+PARTS, SMALLEST = 8, 512
 
 
 def suitable_tokens(device: str, *, training: bool = False) -> int:
@@ -69,9 +71,7 @@ def pack(flat: FlatPairs, *, device: torch.device, keys: Sequence[int] | None = 
     )
 
 
-def plan_by_length(
-    lengths: np.ndarray, budget: int, *, padded: bool = True, streams: int = 1
-) -> list[np.ndarray]:
+def plan_by_length(lengths: np.ndarray, budget: int, *, padded: bool = True) -> list[np.ndarray]:
     """Batches for scoring: indices of pairs, longest first, at most `budget` tokens each.
 
     Sorted, so that models that cannot be packed pad little, and neighbours of equal length share an
@@ -82,13 +82,14 @@ def plan_by_length(
         lengths: tokens of each pair, shape (N,).
         budget: tokens a batch; one pair that is longer makes a batch of its own.
         padded: whether every pair of a batch counts as long as the longest.
-        streams: that work side by side: few pairs are split so that all have about the same work.
+
+    Few pairs that are not padded are split into about `PARTS`, so that several streams have work. How many
+    there are has no say: what stands in a batch, and with it the last bit of a score, is the same everywhere.
     """
     order = np.argsort(-lengths, kind="stable")
     total = int(lengths.sum())
-    if not padded and streams > 1 and 0 < total < 4 * streams * budget:
-        rounds = -(-total // (budget * streams))
-        budget = min(budget, total // (rounds * streams) + int(lengths[order[0]]) // 2)
+    if not padded and total:
+        budget = min(budget, max(SMALLEST, total // PARTS + int(lengths[order[0]]) // 2))
     ends = np.concatenate(([0], np.cumsum(lengths[order])))
     batches, start = [], 0
     while start < len(order):

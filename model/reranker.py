@@ -160,10 +160,7 @@ class Reranker:
         device, lock = self.device, threading.Lock()
         streams = count_streams(device)
         plan = plan_by_length(
-            self.pairs.lengths(distinct),
-            self.tokens_per_batch,
-            padded=not self.scorer.packed,
-            streams=streams,
+            self.pairs.lengths(distinct), self.tokens_per_batch, padded=not self.scorer.packed
         )
 
         def score_batch(batch: np.ndarray) -> None:

@@ -28,9 +28,13 @@ def commands(start: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
+def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
     """mine, check, train, eval and publish, one after the other as a reader would type them."""
     shutil.copytree(beir, tmp_path / "my-data")
+    shutil.copytree(beir, tmp_path / "other-data")
+    (tmp_path / "qrels.txt").write_text("q1 0 a 1\nq1 0 b 0\nq2 0 c 1\n")
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.run").write_text("q1 Q0 a 1 2.0 x\nq1 Q0 b 2 1.0 x\nq2 Q0 c 1 0.5 x\n")
     small = {
         "mine": "negatives=4",
         "check": "model.query_tokens=20",
@@ -44,6 +48,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
         if not line.startswith("uprank ") or name not in small:
             continue
         line = line.replace("BAAI/bge-reranker-base", str(tiny_xlmr))
+        line = line.replace("BAAI/bge-small-en-v1.5", str(bi_encoder()))
         words = [*shlex.split(line)[1:], *small[name].split()]
         done = subprocess.run(
             [sys.executable, "-m", "uprank", *words],
@@ -55,7 +60,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr):
         )
         assert done.returncode == 0, (line, done.stdout[-1500:], done.stderr[-3000:])
         seen.append(name)
-    assert seen == ["mine", "check", "train", "eval", "publish"]
+    assert seen == ["mine", "check", "train", "eval", "publish", "mine", "eval", "eval"]
     card = (tmp_path / "my-reranker" / "README.md").read_text(encoding="utf-8")
     assert "runs/first-test" in card or "first-test" in card or "test" in card
 
