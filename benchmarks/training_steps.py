@@ -89,14 +89,15 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
     attention, hidden = DROPOUTS[dropout]
     reranker.set_dropout(attention=attention, hidden=hidden)
     accelerator = Accelerator(cpu=device == "cpu")
+    scorer = accelerator.prepare(reranker.scorer)
     values = dict.fromkeys(field.name for field in fields(Run)) | {
         "settings": settings,
         "accelerator": accelerator,
         "reranker": reranker,
-        "scorer": accelerator.prepare(reranker.scorer),
+        "scorer": scorer,
         "optimizer": make_optimizer(reranker.model, settings.optim, new_head=False),  # its rate is 0 at first
         "steps": 1,
-        "replicas": make_replicas(reranker.scorer, accelerator),
+        "replicas": make_replicas(scorer, accelerator),
     }
     run = Run(**values)
 

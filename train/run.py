@@ -175,17 +175,18 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     many = steps * settings.train.queries_per_step >= len(inputs.groups) / 4
     prepare_groups(reranker.pairs, inputs.groups, build=many)
     prepare_texts(reranker.pairs, _dev_texts(inputs.dev))
+    scorer = accelerator.prepare(reranker.scorer)
     return Run(
         settings,
         Path(settings.output),
         accelerator,
         reranker,
-        accelerator.prepare(reranker.scorer),
+        scorer,
         make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
         inputs.groups,
         inputs.dev,
         steps,
-        make_replicas(reranker.scorer, accelerator),
+        make_replicas(scorer, accelerator),
     )
 
 

@@ -19,6 +19,7 @@ from ..data.sampling import Draw, draw_step
 from ..eval.scoring import Share
 from ..model.packing import share_out, suitable_tokens
 from ..model.reranker import Reranker
+from ..model.scorer import Scorer
 from ..model.streams import count_streams, run_in_streams
 from .batches import TrainBatch, step_batches
 from .dev import Dev
@@ -192,8 +193,8 @@ LARGEST_REPLICA = 30_000_000  # weights
 
 def make_replicas(scorer: Any, accelerator: Any) -> list[Any]:
     """One replica for each stream but the first; several processes are streams enough."""
-    if accelerator.num_processes > 1 or not scorer.packed:
-        return []
+    if accelerator.num_processes > 1 or not isinstance(scorer, Scorer) or not scorer.packed:
+        return []  # a launcher wraps the scorer even for one process
     # Larger layers do not stay in a core's cache, so that streams only cost the memory of their gradients.
     if sum(weight.numel() for weight in scorer.model.base_model.encoder.parameters()) > LARGEST_REPLICA:
         return []

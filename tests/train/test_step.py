@@ -209,6 +209,8 @@ def test_layers_too_large_for_a_cache_have_no_replicas(tiny_xlmr, groups, monkey
     monkeypatch.setattr("uprank.train.step.count_streams", lambda _: 3)
     run = make_run(tiny_xlmr, groups)
     assert len(make_replicas(run.scorer, run.accelerator)) == 2
+    wrapped = torch.nn.Sequential(run.scorer)  # as DistributedDataParallel does, even for one process
+    assert make_replicas(wrapped, run.accelerator) == []
     monkeypatch.setattr("uprank.train.step.LARGEST_REPLICA", 1000)
     assert make_replicas(run.scorer, run.accelerator) == []
 
