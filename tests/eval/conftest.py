@@ -1,12 +1,15 @@
-"""Chromium, driven over its debugging pipe: real clicks and keys, without a library or a port."""
+"""The command in this process, and Chromium over its debugging pipe: real clicks and keys."""
 
 import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from uprank.eval.__main__ import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -76,16 +79,20 @@ class Chromium:
         self.requests.clear()
         self.messages.clear()
         self.call("Page.navigate", url=file.as_uri())
-        until = time.monotonic() + SECONDS
-        while not self.run("location.protocol === 'file:' && document.documentElement?.dataset.ready"):
-            assert time.monotonic() < until, f"{file}: not ready; {self.messages}"
-            time.sleep(0.02)
+        self.wait_for("location.protocol === 'file:' && document.documentElement?.dataset.ready")
 
     def run(self, script):
         """Value of a JavaScript expression."""
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def wait_for(self, script):
+        """Until a JavaScript expression is true: a page that a click asks for comes when it comes."""
+        until = time.monotonic() + SECONDS
+        while not self.run(script):
+            assert time.monotonic() < until, f"{script}: still not; {self.messages}"
+            time.sleep(0.02)
 
     def press(self, key):
         code, text = KEYS[key]
@@ -125,3 +132,22 @@ def browser(tmp_path_factory):
     found = Chromium(tmp_path_factory.mktemp("chromium"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def call():
+    """`call("data.test=…", …)`: run the command in this process; its exit code."""
+
+    def run(*arguments):
+        GlobalHydra.instance().clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["uprank eval", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as error:
+                return error.code
+            finally:
+                GlobalHydra.instance().clear()
+        return 0
+
+    return run

@@ -132,7 +132,7 @@ def test_in_the_summary_the_macro_average_stays_last(browser, pages):
     names = browser.run(f"[...{table}.rows].map((row) => row.cells[0].innerText.split(/\\s/)[0])")
     assert names == ["Collection", "web", "own", "macro"]
     browser.click("#measure-1 ~ .scroll tbody a")
-    assert browser.run("location.pathname.endsWith('web/report.html')")
+    browser.wait_for("location.pathname.endsWith('web/report.html')")
 
 
 def test_the_values_of_a_chart_are_read_by_keyboard_and_by_pointing(browser, pages):

@@ -2,15 +2,11 @@
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from uprank.data.read import read_judged
-from uprank.data.trec import read_run, write_run
-from uprank.eval import candidates as candidates_module
-from uprank.eval.__main__ import main
+from uprank.data.trec import read_run
 from uprank.eval.bm25 import search
 from uprank.eval.measure import evaluate, parse_measures
 from uprank.eval.ranking import rank
@@ -22,30 +18,10 @@ SMALL = ("depth=8", "model.max_tokens=64", "model.query_tokens=16", "threads=1")
 
 
 @pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-def call(monkeypatch, *arguments):
-    """Run the command; its exit code."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["uprank eval", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as error:
-        return error.code
-    finally:
-        GlobalHydra.instance().clear()
-    return 0
-
-
-@pytest.fixture(scope="module")
-def two(monkeypatch_module, tmp_path_factory, beir, tiny_xlmr, tiny_bert):
+def two(call, tmp_path_factory, beir, tiny_xlmr, tiny_bert):
     """An evaluation of two models and the first stage side by side."""
     output = tmp_path_factory.mktemp("eval") / "two"
     code = call(
-        monkeypatch_module,
         f"data.test={beir}",
         f"models={{xlmr: '{tiny_xlmr}', bert: '{tiny_bert}'}}",
         f"measures=[{','.join(MEASURES)}]",
@@ -153,10 +129,10 @@ def test_the_page_is_written(two):
     assert all(name in page for name in ("bm25", "xlmr", "bert", "nDCG@10"))
 
 
-def test_two_evaluations_give_the_same_numbers(two, monkeypatch, tmp_path, beir, tiny_xlmr, tiny_bert):
+def test_two_evaluations_give_the_same_numbers(call, two, tmp_path, beir, tiny_xlmr, tiny_bert):
     arguments = [f"data.test={beir}", f"models={{xlmr: '{tiny_xlmr}', bert: '{tiny_bert}'}}", *SMALL]
     arguments += [f"measures=[{','.join(MEASURES)}]", f"output={tmp_path / 'again'}", "tokens_per_batch=100"]
-    assert call(monkeypatch, *arguments) == 0
+    assert call(*arguments) == 0
     assert Report.load(tmp_path / "again").per_query == Report.load(two).per_query
 
 
@@ -176,10 +152,10 @@ def test_every_model_has_audits_a_depth_curve_and_its_scores(two):
     assert (stage.depths, stage.histogram, stage.calibration) == ([], None, None)
 
 
-def test_a_report_from_the_cache_says_nothing_of_time(monkeypatch, tmp_path, beir, tiny_bert):
+def test_a_report_from_the_cache_says_nothing_of_time(call, tmp_path, beir, tiny_bert):
     for name in ("one", "two"):
         arguments = [f"data.test={beir}", f"model.path={tiny_bert}", f"output={tmp_path / name}"]
-        assert call(monkeypatch, *arguments, *SMALL) == 0
+        assert call(*arguments, *SMALL) == 0
     one, two = (Report.load(tmp_path / name).system("tiny-bert").depths for name in ("one", "two"))
     assert all(point.seconds > 0 for point in one)
     assert [point.seconds for point in two] == [None] * len(one)
@@ -189,10 +165,9 @@ def test_a_report_from_the_cache_says_nothing_of_time(monkeypatch, tmp_path, bei
 
 
 def test_several_collections_with_training_data_and_a_gate(
-    monkeypatch, tmp_path, capsys, beir, jsonl, tiny_xlmr, tiny_bert
+    call, tmp_path, capsys, beir, jsonl, tiny_xlmr, tiny_bert
 ):
     code = call(
-        monkeypatch,
         f"data.test={{own: '{beir}', rows: '{jsonl[1]}'}}",
         f"data.train=[{beir},{jsonl[1]}]",  # the dev rows are leaked, the queries of the folder are not
         f"models={{xlmr: '{tiny_xlmr}', bert: '{tiny_bert}'}}",
@@ -217,10 +192,10 @@ def test_several_collections_with_training_data_and_a_gate(
     assert [c["system"] for c in summary["comparisons"]] == ["bert"] * 3
 
 
-def test_added_positives_are_said_on_every_output(monkeypatch, tmp_path, capsys, beir, tiny_bert):
+def test_added_positives_are_said_on_every_output(call, tmp_path, capsys, beir, tiny_bert):
     output = tmp_path / "out"
     arguments = [f"data.test={beir}", f"model.path={tiny_bert}", f"output={output}", "depth=1"]
-    assert call(monkeypatch, *arguments, *SMALL[1:], "add_missing_positives=true") == 0
+    assert call(*arguments, *SMALL[1:], "add_missing_positives=true") == 0
     report = Report.load(output)
     assert report.added_positives > 0
     assert report.recall == 1.0
@@ -230,18 +205,18 @@ def test_added_positives_are_said_on_every_output(monkeypatch, tmp_path, capsys,
 
 
 def test_one_model_is_called_by_its_folder_and_compared_with_the_first_stage(
-    monkeypatch, tmp_path, capsys, beir, tiny_bert
+    call, tmp_path, capsys, beir, tiny_bert
 ):
     output = tmp_path / "out"
-    assert call(monkeypatch, f"data.test={beir}", f"model.path={tiny_bert}", f"output={output}", *SMALL) == 0
+    assert call(f"data.test={beir}", f"model.path={tiny_bert}", f"output={output}", *SMALL) == 0
     report = Report.load(output)
     assert ([s.name for s in report.systems], report.baseline) == (["bm25", "tiny-bert"], "bm25")
     assert "tiny-bert" in capsys.readouterr().out
 
 
-def test_the_first_stage_alone(monkeypatch, tmp_path, beir, judged):
+def test_the_first_stage_alone(call, tmp_path, beir, judged):
     output = tmp_path / "out"
-    assert call(monkeypatch, f"data.test={beir}", f"output={output}", "measures=[nDCG@10]") == 0
+    assert call(f"data.test={beir}", f"output={output}", "measures=[nDCG@10]") == 0
     report = Report.load(output)
     assert [s.name for s in report.systems] == ["bm25"]
     assert report.comparisons == []
@@ -251,163 +226,7 @@ def test_the_first_stage_alone(monkeypatch, tmp_path, beir, judged):
     assert report.system("bm25").results["nDCG@10"].mean == pytest.approx(values.mean())
 
 
-def test_candidates_from_a_run_file(monkeypatch, tmp_path, beir, judged, tiny_bert):
-    docs = sorted(judged.passages)
-    target = {query: next(iter(row)) for query, row in judged.qrels.items()}
-    missing = next(iter(judged.queries))
-    run = {
-        query: {target[query]: 0.5} | {doc: 1.0 + k for k, doc in enumerate(docs[:5]) if doc != target[query]}
-        for query in judged.queries
-        if query != missing
-    }
-    write_run(tmp_path / "dense.run", run | {"other": {"nowhere": 1.0}}, "dense")
-    output = tmp_path / "out"
-    arguments = [f"data.test={beir}", f"candidates={tmp_path / 'dense.run'}", f"output={output}"]
-    assert call(monkeypatch, *arguments, f"model.path={tiny_bert}", "baseline=tiny-bert", "threads=1") == 0
-    report = Report.load(output)
-    assert [s.name for s in report.systems] == ["dense", "tiny-bert"]
-    assert report.baseline == "tiny-bert"
-    assert report.missing_queries == [missing]
-    assert report.queries == 8
-    assert report.recall == pytest.approx(7 / 8)
-    assert report.per_query["nDCG@10"]["tiny-bert"][missing] == 0.0
-    for query, row in run.items():  # the relevant one is last, so the place is the number of candidates
-        assert report.per_query["MRR@10"]["dense"][query] == pytest.approx(1 / len(row))
-
-
-@pytest.mark.parametrize("source", ["groups", "judged", "auto"])
-def test_candidates_of_rows(monkeypatch, tmp_path, jsonl, tiny_xlmr, source):
-    output = tmp_path / "out"
-    arguments = [f"data.test={jsonl[1]}", f"candidates={source}", f"output={output}", "threads=1"]
-    assert call(monkeypatch, *arguments, f"model.path={tiny_xlmr}") == 0
-    report = Report.load(output)
-    assert [s.name for s in report.systems] == ["tiny-xlmr"]
-    assert (report.queries, report.recall, report.candidates) == (
-        12,
-        1.0,
-        source.replace("auto", "groups"),
-    )
-    rows = [json.loads(line) for line in jsonl[1].read_text(encoding="utf-8").splitlines()]
-    reranker = Reranker.load(tiny_xlmr)
-    for number, row in enumerate(rows, 1):  # written down anew: the place of the best positive
-        scores = reranker.score([(row["query"], text) for text in (*row["pos"], *row["neg"])])
-        best = scores[: len(row["pos"])].max()
-        place = 1 + int((scores[len(row["pos"]) :] > best).sum())
-        assert report.per_query["MRR@10"]["tiny-xlmr"][str(number)] == pytest.approx(1 / place)
-
-
-def test_judged_passages_of_a_folder(monkeypatch, tmp_path, beir, tiny_bert):
-    output = tmp_path / "out"
-    arguments = [
-        f"data.test={beir}",
-        "candidates=judged",
-        f"model.path={tiny_bert}",
-        f"output={output}",
-    ]
-    assert call(monkeypatch, *arguments, "threads=1") == 0
-    assert Report.load(output).per_query["MRR@10"]["tiny-bert"] == {f"q{k}": 1.0 for k in range(18, 26)}
-
-
-@pytest.fixture
-def refused(monkeypatch, capsys, tmp_path):
-    """What a wrong command is told; nothing is ranked, no model is loaded, nothing is written."""
-
-    def forbidden(*arguments, **options):
-        raise AssertionError("this must not be reached")
-
-    def refused(*arguments, output=tmp_path / "out"):
-        monkeypatch.setattr(candidates_module, "search", forbidden)
-        monkeypatch.setattr(Reranker, "load", forbidden)
-        before = sorted(tmp_path.rglob("*"))
-        code = call(monkeypatch, f"output={output}", *arguments)
-        out, err = capsys.readouterr()
-        assert (code, out) == (2, "")
-        assert "Traceback" not in err
-        assert sorted(tmp_path.rglob("*")) == before
-        return err
-
-    return refused
-
-
-def test_an_unknown_measure(refused, beir):
-    err = refused(f"data.test={beir}", "measures=[NDGC@10,P,MRR@10]")
-    assert "unknown measure 'NDGC'; did you mean 'nDCG'?" in err
-    assert "P needs a cutoff" in err
-
-
-def test_a_list_with_brackets_is_answered_with_what_works(refused, beir, tmp_path, monkeypatch):
-    err = refused(f"data.test={beir}", "measures=[nDCG@10,P@5(rel=2)]")
-    assert '\'measures=["…","…"]\'' in err
-    monkeypatch.undo()
-    for number, measures in enumerate(['[nDCG@10,"P@5(rel=2)"]', "nDCG@10"]):
-        output = tmp_path / str(number)
-        code = call(monkeypatch, f"data.test={beir}", f"measures={measures}", f"output={output}")
-        assert code == 0
-        assert Report.load(output).measures == ["nDCG@10", "P@5(rel=2)"][: 2 - number]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("models={a: null}", "model.path="), "model.path is empty"),
-        (("candidates=bm52",), "candidates 'bm52': no such file; allowed are bm25, dense, hybrid,"),
-        (("candidates=groups", "baseline=null"), "nothing to evaluate"),
-        (("depth=0",), "depth=0: allowed are whole numbers from 1"),
-        (("baseline=bm52",), "baseline=bm52: no such system; there are bm25"),
-        (("models={bm25: x}",), "two systems are called 'bm25'"),
-        (("model.path=x", "models={a: y}"), "model.path and models are both set"),
-        (("seed=-1",), "seed=-1: allowed are"),
-        (("runs=[no.run]",), "runs: no.run: no such file"),
-        (("gate.measure=NDCG", "gate.alpha=2"), "3 problems"),
-        (("gate.measure=MAP",), "gate.measure=MAP: bm25 has nothing to be compared with"),
-        (("data.train=nowhere",), "data.train=nowhere: no such file or folder"),
-        (("model.precision=int8", "tokens_per_batch=0", "threads=0"), "3 problems"),
-        (("model.path=./nowhere",), "model.path=./nowhere: no such folder"),
-        (("data.test=nowhere.tsv",), "nowhere.tsv: no such file or folder"),
-    ],
-)
-def test_settings_that_cannot_be_meant(refused, beir, arguments, message):
-    given = () if any(argument.startswith("data.test") for argument in arguments) else (f"data.test={beir}",)
-    assert message in refused(*given, *arguments)
-
-
-def test_an_existing_output_is_not_touched(refused, beir, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("mine")
-    assert "exists" in refused(f"data.test={beir}", output=tmp_path / "full")
-    assert "exists" in refused(f"data.test={beir}", output=tmp_path / "full" / "mine.txt")
-    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
-
-
-def test_a_model_folder_without_config_is_found_before_the_data_is_ranked(refused, beir, tmp_path):
-    (tmp_path / "model").mkdir()
-    err = refused(f"data.test={beir}", f"model.path={tmp_path / 'model'}")
-    for part in ("no config.json", "no *.safetensors", "no tokenizer"):
-        assert part in err
-
-
-def test_every_model_that_cannot_be_found_is_named(refused, beir, tiny_bert):
-    err = refused(f"data.test={beir}", f"models={{good: '{tiny_bert}', one: ./none1, two: ./none2}}")
-    assert "./none1: no such folder" in err
-    assert "./none2: no such folder" in err
-
-
-def test_wrong_data_is_listed_with_its_lines(refused, tmp_path, tiny_bert):
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"query": 1, "pos": ["p"]}\n{}\n')
-    err = refused(f"data.test={rows}", f"model.path={tiny_bert}")
-    assert f"{rows}:1: `query` is a number, not a string" in err
-    assert f"{rows}:2: `query` is missing" in err
-
-
-def test_a_run_of_documents_that_are_not_there(refused, beir, tmp_path):
-    (tmp_path / "bad.run").write_text("q18 Q0 nowhere 1 1.0 t\n")
-    assert "document 'nowhere' (query 'q18') is not in the corpus" in refused(
-        f"data.test={beir}", f"candidates={tmp_path / 'bad.run'}"
-    )
-
-
-def test_an_encoder_without_a_head_is_named(monkeypatch, capsys, tmp_path, beir, tiny_encoder):
+def test_an_encoder_without_a_head_is_named(call, capsys, tmp_path, beir, tiny_encoder):
     arguments = [f"data.test={beir}", f"model.path={tiny_encoder}", f"output={tmp_path / 'out'}", *SMALL]
-    assert call(monkeypatch, *arguments) == 0
+    assert call(*arguments) == 0
     assert "tiny-encoder: an encoder without a head" in capsys.readouterr().err

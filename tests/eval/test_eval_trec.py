@@ -2,13 +2,10 @@
 
 import json
 import random
-import sys
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from uprank.data.trec import read_run, write_run
-from uprank.eval.__main__ import main
 from uprank.eval.report import Report
 from uprank.eval.schema import schema_of
 from uprank.eval.summary import Summary
@@ -23,19 +20,6 @@ NAMES = {
     "Rprec": "Rprec",
     "Success@5": "success_5",
 }
-
-
-def call(monkeypatch, *arguments):
-    """Run the command; its exit code."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["uprank eval", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as error:
-        return error.code
-    finally:
-        GlobalHydra.instance().clear()
-    return 0
 
 
 def write_qrels(path, qrels):
@@ -63,13 +47,13 @@ def make(folder, *, seed=1, gain=2.0, queries=40):
     return qrels
 
 
-def test_trec_files_alone_give_the_figures_of_trec_eval(monkeypatch, tmp_path, capsys):
+def test_trec_files_alone_give_the_figures_of_trec_eval(call, tmp_path, capsys):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     qrels = make(tmp_path / "t")
     files = [tmp_path / "t" / f"{name}.run" for name in ("old", "new")]
     output = tmp_path / "out"
     code = call(
-        monkeypatch, f"data.test={tmp_path / 't' / 'qrels.txt'}", f"runs=[{files[0]},{files[1]}]",
+        f"data.test={tmp_path / 't' / 'qrels.txt'}", f"runs=[{files[0]},{files[1]}]",
         f"measures=[{','.join(NAMES)}]", f"output={output}",
     )  # fmt: skip
     assert code == 0
@@ -91,20 +75,15 @@ def test_trec_files_alone_give_the_figures_of_trec_eval(monkeypatch, tmp_path, c
     assert not list((output / "runs").iterdir())  # the user has them
 
 
-def test_a_candidates_file_beside_trec_qrels_is_measured_whole(monkeypatch, tmp_path):
+def test_a_candidates_file_beside_trec_qrels_is_measured_whole(call, tmp_path):
     make(tmp_path / "t")
     arguments = [f"data.test={tmp_path / 't' / 'qrels.txt'}", "measures=[R@1000]", "depth=5"]
-    assert (
-        call(monkeypatch, *arguments, f"candidates={tmp_path / 't' / 'old.run'}", f"output={tmp_path / 'a'}")
-        == 0
-    )
-    assert (
-        call(monkeypatch, *arguments, f"runs={tmp_path / 't' / 'old.run'}", f"output={tmp_path / 'b'}") == 0
-    )
+    assert call(*arguments, f"candidates={tmp_path / 't' / 'old.run'}", f"output={tmp_path / 'a'}") == 0
+    assert call(*arguments, f"runs={tmp_path / 't' / 'old.run'}", f"output={tmp_path / 'b'}") == 0
     assert Report.load(tmp_path / "a").per_query == Report.load(tmp_path / "b").per_query
 
 
-def test_what_a_run_lacks_counts_0_and_is_listed(monkeypatch, tmp_path, capsys):
+def test_what_a_run_lacks_counts_0_and_is_listed(call, tmp_path, capsys):
     qrels = make(tmp_path / "t")
     run = read_run(tmp_path / "t" / "old.run")
     del run["q3"]
@@ -114,7 +93,7 @@ def test_what_a_run_lacks_counts_0_and_is_listed(monkeypatch, tmp_path, capsys):
         f"data.test={tmp_path / 't' / 'qrels.txt'}",
         f"runs=[{tmp_path / 'less.run'},{tmp_path / 't' / 'old.run'}]",
     ]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 0
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 0
     report = Report.load(tmp_path / "out")
     assert report.queries == 42
     assert (sorted(report.missing_queries), report.unanswerable_queries) == (["q98", "q99"], ["q98"])
@@ -137,12 +116,12 @@ def test_what_a_run_lacks_counts_0_and_is_listed(monkeypatch, tmp_path, capsys):
     ],
 )
 def test_the_gate_exits_with_1_after_the_report_is_written(
-    monkeypatch, tmp_path, capsys, seed, gain, settings, code
+    call, tmp_path, capsys, seed, gain, settings, code
 ):
     make(tmp_path / "t", seed=seed, gain=gain)
     runs = f"runs=[{tmp_path / 't' / 'old.run'},{tmp_path / 't' / 'new.run'}]"
     arguments = [f"data.test={tmp_path / 't' / 'qrels.txt'}", runs, f"output={tmp_path / 'out'}"]
-    assert call(monkeypatch, *arguments, "gate.measure=nDCG@5", *settings) == code
+    assert call(*arguments, "gate.measure=nDCG@5", *settings) == code
     err = capsys.readouterr().err
     comparison = Report.load(tmp_path / "out").comparison("new", "nDCG@5")
     assert Report.load(tmp_path / "out").measures == ["nDCG@10", "MRR@10", "nDCG@5"]
@@ -152,7 +131,7 @@ def test_the_gate_exits_with_1_after_the_report_is_written(
 
 
 @pytest.fixture
-def several(monkeypatch, tmp_path, capsys):
+def several(call, tmp_path, capsys):
     """An evaluation of two runs on a headline with a gain and a guard with a loss; its output and text."""
     for name, gain, queries in (("own", 2.0, 40), ("guard", -2.0, 30)):
         make(tmp_path / name, gain=gain, queries=queries, seed=len(name))
@@ -169,7 +148,7 @@ def several(monkeypatch, tmp_path, capsys):
         own, guard = (tmp_path / name / "qrels.txt" for name in ("own", "guard"))
         tests = f"data.test={{own: '{own}', guard: '{guard}'}}"
         runs = f"runs=[{tmp_path / 'old.run'},{tmp_path / 'new.run'}]"
-        code = call(monkeypatch, tests, runs, f"output={tmp_path / 'out'}", *settings)
+        code = call(tests, runs, f"output={tmp_path / 'out'}", *settings)
         return code, tmp_path / "out", capsys.readouterr()
 
     return several
@@ -233,7 +212,7 @@ def test_the_gate_watches_the_guards(several):
     assert "own: new" not in printed.err
 
 
-def test_a_run_without_a_judged_query_is_refused_before_anything_is_written(monkeypatch, tmp_path, capsys):
+def test_a_run_without_a_judged_query_is_refused_before_anything_is_written(call, tmp_path, capsys):
     make(tmp_path / "t")
     write_run(tmp_path / "x.run", {"other": {"d1": 1.0}}, "x")
     (tmp_path / "y.run").write_text("q1 Q0 d1 1 nan t\n")
@@ -241,7 +220,7 @@ def test_a_run_without_a_judged_query_is_refused_before_anything_is_written(monk
         f"data.test={tmp_path / 't' / 'qrels.txt'}",
         f"runs=[{tmp_path / 'x.run'},{tmp_path / 'y.run'}]",
     ]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 2
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 2
     err = capsys.readouterr().err
     assert "x.run: none of its 1 queries is judged in" in err
     assert "y.run:1: score 'nan' is not finite" in err
@@ -250,39 +229,39 @@ def test_a_run_without_a_judged_query_is_refused_before_anything_is_written(monk
 
 # 5e-5 is below what 10,000 permutations can reach, though 20 queries could.
 @pytest.mark.parametrize(("queries", "alpha"), [(5, 0.05), (5, 0.07), (6, 0.05), (20, 5e-5)])
-def test_a_loss_in_too_few_queries_to_decide_fails_loudly(monkeypatch, tmp_path, capsys, queries, alpha):
+def test_a_loss_in_too_few_queries_to_decide_fails_loudly(call, tmp_path, capsys, queries, alpha):
     write_qrels(tmp_path / "qrels.txt", {f"q{k}": {"a": 1} for k in range(20)})
     worse = {f"q{k}": {"a": 1.0, "b": 2.0 if k < queries else 0.0} for k in range(20)}
     write_run(tmp_path / "old.run", {f"q{k}": {"a": 2.0, "b": 1.0} for k in range(20)}, "old")
     write_run(tmp_path / "new.run", worse, "new")
     runs = f"runs=[{tmp_path / 'old.run'},{tmp_path / 'new.run'}]"
     arguments = [f"data.test={tmp_path / 'qrels.txt'}", runs, "gate.measure=MRR", f"gate.alpha={alpha}"]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 1
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 1
     undecided = (queries, alpha) in ((5, 0.05), (20, 5e-5))
     said = f"the gate cannot decide at gate.alpha={alpha:g} with {queries} differing queries"
     assert (said in capsys.readouterr().err) is undecided
 
 
-def test_queries_that_are_not_judged_are_said_in_the_report(monkeypatch, tmp_path):
+def test_queries_that_are_not_judged_are_said_in_the_report(call, tmp_path):
     make(tmp_path / "t")
     run = read_run(tmp_path / "t" / "old.run")
     write_run(tmp_path / "more.run", {**run, "other": {"d1": 1.0}}, "more")
     runs = f"runs=[{tmp_path / 't' / 'old.run'},{tmp_path / 'more.run'}]"
     arguments = [f"data.test={tmp_path / 't' / 'qrels.txt'}", runs]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 0
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 0
     report = Report.load(tmp_path / "out")
     said = [[audit.text for audit in s.audits if audit.name == "not_judged"] for s in report.systems]
     assert said == [[], ["1 of its 41 queries not judged, so they do not count"]]
 
 
-def test_one_bad_file_does_not_hide_the_others(monkeypatch, tmp_path, capsys):
+def test_one_bad_file_does_not_hide_the_others(call, tmp_path, capsys):
     make(tmp_path / "t")
     (tmp_path / "x.run").write_text("q1 Q0 d1 1 nan t\n" * 50)
     (tmp_path / "y.run").write_text("q1 Q0 d1 1 high t\n")
     (tmp_path / "grades.txt").write_text("q1 0 d1 1.0\n")
     runs = f"runs=[{tmp_path / 'x.run'},{tmp_path / 'y.run'}]"
     tests = f"data.test=[{tmp_path / 't' / 'qrels.txt'},{tmp_path / 'grades.txt'}]"
-    assert call(monkeypatch, tests, runs, f"output={tmp_path / 'out'}") == 2
+    assert call(tests, runs, f"output={tmp_path / 'out'}") == 2
     err = capsys.readouterr().err
     assert "x.run:20: score 'nan' is not finite" in err
     assert "x.run:21" not in err
@@ -292,17 +271,17 @@ def test_one_bad_file_does_not_hide_the_others(monkeypatch, tmp_path, capsys):
     assert "grades.txt:1: relevance '1.0' is not a whole number" in err
 
 
-def test_empty_qrels_are_said_once(monkeypatch, tmp_path, capsys):
+def test_empty_qrels_are_said_once(call, tmp_path, capsys):
     make(tmp_path / "t")
     (tmp_path / "none.txt").write_text("")
     arguments = [f"data.test={tmp_path / 'none.txt'}", f"runs={tmp_path / 't' / 'old.run'}"]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 2
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_query_id_with_a_line_separator_is_read_back(monkeypatch, tmp_path):
+def test_a_query_id_with_a_line_separator_is_read_back(call, tmp_path):
     write_qrels(tmp_path / "qrels.txt", {"q\u2028x": {"a": 1}, "r": {"a": 1}})
     (tmp_path / "a.run").write_text("q\u2028x Q0 a 1 1.0 t\n", encoding="utf-8")
     arguments = [f"data.test={tmp_path / 'qrels.txt'}", f"runs={tmp_path / 'a.run'}"]
-    assert call(monkeypatch, *arguments, f"output={tmp_path / 'out'}") == 0
+    assert call(*arguments, f"output={tmp_path / 'out'}") == 0
     assert Report.load(tmp_path / "out").per_query["MRR@10"]["a"] == {"q\u2028x": 1.0, "r": 0.0}
