@@ -1,9 +1,11 @@
 """The models of the speed benchmarks: real shapes as folders that every library loads."""
 
+import argparse
 import sys
 from pathlib import Path
 
 HEAD_SCALE = 100
+SMALL = 512  # below so many hidden units a model is small: its benchmarks take more pairs and groups
 
 
 def model_folder(name: str, work: Path, tokenizer: Path | None) -> Path:
@@ -36,6 +38,20 @@ def model_folder(name: str, work: Path, tokenizer: Path | None) -> Path:
     _spread_scores(part)
     part.rename(folder)
     return folder
+
+
+def begin(given: argparse.Namespace) -> tuple[str, bool]:
+    """Share out the threads as asked and make the model.
+
+    Returns:
+        Its folder, and whether it is small.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    torch.set_num_threads(given.threads)
+    folder = str(model_folder(given.model, given.work, given.tokenizer))
+    return folder, AutoConfig.from_pretrained(folder).hidden_size < SMALL
 
 
 def _build_tiny(folder: Path, tokenizer_folder: Path) -> None:

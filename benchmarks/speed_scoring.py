@@ -28,7 +28,7 @@ from common import (
     report,
     table,
 )
-from models import model_folder
+from models import begin
 from roofline import Limit, useful_flops
 from scoring_methods import BASELINE, Score, choose, methods, plain_loop, score_all
 
@@ -146,12 +146,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         return in_child(given)
-    import torch
-    from transformers import AutoConfig
-
-    torch.set_num_threads(given.threads)
-    folder = str(model_folder(given.model, given.work, given.tokenizer))
-    small = AutoConfig.from_pretrained(folder).hidden_size < 512
+    folder, small = begin(given)
     pools = Texts(given.data, Path(folder), given.seed).pools(
         given.pairs or (2000 if small else 300), given.few
     )

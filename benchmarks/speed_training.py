@@ -11,14 +11,16 @@ beside that of a plain padded loop.
 
 import argparse
 import json
+import math
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from common import Texts, alternate, child, make_parser, peak_of, ratio, report, say, table
-from models import model_folder
+from models import begin
 from training_steps import DROPOUTS, LIST_LOSSES, TINY, make_step, one_at_a_time
 
 BASELINE = "sentence-transformers ListNetLoss fp32, mini-batch None, queries at once all"
@@ -72,22 +74,26 @@ def gradients(folder: str, rows: list[dict[str, Any]], device: str = DEVICE) -> 
     """Uprank's gradients beside those of the plain loop: cosine and relative differences."""
     import torch
 
-    def flat(name: str) -> dict[str, torch.Tensor]:
+    def found_by(name: str) -> dict[str, torch.Tensor]:
         step = make_step(name, folder, "none", device, clip=False)
         step.run(rows)
-        named = step.model.named_parameters()
-        return {key: p.grad.double().flatten() for key, p in named if p.grad is not None}
+        return {key: p.grad.clone() for key, p in step.model.named_parameters() if p.grad is not None}
 
-    truth = flat("plain padded loop fp32")
+    truth = found_by("plain padded loop fp32")
     rows_out = []
     for name in ("uprank fp32", "uprank bf16"):
-        found = flat(name)
+        found = found_by(name)
         assert found.keys() == truth.keys(), found.keys() ^ truth.keys()
-        one, two = (torch.cat([grads[key] for key in truth]) for grads in (found, truth))
-        cosine = float(one @ two / (one.norm() * two.norm()))
-        worst = float((one - two).abs().max() / two.abs().max())
+        sums = np.zeros(4)  # of products and squares: of a large model one tensor at a time is in float64
+        most = np.zeros(2)
+        for key, wanted in truth.items():
+            one, two = found[key].double().flatten(), wanted.double().flatten()
+            apart = one - two
+            sums += [float(a @ b) for a, b in ((one, two), (one, one), (two, two), (apart, apart))]
+            most = np.maximum(most, [float(apart.abs().max()), float(two.abs().max())])
+        cosine = sums[0] / math.sqrt(sums[1] * sums[2])
         rows_out.append(
-            [name, f"{1 - cosine:.1e}", f"{worst:.1e}", f"{float((one - two).norm() / two.norm()):.1e}"]
+            [name, f"{1 - cosine:.1e}", f"{most[0] / most[1]:.1e}", f"{math.sqrt(sums[3] / sums[2]):.1e}"]
         )
     return rows_out
 
@@ -169,12 +175,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.child:
         return in_child(given)
-    import torch
-    from transformers import AutoConfig
-
-    torch.set_num_threads(given.threads)
-    folder = str(model_folder(given.model, given.work, given.tokenizer))
-    small = AutoConfig.from_pretrained(folder).hidden_size < 512
+    folder, small = begin(given)
     rows = read_rows(given, folder, given.queries or (4 if small else 2))
     (given.work / "groups.json").write_text(json.dumps(rows))
     say(f"{len(rows)} groups of {given.passages} passages")

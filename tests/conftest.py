@@ -1,8 +1,10 @@
 """Tiny real models and data, built in code: no test needs a network or a download."""
 
+import atexit
 import json
 import os
 import random
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,8 +18,21 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 # Machines are shared: no test fails because it was slow; and the same examples in every run.
-hypothesis.settings.register_profile("uprank", deadline=None, derandomize=True)
+hypothesis.settings.register_profile(
+    "uprank", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("uprank")
+atexit.register(shutil.rmtree, os.environ["UPRANK_CACHE"], ignore_errors=True)
+
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def all_threads():
+    """A command with `threads=` sets them for the whole process: the next test has all of them again."""
+    yield
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +73,9 @@ def xlmr_tokenizer():
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = json.loads(unigram.to_str())["model"]["vocab"]
     vocab = [(token, 0.0) for token in special]
-    vocab += [(piece, score) for piece, score in pieces if piece not in [*special, "<mask>"]]
+    # The trainer orders them, and rounds, anew in every process: ids and so the tiny models would differ.
+    learned = sorted((piece, round(score, 3)) for piece, score in pieces)
+    vocab += [(piece, score) for piece, score in learned if piece not in [*special, "<mask>"]]
     return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)])
 
 

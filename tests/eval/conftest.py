@@ -1,15 +1,21 @@
-"""The command in this process, and Chromium over its debugging pipe: real clicks and keys."""
+"""The command in this process, Chromium over its debugging pipe (real clicks and keys), and pages to read."""
 
+import contextlib
 import json
+import math
 import os
+import select
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from uprank.eval.__main__ import main
+from uprank.eval.report import Comparison, Estimate, Report, System
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -17,7 +23,12 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
 ]  # fmt: skip
 KEYS = {"Enter": (13, "\r"), " ": (32, " "), "Tab": (9, ""), "ArrowRight": (39, ""), "End": (35, "")}
-SECONDS = 60
+SECONDS = 120
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Navigated(Exception):
+    """The page that was asked has been left."""
 
 
 class Chromium:
@@ -49,15 +60,16 @@ class Chromium:
             message["sessionId"] = self.session
         os.write(self.down, json.dumps(message).encode() + b"\0")
         until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            answer = self._next()
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer
-                return answer["result"]
-        raise TimeoutError(method)
+        while (answer := self._next(until)).get("id") != self.number:
+            pass
+        if "navigated" in answer.get("error", {}).get("message", ""):
+            raise Navigated(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
 
-    def _next(self):
+    def _next(self, until):
         while b"\0" not in self.buffer:
+            assert select.select([self.up], [], [], max(0, until - time.monotonic()))[0], "chromium is silent"
             found = os.read(self.up, 1 << 16)
             assert found, "chromium has ended"
             self.buffer += found
@@ -76,10 +88,14 @@ class Chromium:
                   mobile=width < 600)  # fmt: skip
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
+        self._mouse("mouseMoved", 0, 0)  # nothing of the page lies under it
+        self.run("document.left = true")  # the answer to Page.navigate may come before the new page does
         self.requests.clear()
         self.messages.clear()
         self.call("Page.navigate", url=file.as_uri())
-        self.wait_for("location.protocol === 'file:' && document.documentElement?.dataset.ready")
+        # Until it has been painted, Chromium throws clicks and keys away.
+        self.wait_for("!document.left && document.documentElement?.dataset.ready"
+                      " && performance.getEntriesByName('first-paint').length")  # fmt: skip
 
     def run(self, script):
         """Value of a JavaScript expression."""
@@ -90,11 +106,15 @@ class Chromium:
     def wait_for(self, script):
         """Until a JavaScript expression is true: a page that a click asks for comes when it comes."""
         until = time.monotonic() + SECONDS
-        while not self.run(script):
+        while True:
+            with contextlib.suppress(Navigated):  # the page was left while it was asked
+                if self.run(script):
+                    return
             assert time.monotonic() < until, f"{script}: still not; {self.messages}"
             time.sleep(0.02)
 
     def press(self, key):
+        """A key down and up; like `click` it returns when the page has handled both."""
         code, text = KEYS[key]
         for kind in ("keyDown", "keyUp"):
             typed = {"text": text} if text and kind == "keyDown" else {}
@@ -109,15 +129,18 @@ class Chromium:
         )
         script += "return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         x, y = self.run(script)
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+        self._mouse("mouseMoved", x, y)
+        for kind in ("mousePressed", "mouseReleased"):
+            self._mouse(kind, x, y, button="left", clickCount=1)
+
+    def _mouse(self, kind, x, y, **button):
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
 
     def close(self):
         self.session = None
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
         os.close(self.down)
@@ -151,3 +174,86 @@ def call():
         return 0
 
     return run
+
+
+class Html(HTMLParser):
+    """Checks the nesting, collects the attributes and the text that a reader sees."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == [], "unclosed elements"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+
+def make_system(name, value, kind="model"):
+    results = {"nDCG@10": Estimate(value, value - 0.03, value + 0.03)}
+    return System(name, kind, f"runs/{name}", f"sha256:{name}-weights", results, 1200, 12, 0, 4.0, "fp32")
+
+
+def make_page_report(queries=120, name="tuned", **changes):
+    before = {f"q{i}": 1 / math.log2(2 + i % 9) for i in range(queries)}
+    after = {q: min(1.0, max(0.0, v + 0.3 * math.sin(int(q[1:])))) for q, v in before.items()}
+    values = Report(
+        created="2025-01-20T14:03:11+00:00",
+        version="0.1.0",
+        command="uprank eval data.test=claims",
+        data="claims/test.jsonl",
+        fingerprint="sha256:data-fingerprint",
+        queries=queries,
+        missing_queries=["q7"],
+        unanswerable_queries=[],
+        candidates="bm25",
+        depth=100,
+        recall=0.912,
+        measures=["nDCG@10"],
+        baseline="base",
+        systems=[
+            make_system("bm25", 0.6, "first_stage"),
+            make_system("base", 0.67),
+            make_system(name, 0.712),
+        ],
+        comparisons=[
+            Comparison("bm25", "base", "nDCG@10", -0.07, -0.1, -0.04, 0.0004, 20, 30, 70),
+            Comparison(name, "base", "nDCG@10", 0.042, 0.018, 0.066, 0.0012, 62, 30, 28),
+        ],
+        per_query={"nDCG@10": {"base": before, name: after}},
+    )
+    return replace(values, **changes)
+
+
+@pytest.fixture(scope="session")
+def read_html():
+    """`read_html(text)`: `tags`, `attributes` and the `text` of a well-formed page."""
+    return Html
+
+
+@pytest.fixture(scope="session")
+def html_system():
+    """`html_system(name, value, kind="model")` of a report."""
+    return make_system
+
+
+@pytest.fixture(scope="session")
+def html_report():
+    """`html_report(queries=120, name="tuned", **changes)`: three systems, two comparisons, every query."""
+    return make_page_report

@@ -2,31 +2,30 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
+import uprank.configs
 from uprank.configs.command import fail
 from uprank.configs.errors import UserError
 from uprank.eval.hardware import hardware
 from uprank.eval.processes import is_main
 
+CPU = Path(uprank.configs.__file__).parent / "accelerate" / "cpu.yaml"
+
 
 def launched(launcher, module, *words):
-    """A command of two processes on the CPU; its end is awaited for two minutes at most."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    """A command of two processes on the CPU; one that waits for the other in vain waits half an hour."""
     start = {
-        "torchrun": ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", port],
-        "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-        + ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", port],
+        "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+        # accelerate's own `--cpu` starts one process, whatever --num_processes says.
+        "accelerate": ["accelerate.commands.launch", "--config_file", str(CPU), "--main_process_port", "0"],
     }[launcher]
     command = [sys.executable, "-m", *start, "-m", module, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
 
 
 @pytest.mark.slow
@@ -38,7 +37,7 @@ def test_two_processes_report_what_one_does(launcher, tiny_xlmr, tiny_bert, beir
         [sys.executable, "-m", "uprank.eval", *words, "cache=false", f"output={tmp_path / 'one'}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert alone.returncode == 0, alone.stderr
     monkeypatch.setenv("UPRANK_CACHE", str(tmp_path / "cache"))
@@ -49,6 +48,7 @@ def test_two_processes_report_what_one_does(launcher, tiny_xlmr, tiny_bert, beir
     reports = {
         name: json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two", "again")
     }
+    assert ["2 processes" in reports[name]["hardware"] for name in reports] == [False, True, True]
     pairs = reports["one"]["systems"][1]["pairs"]
     assert [[s["cached_pairs"] for s in reports[name]["systems"]] for name in reports] == [
         [0, 0, 0],
@@ -105,9 +105,7 @@ def test_trouble_in_one_process_ends_both(kind, tiny_xlmr, beir, tmp_path, monke
     (tmp_path / "trouble.py").write_text(TROUBLE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     words = [kind, f"model.path={tiny_xlmr}", f"data.test={beir}", "model.device=cpu", "candidates=bm25"]
-    start = time.monotonic()
     done = launched("torchrun", "trouble", *words, f"output={tmp_path / 'out'}")
-    assert time.monotonic() - start < 60
     assert done.returncode != 0
     assert not (tmp_path / "out").exists()
     if kind == "crash":
