@@ -49,7 +49,7 @@ def main() -> None:
                 dense=DenseSettings(path=given.dense),
                 depth=given.depth,
                 negatives=given.negatives,
-                teacher=TeacherSettings(path=teacher, max_tokens=given.teacher_tokens),
+                teacher=TeacherSettings(path=teacher, max_tokens=given.teacher_tokens, precision="bf16"),
                 output=str(file),
                 seed=given.seed,
             )

@@ -35,11 +35,47 @@ class ModelSettings:
 
 
 @dataclass
+class LoraSettings:
+    """Low-rank adapters in place of the weights of the layers; saved models have them folded in."""
+
+    rank: int | None = None
+    """Rank of the adapters; all weights are trained when not set. Adapters want a learning rate about ten
+    times as high."""
+    alpha: float | None = None
+    """The product of an adapter's two matrices is multiplied by alpha / rank; twice the rank when not set."""
+    targets: list[str] = field(default_factory=lambda: ["query", "key", "value", "dense"])
+    """Linear layers that get one, by the last part of their names; those of the head are trained whole."""
+
+
+@dataclass
+class TrainedModelSettings(ModelSettings):
+    """A model that is trained."""
+
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    freeze: Any = field(default_factory=list)
+    """Parts that are not trained, by parameter name: `embeddings` (192 M of the 278 M parameters of
+    bge-reranker-base), or `[embeddings, layer.0]`."""
+
+
+@dataclass
 class TrainDataSettings:
     """The rows to learn from and the held-out rows that decide which checkpoint is best."""
 
-    train: str = MISSING
-    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, a BEIR folder, `hf://DATASET`."""
+    train: Any = MISSING
+    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, a table of pairs, triplets or
+    labels, a BEIR folder, `hf://DATASET`, or files by role `{qrels: Q, run: R, queries: QS, corpus: C}`;
+    several as `[A, B]`."""
+    mix: Any = None
+    """Of several data sets: the groups of each in an epoch, `[1000, 3000]`, or their weights, `[0.25, 0.75]`,
+    in an epoch as long as all of them together; every group once an epoch when not set."""
+    streaming: bool = False
+    """Read rows from start to end as they are needed, without a cache, for what does not fit a disk; needs
+    `train.max_steps`. Resuming reads again up to where the run was."""
+    stream_block: int = 8192
+    """Groups that are shuffled together, and held in memory, when streaming."""
+    on_error: str = "stop"
+    """`stop` at rows with problems, or `skip` them: leave them out, count them and say so in the manifest."""
     dev: str = MISSING
     """Held-out queries: JSONL groups, a BEIR folder, a file of its `qrels/`, `hf://DATASET`, `mteb://TASK`."""
 
@@ -58,6 +94,9 @@ class TrainSettings:
     """Passages a group at most: its positives and the hard negatives drawn for this epoch."""
     positives_per_group: int = 1
     """Positives drawn at most from each group; each is set against the group's negatives."""
+    in_batch_negatives: int = 0
+    """Further negatives of each group, beyond `group_size`: positives of other queries of the step which are
+    not known as positives of its query."""
     tokens_per_batch: int | None = None
     """Tokens in one forward pass on one process: memory and speed, never the result; 2,048 on a CPU
     and 8,192 elsewhere when not set."""
@@ -108,9 +147,29 @@ class LossSettings:
     """What is minimised."""
 
     name: str = "listwise"
-    """`listwise`: softmax cross-entropy of each positive against the group's negatives."""
+    """`listwise`: softmax cross-entropy of each positive against the group's negatives; `softmax`: over the
+    whole group, with the grades as target; `bce`: each passage by itself; `ranknet`: every pair alike;
+    `lambdaloss`: every pair by its weight in nDCG; `listmle`, `p_listmle`: the order of the grades;
+    `approx_ndcg`: nDCG with smooth ranks; `kl`, `margin_mse`: scores of a teacher (`pos_scores`,
+    `neg_scores`)."""
+    weights: Any = None
+    """Several losses added up, each with a weight, in place of `name`: `loss.weights={kl: 1, listwise: 0.2}`;
+    only `name` when not set."""
     temperature: float = 1.0
-    """Scores are divided by it before the softmax."""
+    """Scores are divided by it before every loss."""
+    label_smoothing: float = 0.0
+    """`listwise`, `softmax`, `bce`: share of the target that is spread evenly over the passages."""
+    positive_share: float | None = None
+    """`bce`: share of a group's loss that its positives have, 0.5 for balance; every passage counts alike
+    when not set."""
+    weighting: str = "ndcg_loss2++"
+    """`lambdaloss`: weight of a pair: `ndcg_loss1`, `ndcg_loss2`, `lambdarank`, or `ndcg_loss2++`."""
+    k: int | None = None
+    """`lambdaloss`: only pairs of which one is among the first `k`; all when not set."""
+    gain: str = "exponential"
+    """`lambdaloss`, `approx_ndcg`: a grade y is worth 2^y - 1, or y with `linear`, as in the measure nDCG."""
+    teacher_temperature: float = 1.0
+    """`kl`: the teacher's scores are divided by it before the softmax."""
 
 
 @dataclass
@@ -121,6 +180,8 @@ class OptimSettings:
     """Highest learning rate, reached at the end of the warm-up."""
     head_learning_rate: float | None = None
     """Learning rate of a newly made head; the same as the body's when not set."""
+    layer_decay: float = 1.0
+    """Each layer below the head learns at this share of the rate of the one above it; 1 for all alike."""
     weight_decay: float = 0.01
     """Decoupled weight decay; biases and layer norms have none."""
     warmup_ratio: float = 0.1
@@ -147,7 +208,7 @@ class TrackerSettings:
 class TrainCommand:
     """`uprank train`."""
 
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: TrainedModelSettings = field(default_factory=TrainedModelSettings)
     data: TrainDataSettings = field(default_factory=TrainDataSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     dev: DevSettings = field(default_factory=DevSettings)
@@ -265,6 +326,47 @@ class CardSettings:
     """Language codes, `[en, zh]`; taken from the base model's card when not set."""
     datasets: list[str] = field(default_factory=list)
     """Names of the data sets as the hub knows them; the folder names of the data when not set."""
+    data_license: str | None = None
+    """SPDX id of the training data's licence; taken from the card (README.md) in the data's folder when
+    not set, never assumed."""
+    samples: bool = True
+    """Show three dev queries with passages in the card; `false` keeps texts of the data out of it."""
+
+
+@dataclass
+class MergeSettings:
+    """Weights between those of the base and of the tuned model, and means over checkpoints."""
+
+    weights: Any = None
+    """Shares of the tuned model to try, the rest is the base: `[0.4, 0.6, 0.8]`, or `auto` for 0.2 to 0.8;
+    the tuned model itself is always tried. No merging when not set."""
+    average: int | None = None
+    """Try the mean of the weights of the last so many checkpoints in the place of the best one; the run
+    has to have kept them (`train.keep_checkpoints`)."""
+    guard: list[str] = field(default_factory=list)
+    """Judged data of other domains, as in `data.test`: of the models that are as good on the dev queries,
+    the one that is best on these is published."""
+    guard_queries: int | None = 200
+    """A seeded sample of so many queries of each guard; all of them when null."""
+    guard_depth: int | None = None
+    """Candidates a query of the guards; as many as of the dev queries when not set."""
+
+
+@dataclass
+class OnnxSettings:
+    """Graphs for ONNX Runtime, each proven against the published model before it is kept."""
+
+    graphs: list[str] | None = None
+    """`fp32` (onnx/model.onnx), `int8` for CPUs (onnx/model_int8.onnx), `fp16` for GPUs
+    (onnx/model_fp16.onnx); `[]` for none; when not set `[fp32]` where the extra `onnx` is installed."""
+    pairs: int = 2500
+    """Dev pairs that int8 and fp16 are compared on, in whole queries; more make the interval of the change
+    narrower and the proof slower. fp32 is compared on 500 of them."""
+    min_tau: float = 0.95
+    """int8 and fp16 are refused when Kendall's tau with the fp32 order of a query's passages, mean over
+    queries, is below."""
+    max_loss: float = 0.01
+    """int8 and fp16 are refused when the report's first measure falls by more than this."""
 
 
 @dataclass
@@ -278,7 +380,14 @@ class PublishCommand:
     """With `model.path` instead of `run`: the evaluation that proves the model."""
     reports: list[str] = field(default_factory=list)
     """Further evaluations of the same weights, a test set for example, that the card shows."""
+    merge: MergeSettings = field(default_factory=MergeSettings)
+    calibrate: bool = True
+    """Fit a scale and a shift on the dev queries and fold them into the head, so that the sigmoid of a score
+    is a probability of relevance; the order of passages stays."""
+    weights: str = "fp32"
+    """Type of the published weights: `fp32`, `fp16` or `bf16`; the last two are rounded."""
     card: CardSettings = field(default_factory=CardSettings)
+    onnx: OnnxSettings = field(default_factory=OnnxSettings)
     push: PushSettings = field(default_factory=PushSettings)
     output: str = MISSING
     """Folder to make."""
@@ -290,12 +399,15 @@ class PublishCommand:
 class CheckDataSettings:
     """Any of the three."""
 
-    train: str | None = None
-    """Groups to learn from."""
-    dev: str | None = None
-    """Held-out queries."""
-    test: str | None = None
-    """Test queries."""
+    train: Any = None
+    """Groups to learn from: whatever `uprank train` takes, several as `[A, B]`."""
+    dev: Any = None
+    """Held-out queries; several as `[A, B]`."""
+    test: Any = None
+    """Test queries; several as `[A, B]`."""
+    on_error: str = "stop"
+    """`stop`: rows with problems are errors; `skip`: those of `data.train` are listed as left out, as by
+    training."""
 
 
 @dataclass
@@ -304,7 +416,18 @@ class CheckCommand:
 
     data: CheckDataSettings = field(default_factory=CheckDataSettings)
     model: EvalModelSettings = field(default_factory=EvalModelSettings)
-    """With `model.path`: token lengths and the share of pairs that its budget cuts."""
+    """With `model.path`: token lengths, the share of pairs that its budget cuts, and label noise."""
+    examples: int | None = 5
+    """Problems of each kind that are printed; all when null."""
+    noise_queries: int = 50
+    """With `model.path`: groups of `data.train`, drawn at random, whose negatives are compared with their
+    positives; those that the model ranks higher may be relevant. 0 leaves it out."""
+    json: bool = False
+    """Print JSON in place of tables, also with the flag `--json`."""
+    seed: int = 0
+    """Decides which groups the model looks at."""
+    threads: int | None = None
+    """CPU threads; PyTorch's choice when not set."""
 
 
 @dataclass
@@ -373,6 +496,16 @@ class MineCommand:
 
 
 @dataclass
+class VerifyCommand:
+    """`uprank verify`."""
+
+    folder: str = MISSING
+    """A folder that `uprank publish` made, or a copy of it."""
+    threads: int | None = None
+    """CPU threads; PyTorch's choice when not set."""
+
+
+@dataclass
 class ScoreCommand:
     """`uprank score`."""
 
@@ -386,3 +519,11 @@ class ScoreCommand:
     elsewhere when not set."""
     threads: int | None = None
     """CPU threads; PyTorch's choice when not set."""
+
+
+@dataclass
+class RunsCommand:
+    """`uprank runs`."""
+
+    folder: str = "runs"
+    """Folder with run folders, at any depth: a sweep, or all that was trained."""

@@ -5,12 +5,16 @@ Format: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs.errors import UserError
+from . import by_id
+from .corpus import read_texts, twice
+from .findings import Problem
 from .groups import Collection, Group
-from .jsonl import read_rows
-from .trec import read_beir_qrels
+from .trec import Qrels, read_beir_qrels, read_qrels
+from .trec_rows import BEIR_HEADER, beir_row, iterate_rows, qrels_row
 
 
 def find_qrels(path: Path, split: str, problems: list[str]) -> Path | None:
@@ -40,94 +44,93 @@ def read_collection(path: Path, split: str, problems: list[str]) -> Collection |
         split: which `qrels/SPLIT.tsv` of a folder.
         problems: receives one entry for each defect, with `file:line`.
     """
-    qrels_file = find_qrels(path, split, problems)
-    if qrels_file is None:
+    qrels = find_qrels(path, split, problems)
+    if qrels is None:
         return None
-    folder = qrels_file.parent.parent
-    queries = _read_texts(folder / "queries.jsonl", problems)
-    passages = _read_texts(folder / "corpus.jsonl", problems)
-    before = len(problems)
-    qrels = _read_qrels(qrels_file, problems)
-    if queries and passages and len(problems) == before:
-        _check_ids(qrels_file, qrels, queries, passages, problems)
-    judged = {query: text for query, text in queries.items() if query in qrels}
-    return Collection(str(path), judged, passages, qrels, {})
+    queries, corpus = (find_texts(qrels.parent.parent, name) for name in ("queries", "corpus"))
+    return collect_judged(str(path), queries, corpus, qrels, problems)
 
 
-def read_groups(path: Path, split: str, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
-    """One group a judged query: relevance above 0 is positive, 0 a negative, below 0 neither."""
-    before = len(problems)
-    collection = read_collection(path, split, problems)
-    if collection is None or len(problems) > before:
+def collect_judged(
+    name: str, queries: Path, corpus: Path, qrels: Path, problems: list[str], *, trec: bool = False
+) -> Collection:
+    """Judged queries over a corpus, in memory, see `read_collection`; the judgments are TREC's or BEIR's."""
+    texts, passages = _read_texts(queries, problems), _read_texts(corpus, problems)
+    judgments = _read_qrels(qrels, problems, trec=trec)
+    if texts and passages:
+        problems += _unknown_ids(judgments, texts, passages, (queries.name, corpus.name), qrels, trec=trec)
+    judged = {query: text for query, text in texts.items() if query in judgments}
+    return Collection(name, judged, passages, judgments, {})
+
+
+def read_groups(
+    path: Path,
+    split: str,
+    problems: list[str],
+    *,
+    need_negatives: bool = True,
+    skipped: list[str] | None = None,
+) -> Sequence[Group]:
+    """One group a judged query: relevance above 0 is positive, 0 a negative, below 0 neither.
+
+    They are in the cache (`store.GroupStore`) and not in memory; see `by_id.read_groups`.
+    """
+    qrels = find_qrels(path, split, problems)
+    if qrels is None:
         return []
-    groups = []
-    for query, text in collection.queries.items():
-        row = collection.qrels[query].items()
-        positives = tuple(collection.passages[doc] for doc, grade in row if grade > 0)
-        negatives = tuple(collection.passages[doc] for doc, grade in row if grade == 0)
-        shared = [doc for doc, grade in row if grade == 0 and collection.passages[doc] in positives]
-        problems += [
-            f"{path}: query {query}: a positive is also a negative: document {doc}" for doc in shared
-        ]
-        if positives and (negatives or not need_negatives):
-            groups.append(Group(text, positives, negatives, where=f"{path}: query {query}"))
-    if not any(grade > 0 for judged in collection.qrels.values() for grade in judged.values()):
-        problems.append(f"{path}: no query has a relevant passage (a score above 0)")
-    elif not groups:
-        problems.append(
-            f"{path}: no query has judged negatives; find hard ones first: "
-            f"uprank mine data.train={path} output=train.jsonl"
-        )
-    return groups
+    queries, corpus = (find_texts(qrels.parent.parent, name) for name in ("queries", "corpus"))
+    files = by_id.Files(str(path), queries, corpus, qrels)
+    return by_id.read_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
+
+
+def find_texts(folder: Path, name: str) -> Path:
+    """`corpus.jsonl` or `queries.jsonl` of a folder, plain or compressed; the plain name if none is there."""
+    plain = folder / f"{name}.jsonl"
+    packed = (folder / f"{name}.jsonl{end}" for end in (".gz", ".zst"))
+    return plain if plain.is_file() else next((path for path in packed if path.is_file()), plain)
 
 
 def _read_texts(path: Path, problems: list[str]) -> dict[str, str]:
-    """`_id` to text of a corpus or queries file; a title stands before the text, as in BEIR."""
+    """Id to text of a file, see `corpus.read_texts`."""
     if not path.is_file():
-        problems.append(f"{path}: no such file")
+        problems.append(Problem(f"{path}: no such file", "file"))
         return {}
     texts: dict[str, str] = {}
-    for where, row in read_rows(path, problems):
-        key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
-        if not isinstance(key, str) or not key:
-            problems.append(f"{where}: `_id` has to be a string that is not empty")
-        elif key.split() != [key]:
-            problems.append(f"{where}: `_id` {key!r} has white space, which a TREC run file cannot hold")
-        elif not isinstance(text, str) or not isinstance(title, str):
-            problems.append(f"{where}: `text` (and `title`, if given) have to be strings")
-        elif not (title + text).strip():
-            problems.append(f"{where}: empty text")
-        elif key in texts:
-            problems.append(f"{where}: `_id` {key!r} stands twice in this file")
+    for where, key, text in read_texts(path, problems):
+        if key in texts:
+            problems.append(twice(where, key))
         else:
-            texts[key] = f"{title} {text}".strip() if title else text
+            texts[key] = text
     return texts
 
 
-def _read_qrels(path: Path, problems: list[str]) -> dict[str, dict[str, int]]:
+def _read_qrels(path: Path, problems: list[str], *, trec: bool) -> Qrels:
     try:
-        return read_beir_qrels(path)
+        return read_qrels(path) if trec else read_beir_qrels(path)
     except UserError as error:
         problems += error.problems
         return {}
 
 
-def _check_ids(
-    path: Path,
-    qrels: dict[str, dict[str, int]],
+def _unknown_ids(
+    qrels: Qrels,
     queries: dict[str, str],
     passages: dict[str, str],
-    problems: list[str],
-) -> None:
+    names: tuple[str, str],
+    path: Path,
+    *,
+    trec: bool,
+) -> list[str]:
     """Every id of the judgments has to be known; the lines are looked up only when one is not."""
     unknown_queries = qrels.keys() - queries.keys()
     unknown_passages = {doc for row in qrels.values() for doc in row} - passages.keys()
     if not unknown_queries and not unknown_passages:
-        return
-    # Not splitlines(), which also splits at characters that may stand within an id.
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        fields = line.split("\t")
-        if fields[0] in unknown_queries:
-            problems.append(f"{path}:{number}: query id {fields[0]!r} is not in queries.jsonl")
-        if len(fields) > 1 and fields[1] in unknown_passages:
-            problems.append(f"{path}:{number}: document id {fields[1]!r} is not in corpus.jsonl")
+        return []
+    found = []
+    parse, header = (qrels_row, None) if trec else (beir_row, BEIR_HEADER)
+    for line, query, document, _ in iterate_rows(path, parse, [], header=header):
+        if query in unknown_queries:
+            found.append(f"{path}:{line}: query id {query!r} is not in {names[0]}")
+        if document in unknown_passages:
+            found.append(f"{path}:{line}: document id {document!r} is not in {names[1]}")
+    return found

@@ -1,122 +1,256 @@
-"""What a data set holds, and what is shared between splits."""
+"""One pass over the groups of a split: counts, what is odd about texts and rows, queries of other splits."""
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
+import xxhash
 
-from .groups import Group, same_query
+from .alike import Match, QueryIndex
+from .characters import text_problems
+from .findings import Findings, Problem
+from .groups import Group
+from .lengths import Lengths, measure_lengths
+from .near import near_negatives, pieces_of
 from .pairs import PairEncoder
-from .store import hash_texts, shared_queries
+from .repeats import find_contradictions, find_repeated_passages, find_repeated_rows, row_keys
 
-CHUNK = 1024  # groups whose pairs are measured at a time
+ROWS, CHARACTERS = 1024, 1 << 21  # of a chunk at most (a row may be larger): what a pass holds in memory
+SHARED = {
+    "leak": "is also in",
+    "misspelt leak": "is, spelt differently, also in",
+    "similar query": "is similar to one of",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the paths of a split.
+
+    Attributes:
+        name: as the user gave it.
+        groups: what was read.
+    """
+
+    name: str
+    groups: Sequence[Group]
+
+
+@dataclass
+class Split:
+    """A split, and what a pass over it leaves: 8 bytes a text, and the queries where others are looked up.
+
+    Attributes:
+        name: `train`, `dev` or `test`.
+        sources: all its paths.
+        queries: hash of each query without case, blanks and punctuation.
+        rows: hash of each group likewise.
+        passages: hash of each passage as it is; empty where there is nothing to compare with.
+        texts: of the queries, where those of other splits are looked up among them; else empty.
+    """
+
+    name: str
+    sources: list[Source]
+    queries: array[int] = field(default_factory=lambda: array("Q"))
+    rows: array[int] = field(default_factory=lambda: array("Q"))
+    passages: array[int] = field(default_factory=lambda: array("Q"))
+    texts: list[str] = field(default_factory=list)
+
+    def group(self, place: int) -> Group:
+        """A group by its place in all sources together."""
+        for source in self.sources:
+            if place < len(source.groups):
+                return source.groups[place]
+            place -= len(source.groups)
+        raise IndexError(place)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of one split.
+    """Counts of one source.
 
     Attributes:
         split: `train`, `dev` or `test`.
         path: where it was read.
-        queries: queries with at least one relevant passage.
-        positives: relevant passages, over all queries.
-        negatives: negatives, over all queries.
-        duplicates: queries that stand more than once.
-        lengths: tokens of the pairs (median, 95 %, longest); None without a tokenizer.
-        truncated: share of pairs above the budget; None without a tokenizer.
+        groups: queries with at least one relevant passage.
+        positives: relevant passages, over all groups.
+        negatives: negatives, over all groups.
+        positives_per_group: least, median and most of a group.
+        negatives_per_group: least, median and most of a group.
+        without_negatives: groups that have none.
+        repeated: groups whose query stood before in the split, but for case, blanks and punctuation.
+        lengths: in tokens; None without a tokenizer.
     """
 
     split: str
     path: str
-    queries: int
+    groups: int
     positives: int
     negatives: int
-    duplicates: int
-    lengths: tuple[int, int, int] | None
-    truncated: float | None
+    positives_per_group: tuple[int, int, int]
+    negatives_per_group: tuple[int, int, int]
+    without_negatives: int
+    repeated: int
+    lengths: Lengths | None
 
 
 @dataclass(frozen=True)
-class Leak:
+class Shared:
     """What two splits share.
 
     Attributes:
         first: one split.
         second: the other.
-        queries: texts of queries in both, equal but for case, blanks and punctuation.
-        passages: how many passages are in both (normal where both search one corpus).
+        queries: of the first that are in the second, too: equal, or spelt differently.
+        similar: further queries of the first that are similar to one of the second.
+        passages: distinct ones that are in both: normal where both search one corpus.
     """
 
     first: str
     second: str
-    queries: list[str]
+    queries: int
+    similar: int
     passages: int
 
 
-def summarise(split: str, path: str, groups: Sequence[Group], encoder: PairEncoder | None) -> Summary:
-    """Count a split; token lengths need an encoder."""
-    lengths, truncated = None, None
-    if encoder is not None and groups:
-        tokens = np.concatenate([encoder.full_lengths(pairs) for pairs in _pairs(groups)])
-        middle, high, longest = np.percentile(tokens, (50, 95, 100), method="inverted_cdf")
-        lengths = (int(middle), int(high), int(longest))  # of real pairs, not between two
-        truncated = float((tokens > encoder.max_tokens).mean())
-    counts = np.zeros(2, dtype=np.int64)
+def check_splits(
+    splits: Mapping[str, Sequence[Source]], findings: Findings, encoder: PairEncoder | None = None
+) -> tuple[list[Summary], list[Shared]]:
+    """Look at everything once, and compare each two splits; what is wrong is added to the findings.
+
+    Args:
+        splits: name to sources, in the order in which they are to be compared.
+        findings: receives what is wrong.
+        encoder: measures lengths in tokens; None leaves them out.
+    """
+    done: list[tuple[Split, QueryIndex]] = []
+    summaries: list[Summary] = []
+    shared: list[Shared] = []
+    for name, sources in reversed(list(splits.items())):
+        split = Split(name, list(sources))
+        counts: dict[str, Counter[str]] = {other.name: Counter() for other, _ in done}
+        own = [
+            _check_source(split, source, done, counts, findings, encoder, of=len(splits))
+            for source in sources
+        ]
+        find_repeated_rows(split.rows, split.group, findings)
+        find_contradictions(split.queries, split.group, findings)
+        found = [_shared(split, other, counts[other.name]) for other, _ in reversed(done)]
+        summaries, shared = own + summaries, found + shared
+        if len(done) + 1 < len(splits):  # nothing is looked up in the last one, the largest
+            split.passages = array("Q", np.unique(np.frombuffer(split.passages, np.uint64)).tobytes())
+            done.append((split, QueryIndex(split.texts)))
+            split.texts = []
+    return summaries, shared
+
+
+def chunks(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """The groups in order, some at a time."""
+    chunk: list[Group] = []
+    size = 0
     for group in groups:
-        counts += len(group.positives), len(group.negatives)
+        chunk.append(group)
+        size += sum(map(len, group.texts))
+        if len(chunk) == ROWS or size >= CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def report_match(match: Match, group: Group, other: str, findings: Findings) -> None:
+    """Add a query that another split has, too."""
+    words = f"query {SHARED[match.kind]} {other}: {group.query!r:.100}"
+    findings.add(Problem(f"{group.where}: {words}", match.kind))
+
+
+def _check_source(
+    split: Split,
+    source: Source,
+    others: Sequence[tuple[Split, QueryIndex]],
+    counts: Mapping[str, Counter[str]],
+    findings: Findings,
+    encoder: PairEncoder | None,
+    *,
+    of: int,
+) -> Summary:
+    before = np.unique(np.frombuffer(split.queries, np.uint64))
+    start, sizes = len(split.queries), (Counter[int](), Counter[int]())
+    for chunk in chunks(source.groups):
+        starts = np.concatenate(([0], np.cumsum([len(group.texts) for group in chunk])))
+        pieces = pieces_of([text for group in chunk for text in group.texts])
+        for place, name in enumerate(("positives", "negatives")):
+            sizes[place].update(len(getattr(group, name)) for group in chunk)
+        _check_texts(chunk, findings)
+        find_repeated_passages(chunk, pieces, starts, findings)
+        for group, positive, negative, value in near_negatives(chunk, pieces, starts):
+            words = f"{value:.2f} similar: negative {negative!r:.60} and positive {positive!r:.60}"
+            findings.add(Problem(f"{group.where}: {words}", "near-duplicate"))
+        _compare_queries(chunk, others, counts, findings)
+        split.queries.frombytes(pieces.keys[starts[:-1]].tobytes())
+        split.rows.frombytes(row_keys(chunk, pieces.keys, starts).tobytes())
+        if len(others) + 1 < of:
+            split.texts += [group.query for group in chunk]
+        if of > 1:
+            split.passages.extend(_hash(text) for group in chunk for text in group.texts[1:])
+    new = np.frombuffer(split.queries, np.uint64)[start:]
+    repeated = len(new) - len(np.setdiff1d(np.unique(new), before, assume_unique=True))
+    positives, negatives = sizes
     return Summary(
-        split,
-        path,
-        len(groups),
-        int(counts[0]),
-        int(counts[1]),
-        len(groups) - len(np.unique(_names(group.query for group in groups))),
-        lengths,
-        truncated,
+        split.name,
+        source.name,
+        len(source.groups),
+        sum(size * count for size, count in positives.items()),
+        sum(size * count for size, count in negatives.items()),
+        _spread(positives),
+        _spread(negatives),
+        negatives[0],
+        repeated,
+        measure_lengths(source.groups, encoder) if encoder else None,
     )
 
 
-def find_leaks(splits: Mapping[str, Sequence[Group]]) -> list[Leak]:
-    """What each pair of splits shares.
-
-    >>> a, b = Group("Is it so?", ("yes",), ("no",), "a:1"), Group("is it  so", ("yes",), ("maybe",), "b:1")
-    >>> find_leaks({"train": [a], "dev": [b]})
-    [Leak(first='train', second='dev', queries=['is it  so'], passages=1)]
-    """
-    names = list(splits)
-    passages = {name: np.unique(_names(_passages(groups))) for name, groups in splits.items()}
-    return [
-        Leak(
-            first,
-            second,
-            _shared(splits[first], splits[second]),
-            len(np.intersect1d(passages[first], passages[second], assume_unique=True)),
-        )
-        for place, first in enumerate(names)
-        for second in names[place + 1 :]
-    ]
-
-
-def _shared(first: Sequence[Group], second: Sequence[Group]) -> list[str]:
-    shared = shared_queries(first, (group.query for group in second))
-    return list({same_query(text): text for text in shared}.values())
-
-
-def _passages(groups: Sequence[Group]) -> Iterator[str]:
+def _check_texts(groups: Sequence[Group], findings: Findings) -> None:
     for group in groups:
-        yield from group.positives
-        yield from group.negatives
+        roles = chain(("query",), ("passage",) * (len(group.texts) - 1))
+        for text, role in zip(group.texts, roles, strict=True):
+            for kind, words in text_problems(text, role):
+                findings.add(Problem(f"{group.where}: {words}", kind))
 
 
-def _names(texts: Iterator[str]) -> np.ndarray:
-    """16 bytes for each text, shape (T,): millions of texts are compared by these."""
-    return hash_texts(texts).view("S16").ravel()
+def _compare_queries(
+    groups: Sequence[Group],
+    others: Sequence[tuple[Split, QueryIndex]],
+    counts: Mapping[str, Counter[str]],
+    findings: Findings,
+) -> None:
+    """Look each query up in the other splits."""
+    for other, index in others:
+        for match in index.matches([group.query for group in groups]):
+            known = other.group(match.known)
+            report_match(match, groups[match.place], f"{other.name}, {known.where}", findings)
+            counts[other.name][match.kind] += 1
 
 
-def _pairs(groups: Sequence[Group]) -> Iterator[list[tuple[str, str]]]:
-    for start in range(0, len(groups), CHUNK):
-        chunk = groups[start : start + CHUNK]
-        yield [(group.query, text) for group in chunk for text in (*group.positives, *group.negatives)]
+def _shared(first: Split, second: Split, found: Counter[str]) -> Shared:
+    both = np.intersect1d(np.frombuffer(first.passages, np.uint64), np.frombuffer(second.passages, np.uint64))
+    certain = found["leak"] + found["misspelt leak"]
+    return Shared(first.name, second.name, certain, found["similar query"], len(both))
+
+
+def _spread(sizes: Counter[int]) -> tuple[int, int, int]:
+    """Least, median (of an even number the lower one) and most."""
+    if not sizes:
+        return 0, 0, 0
+    ordered = sorted(sizes)
+    ends = np.cumsum([sizes[size] for size in ordered])
+    return ordered[0], ordered[int(np.searchsorted(ends, (ends[-1] + 1) // 2))], ordered[-1]
+
+
+def _hash(text: str) -> int:
+    return xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 _WORD = re.compile(r"\w+")
 
@@ -19,12 +19,34 @@ class Group:
         positives: relevant passages, at least one.
         negatives: hard negatives, at least one, none of them a positive.
         where: `file:line`, or the query id, for messages.
+        grades: relevance of each positive, above 0; empty where nothing but relevant is known (all 1).
+        scores: of a teacher, for each positive and then each negative; empty without a teacher.
+        query_prompt: what the reranker reads before the query.
+        passage_prompt: what it reads before each passage.
     """
 
     query: str
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
     where: str
+    grades: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
+    query_prompt: str = ""
+    passage_prompt: str = ""
+
+    @property
+    def prompted(self) -> Group:
+        """The group as the reranker reads it: its prompts stand before its texts."""
+        if not self.query_prompt and not self.passage_prompt:
+            return self
+        return replace(
+            self,
+            query=self.query_prompt + self.query,
+            positives=tuple(self.passage_prompt + text for text in self.positives),
+            negatives=tuple(self.passage_prompt + text for text in self.negatives),
+            query_prompt="",
+            passage_prompt="",
+        )
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -82,10 +104,15 @@ def fingerprint(texts: Iterable[str]) -> str:
 
 
 def groups_fingerprint(groups: Iterable[Group]) -> str:
-    """Fingerprint of groups: texts and their roles, not where they were read."""
-    return fingerprint(
-        text for group in groups for text in (group.query, "+", *group.positives, "-", *group.negatives)
-    )
+    """Fingerprint of groups: texts, their roles, and what else is learned from; not where they were read."""
+    return fingerprint(text for group in groups for text in _identity(group))
+
+
+def _identity(group: Group) -> Iterator[str]:
+    yield from (group.query, "+", *group.positives, "-", *group.negatives)
+    for name in ("grades", "scores", "query_prompt", "passage_prompt"):
+        if value := getattr(group, name):
+            yield f"{name} {value!r}"
 
 
 def collection_fingerprint(collection: Collection) -> str:

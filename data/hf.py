@@ -1,9 +1,8 @@
 """Data sets that are named and not lying in a file: `hf://…` through `datasets`, `mteb://…` through `mteb`.
 
-`hf://DATASET`, `hf://DATASET:CONFIG` and `hf://DATASET:CONFIG:SPLIT` are reranking rows: `query, positive,
-negative` as mteb's reranking sets have them (texts or lists of texts), or `query, pos, neg`. DATASET is a hub
-id or a folder with Parquet or JSONL. `mteb://TASK`, `mteb://TASK:SUBSET` and `mteb://TASK:SUBSET:SPLIT` are
-judged queries of a retrieval or reranking task.
+`hf://DATASET`, `hf://DATASET:CONFIG` and `hf://DATASET:CONFIG:SPLIT` are rows of every shape that files may
+have, see `shapes`. DATASET is a hub id or a folder with Parquet or JSONL. `mteb://TASK`, `mteb://TASK:SUBSET`
+and `mteb://TASK:SUBSET:SPLIT` are judged queries of a retrieval or reranking task.
 
 Tried here: folders of `datasets`, and mteb 2.26.24's own task classes on data made by hand. Not tried, for
 want of a network: a download by either of them.
@@ -12,16 +11,19 @@ want of a network: a download by either of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .findings import Problem
 from .groups import Collection, Group, passage_id
-from .jsonl import as_collection, groups_of
+from .jsonl import as_collection
+from .store import keep
+from .tables import Table
+from .tables import iterate_groups as iterate_tables
 
 SCHEMES = ("hf://", "mteb://")
 OTHER_NAMES = {"dev": ("dev", "validation", "val"), "train": ("train",), "test": ("test",)}
-_COLUMNS = ({"query", "positive"}, {"query", "pos"})
 
 
 def is_named(path: str) -> bool:
@@ -29,54 +31,82 @@ def is_named(path: str) -> bool:
     return path.startswith(SCHEMES)
 
 
-def read_groups(path: str, problems: list[str], *, split: str, need_negatives: bool = True) -> list[Group]:
-    """Groups of an `hf://` data set, in memory; `where` of a group is the path and the row from 1."""
-    if not path.startswith("hf://"):
-        problems.append(f"{path}: tasks of mteb are for evaluation; give it as data.test or data.dev")
+def read_groups(
+    path: str,
+    problems: list[str],
+    *,
+    split: str,
+    need_negatives: bool = True,
+    skipped: list[str] | None = None,
+) -> Sequence[Group]:
+    """Groups of an `hf://` data set, in the cache; `where` of a group is the path and the row from 1."""
+    if not _is_rows(path, problems):
         return []
-    return list(groups_of(_rows(path, split, problems), problems, need_negatives=need_negatives))
+    data = _load(path, split, problems)
+    if data is None:
+        return []
+
+    def make(found: list[str]) -> Iterator[Group]:
+        return iterate_tables([_table(path, data)], found, need_negatives=need_negatives)
+
+    form = f"hf-{data._fingerprint}-{'train' if need_negatives else 'judged'}"
+    files = [Path(file["filename"]) for file in data.cache_files]
+    return keep(form, files, make, problems, names=[path], skipped=skipped)
+
+
+def iterate_groups(
+    path: str, problems: list[str], *, split: str, need_negatives: bool = True
+) -> Iterator[Group]:
+    """Groups of an `hf://` data set as they come, each row one; nothing is kept or downloaded as a whole."""
+    data = _load(path, split, problems, streaming=True) if _is_rows(path, problems) else None
+    if data is not None:
+        table = _table(path, data)
+        yield from iterate_tables([table], problems, need_negatives=need_negatives, merge=False)
 
 
 def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
     """Judged queries of either kind; what is wrong is added to `problems`."""
     if path.startswith("mteb://"):
         return _mteb_collection(path, split, problems)
-    groups = groups_of(_rows(path, split, problems), problems, need_negatives=False)
+    data = _load(path, split, problems)
+    tables = [] if data is None else [_table(path, data)]
+    groups = iterate_tables(tables, problems, need_negatives=False)
     return dataclasses.replace(as_collection(Path(path), groups), path=path)
 
 
-def _rows(path: str, split: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows with `query`, `pos` and `neg`, one at a time from the memory-mapped table."""
-    table = _load(path, split, problems)
-    if table is None:
-        return
-    if not any(columns <= set(table.column_names) for columns in _COLUMNS):
-        problems.append(
-            f"{path}: its columns are {', '.join(table.column_names)}; "
-            "allowed are query, positive, negative, or query, pos, neg"
-        )
-        return
-    for number, row in enumerate(table, 1):
-        if "pos" not in row:
-            row |= {"pos": _texts(row.pop("positive")), "neg": _texts(row.pop("negative", None))}
-        yield f"{path}:{number}", row
-    if not len(table):
-        problems.append(f"{path}: no rows")
+def _is_rows(path: str, problems: list[str]) -> bool:
+    if not path.startswith("hf://"):
+        text = f"{path}: tasks of mteb are for evaluation; give it as data.test or data.dev"
+        problems.append(Problem(text, "file"))
+    return path.startswith("hf://")
 
 
-def _texts(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def _table(path: str, data: Any) -> Table:
+    """The rows of a split, one at a time from its memory-mapped table, or as they are downloaded."""
+
+    def rows(problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        number = 0
+        try:
+            for number, row in enumerate(data, 1):
+                yield f"{path}:{number}", row
+        except Exception as error:  # a connection, a parser: each library has its own
+            problems.append(Problem(f"{path}: cannot be read after row {number}: {_reason(error)}", "file"))
+            return
+        if not number:
+            problems.append(Problem(f"{path}: no rows", "file"))
+
+    return Table(path, rows, size=(getattr(data, "_data", None) and data._data.nbytes) or 0)
 
 
-def _load(path: str, split: str, problems: list[str]) -> Any:
+def _load(path: str, split: str, problems: list[str], *, streaming: bool = False) -> Any:
     """The split of the data set, a `datasets.Dataset`; None with a problem noted."""
     from datasets import load_dataset
 
     name, config, given = _fields(path, problems)
     try:
-        splits = load_dataset(name, config) if name else {}
+        splits = load_dataset(name, config, streaming=streaming) if name else {}
     except Exception as error:  # a connection, a parser, a builder: each library has its own
-        problems.append(f"{path}: cannot be loaded: {_reason(error)}")
+        problems.append(Problem(f"{path}: cannot be loaded: {_reason(error)}", "file"))
         return None
     return splits[found] if (found := _split_of(path, list(splits), given, split, problems)) else None
 

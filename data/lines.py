@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,40 @@ def read_lines(path: Path) -> Iterator[bytes]:
     """
     form = compression(path)
     if form == "gz":
-        try:
-            with gzip.open(path, "rb") as stream:
-                yield from stream
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{path}: not a whole gzip file ({error})") from error
+        with _whole_gzip(path), gzip.open(path, "rb") as stream:
+            yield from stream
     elif form == "zst":
         yield from _split(_decompress(path))
     else:
         with path.open("rb") as stream:
             yield from stream
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a block at a time, however long its lines are; else as `read_lines`.
+
+    Raises:
+        UserError: as `read_lines`.
+    """
+    form = compression(path)
+    if form == "gz":
+        with _whole_gzip(path), gzip.open(path, "rb") as stream:
+            while block := stream.read(BLOCK):
+                yield block
+    elif form == "zst":
+        yield from _decompress(path)
+    else:
+        with path.open("rb") as plain:
+            while block := plain.read(BLOCK):
+                yield block
+
+
+@contextmanager
+def _whole_gzip(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error})") from error
 
 
 def _decompress(path: Path) -> Iterator[bytes]:

@@ -2,39 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import xxhash
 
 from ..configs.errors import UserError
-from . import beir, hf, jsonl, store
+from . import beir, hf, jsonl, rows, separated, sources, store, tables
+from .findings import Problem
 from .groups import Collection, Group
+from .lines import compression
 
 FORMATS = (
-    "a JSONL file of groups, a BEIR folder, one .tsv file of a BEIR folder's qrels/, "
-    "hf://DATASET:CONFIG:SPLIT, or mteb://TASK:SUBSET:SPLIT (to evaluate)"
+    "a file with rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts also .gz, .zst), a folder of them, "
+    "a BEIR folder, one .tsv file of a BEIR folder's qrels/, hf://DATASET:CONFIG:SPLIT, "
+    "or mteb://TASK:SUBSET:SPLIT (to evaluate)"
 )
 SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
 
 def read_groups(
-    path: str, problems: list[str], *, split: str = "train", need_negatives: bool = True
+    path: str | Mapping[str, Any],
+    problems: list[str],
+    *,
+    split: str = "train",
+    need_negatives: bool = True,
+    skipped: list[str] | None = None,
 ) -> Sequence[Group]:
-    """Groups of a JSONL file or a BEIR folder; what is wrong is added to `problems`.
+    """Groups of a source; what is wrong is added to `problems`.
 
-    Those of a JSONL file are in the cache (`store.GroupStore`) and not in memory.
+    They are in the cache (`store.GroupStore`) and not in memory.
+
+    Args:
+        path: as the user gave it; a mapping names judgments, runs and texts by ids, see `sources`.
+        problems: receives what is wrong.
+        split: of a source that has several.
+        need_negatives: whether a group without negatives is wrong.
+        skipped: if given, receives the problems of rows in place of `problems`.
     """
+    if not isinstance(path, str):
+        return sources.read_groups(path, problems, need_negatives=need_negatives, skipped=skipped)
     if hf.is_named(path):
-        return hf.read_groups(path, problems, split=split, need_negatives=need_negatives)
+        return hf.read_groups(path, problems, split=split, need_negatives=need_negatives, skipped=skipped)
     location = Path(path)
     if not _readable(path, problems):
         return []
     if is_beir(path):
-        return beir.read_groups(location, split, problems, need_negatives=need_negatives)
-    return store.read_groups(location, problems, need_negatives=need_negatives)
+        return beir.read_groups(location, split, problems, need_negatives=need_negatives, skipped=skipped)
+    files = rows.find_files(location, split, problems)
+    if not files:
+        return []
+
+    def make(found: list[str]) -> Iterator[Group]:
+        given = tables.tables_of(files)
+        return tables.iterate_groups(given, found, need_negatives=need_negatives, notes=found)
+
+    form = f"{_form(files)}-{'train' if need_negatives else 'judged'}"
+    return store.keep(form, files, make, problems, skipped=skipped)
 
 
-def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
-    """Judged queries of a JSONL file or a BEIR folder; what is wrong is added to `problems`."""
+def iterate_groups(
+    path: str, problems: list[str], *, split: str = "train", need_negatives: bool = True
+) -> Iterator[Group]:
+    """Groups as they are read, each row one, in the order of the rows; nothing is kept.
+
+    What is wrong is added to `problems` when it is met.
+    """
+    if hf.is_named(path):
+        yield from hf.iterate_groups(path, problems, split=split, need_negatives=need_negatives)
+    elif _readable(path, problems) and is_beir(path):
+        problems.append(Problem(f"{path}: BEIR data cannot be streamed: only files with rows can", "file"))
+    elif Path(path).exists():
+        files = rows.find_files(Path(path), split, problems)
+        yield from tables.iterate_groups(
+            tables.tables_of(files), problems, need_negatives=need_negatives, merge=False
+        )
+
+
+def read_judged(path: str | Mapping[str, Any], problems: list[str], *, split: str) -> Collection | None:
+    """Judged queries of a source; what is wrong is added to `problems`."""
+    if not isinstance(path, str):
+        return sources.read_judged(path, problems)
     if hf.is_named(path):
         return hf.read_judged(path, problems, split=split)
     location = Path(path)
@@ -42,13 +91,14 @@ def read_judged(path: str, problems: list[str], *, split: str) -> Collection | N
         return None
     if is_beir(path):
         return beir.read_collection(location, split, problems)
-    groups = jsonl.iterate_groups(location, problems, need_negatives=False)
-    return jsonl.as_collection(location, groups)
+    files = rows.find_files(location, split, problems)
+    groups = tables.iterate_groups(tables.tables_of(files), problems, need_negatives=False)
+    return jsonl.as_collection(location, groups, list(map(str, files)))
 
 
 def is_beir(path: str) -> bool:
-    """Whether a path means BEIR data: a folder, or one `.tsv` file of its `qrels/`."""
-    return Path(path).is_dir() or path.endswith(".tsv")
+    """Whether a path means BEIR data: a folder with its files, or one `.tsv` file of judgments."""
+    return not hf.is_named(path) and rows.is_beir(Path(path))
 
 
 def require(problems: list[str], *, advice: str = "") -> None:
@@ -57,16 +107,26 @@ def require(problems: list[str], *, advice: str = "") -> None:
         return
     shown = problems[:SHOWN]
     if len(problems) > SHOWN:
-        shown.append(f"… and {len(problems) - SHOWN} more; `uprank check` prints all")
+        shown.append(f"… and {len(problems) - SHOWN} more; `uprank check examples=null` prints all")
     raise UserError(shown, advice=advice)
+
+
+def _form(files: Sequence[Path]) -> str:
+    """What the names of files say about how they are read."""
+    forms = [
+        "-".join([rows.kind_of_file(file) or "jsonl", compression(file) or "plain"])
+        + "-triples" * separated.is_triples(file)
+        for file in files
+    ]
+    return forms[0] if len(forms) == 1 else f"folder-{xxhash.xxh3_64_hexdigest(' '.join(forms).encode())}"
 
 
 def _readable(path: str, problems: list[str]) -> bool:
     location = Path(path)
     if not location.exists():
-        problems.append(f"{path}: no such file or folder; allowed is {FORMATS}")
+        problems.append(Problem(f"{path}: no such file or folder; allowed is {FORMATS}", "file"))
         return False
     if location.is_dir() and not any(location.iterdir()):
-        problems.append(f"{path}: the folder is empty; allowed is {FORMATS}")
+        problems.append(Problem(f"{path}: the folder is empty; allowed is {FORMATS}", "file"))
         return False
     return True

@@ -65,7 +65,7 @@ def prepare_groups(encoder: PairEncoder, groups: Sequence[Group], *, build: bool
     if isinstance(groups, GroupStore):
         prepare_texts(encoder, groups.texts(), groups.text_hashes(), build=build)
     else:
-        prepare_texts(encoder, [text for group in groups for text in group.texts], build=build)
+        prepare_texts(encoder, [text for group in groups for text in group.prompted.texts], build=build)
 
 
 def prepare_texts(

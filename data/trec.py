@@ -1,20 +1,12 @@
-"""TREC qrels and run files, and the BEIR qrels table.
-
-Accepted is what trec_eval 9.0.8 accepts: fields apart by blanks or tabs, leading blanks, blank lines, CRLF,
-further columns after the tag of a run, a rank column that means nothing. Refused is also what trec_eval reads
-without a word and gets wrong: a score or a relevance that is no number. A byte order mark at the start is
-dropped, because it would become part of the first query id. There are no comment lines: `#1` is a query id.
-"""
+"""Tables of TREC qrels and run files and of BEIR qrels, in memory; `trec_rows.py` reads their lines."""
 
 from __future__ import annotations
 
-import codecs
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +14,21 @@ import numpy.typing as npt
 from ..configs.errors import UserError
 from .columns import read_columns
 from .groups import Collection
+from .lines import compression
 from .order import trec_order
+from .trec_rows import (
+    BEIR_HEADER,
+    LARGEST_RELEVANCE,
+    beir_row,
+    iterate_rows,
+    qrels_row,
+    run_row,
+)
 
 Qrels = dict[str, dict[str, int]]
 Run = dict[str, dict[str, float]]
 
-# Relevance is kept as int32; trec_eval allocates a table of the size of the largest.
-LARGEST_RELEVANCE = 2**31 - 1
-
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_GZIP = b"\x1f\x8b"
 _MOST_LISTED = 1000
-_SNIFFED = 20
-_INTEGER = re.compile(rb"[+-]?[0-9]+")
-_BEIR_HEADER = re.compile(rb"query[-_]id\tcorpus[-_]id\tscore\s*", re.IGNORECASE)
 
 Value = TypeVar("Value", int, float)
 
@@ -47,7 +40,7 @@ def read_qrels(path: str | Path) -> Qrels:
         UserError: the file is missing or empty, or lines are wrong; every one is listed as `path:line: …`.
     """
     advice = "Each line of qrels is: query iteration document relevance."
-    return read_columns(Path(path), 4, 3, LARGEST_RELEVANCE, int) or _read(Path(path), _qrels_row, advice)
+    return _quickly(Path(path), 4, 3, LARGEST_RELEVANCE, int) or _read(Path(path), qrels_row, advice)
 
 
 def read_beir_qrels(path: str | Path) -> Qrels:
@@ -59,7 +52,7 @@ def read_beir_qrels(path: str | Path) -> Qrels:
         UserError: as `read_qrels`.
     """
     advice = "Each line is: query-id, corpus-id and score, apart by one tab."
-    return _read(Path(path), _beir_row, advice, header=_BEIR_HEADER)
+    return _read(Path(path), beir_row, advice, header=BEIR_HEADER)
 
 
 def read_run(path: str | Path) -> Run:
@@ -69,25 +62,7 @@ def read_run(path: str | Path) -> Run:
         UserError: as `read_qrels`; a score that is NaN or infinite is a wrong line.
     """
     advice = "Each line of a run is: query Q0 document rank score tag."
-    return read_columns(Path(path), 6, 4, sys.float_info.max, float) or _read(Path(path), _run_row, advice)
-
-
-def is_qrels(path: str | Path) -> bool:
-    """Whether a file looks like TREC qrels: one of its first lines has four columns.
-
-    A BEIR table (a header, or exactly two tabs a line in a `.tsv`) and JSONL rows do not; neither does what
-    is no file. What is wrong in other lines is for `read_qrels` to say.
-    """
-    path = Path(path)
-    if not path.is_file() or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".arrow"):
-        return False
-    for number, line in islice(_lines(path), _SNIFFED):
-        if line.lstrip().startswith(b"{") or (number == 1 and _BEIR_HEADER.fullmatch(line)):
-            return False
-        fields = line.split()
-        if len(fields) == 4:
-            return not (path.suffix == ".tsv" and line.count(b"\t") == 2)
-    return False
+    return _quickly(Path(path), 6, 4, sys.float_info.max, float) or _read(Path(path), run_row, advice)
 
 
 def trec_collection(path: str | Path) -> Collection:
@@ -170,6 +145,10 @@ def _is_field(text: str) -> bool:
     return text.split() == [text]
 
 
+def _quickly(path: Path, columns: int, value_column: int, largest: float, kind: type) -> Any:
+    return None if compression(path) else read_columns(path, columns, value_column, largest, kind)
+
+
 def _read(
     path: Path,
     parse: Callable[[bytes], tuple[str, str, Value]],
@@ -179,14 +158,7 @@ def _read(
 ) -> dict[str, dict[str, Value]]:
     table: dict[str, dict[str, Value]] = {}
     problems: list[str] = []
-    for number, line in _lines(path):
-        if number == 1 and header and header.fullmatch(line):
-            continue
-        try:
-            query, document, value = parse(line)
-        except ValueError as error:
-            problems.append(f"{path}:{number}: {error}")
-            continue
+    for number, query, document, value in iterate_rows(path, parse, problems, header=header):
         documents = table.setdefault(query, {})
         if document in documents:
             problems.append(f"{path}:{number}: document {document!r} appears again in query {query!r}")
@@ -198,82 +170,3 @@ def _read(
     if problems:
         raise UserError(problems, advice=advice)
     return table
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of every line that is not blank, without its line end."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if number == 1:
-                _require_text(path, line)
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.isspace() and line:
-                yield number, line.rstrip(b"\r\n")
-
-
-def _require_text(path: Path, line: bytes) -> None:
-    """Refuse what would else be as many problems as it has lines."""
-    if line.startswith(_UTF_16):
-        raise UserError(f"{path}:1: the file is UTF-16", advice="Save it as UTF-8.")
-    if line.startswith(_GZIP):
-        raise UserError(f"{path}:1: the file is compressed", advice="Unpack it: gzip -d FILE.")
-
-
-def _qrels_row(line: bytes) -> tuple[str, str, int]:
-    # Bytes, because text would also be split at no-break and other Unicode spaces, which ids may contain.
-    fields = line.split()
-    if len(fields) != 4:
-        raise ValueError(f"{len(fields)} columns, qrels have 4")
-    return _text(fields[0]), _text(fields[2]), _relevance(fields[3])
-
-
-def _beir_row(line: bytes) -> tuple[str, str, int]:
-    fields = line.split(b"\t")
-    if len(fields) != 3:
-        raise ValueError(f"{len(fields)} columns apart by tabs, BEIR qrels have 3")
-    if not fields[0].strip() or not fields[1].strip():
-        raise ValueError("an id is empty")
-    return _text(fields[0]), _text(fields[1]), _relevance(fields[2].strip())
-
-
-def _run_row(line: bytes) -> tuple[str, str, float]:
-    if b"\r" in line:  # else a whole file with old Mac line ends would pass as one line with more columns
-        raise ValueError("a carriage return within the line; lines must end with LF or CRLF")
-    fields = line.split(maxsplit=5)
-    if len(fields) < 6:
-        raise ValueError(f"{len(fields)} columns, a run has 6")
-    return _text(fields[0]), _text(fields[2]), _score(fields[4])
-
-
-def _text(field: bytes) -> str:
-    try:
-        return field.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"id {field!r} is not UTF-8") from None
-
-
-def _relevance(field: bytes) -> int:
-    if not _INTEGER.fullmatch(field):
-        raise ValueError(f"relevance {_shown(field)} is not a whole number")
-    # Bounded before int(), which refuses a number of thousands of digits in its own words.
-    if len(field) > 20 or abs(int(field)) > LARGEST_RELEVANCE:
-        raise ValueError(f"relevance {_shown(field)} is beyond {LARGEST_RELEVANCE}")
-    return int(field)
-
-
-def _score(field: bytes) -> float:
-    try:
-        score = float(field)
-    except ValueError:
-        raise ValueError(f"score {_shown(field)} is not a number") from None
-    if b"_" in field:  # Python's own notation, 1_000
-        raise ValueError(f"score {_shown(field)} is not a number")
-    if not np.isfinite(score):
-        raise ValueError(f"score {_shown(field)} is not finite")
-    return score
-
-
-def _shown(field: bytes) -> str:
-    return repr(field.decode("utf-8", "replace")[:40])

@@ -12,7 +12,7 @@ from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.errors import UserError, collect
 from ..configs.schema import EvalCommand, GateSettings
 from ..data.read import FORMATS
-from ..data.trec import is_qrels
+from ..data.trec_rows import is_qrels
 from .candidates import OWN, SEARCHED, first_stage_name, resolve_source
 from .measure import Measure, parse_measures
 from .score_models import ModelChoice, is_path

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..configs.errors import UserError
 from ..data.order import trec_orders
-from ..data.trec import LARGEST_RELEVANCE
+from ..data.trec_rows import LARGEST_RELEVANCE
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -55,6 +55,13 @@ def _value(hint: Any, definitions: dict[str, Schema]) -> Schema:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is list:
         return {"type": "array", "items": _value(inner[0], definitions)}
+    if origin is tuple:  # of a fixed number of values of one kind
+        return {
+            "type": "array",
+            "items": _value(inner[0], definitions),
+            "minItems": len(inner),
+            "maxItems": len(inner),
+        }
     if origin is dict:
         return {"type": "object", "additionalProperties": _value(inner[1], definitions)}
     if origin in (types.UnionType, typing.Union):

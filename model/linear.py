@@ -15,6 +15,8 @@ from torch import nn
 from torch.autograd import Function
 from torch.nn import functional
 
+from .adapters import adapted
+
 
 class Products:
     """Matrix products in the precision of training, with copies of the weights that follow the weights.
@@ -35,7 +37,12 @@ class Products:
         """(T, in) to (T, out) in `dtype`."""
         if self.dtype == torch.float32:
             return layer(states)
-        if type(layer) is not nn.Linear or layer.bias is None:  # an adapter in its place
+        if (parts := adapted(layer)) is not None:
+            base, first, second, scale = parts
+            inner = states.to(self.dtype)
+            low = functional.linear(functional.linear(inner, first.to(self.dtype)), second.to(self.dtype))
+            return self(inner, base) + scale * low
+        if type(layer) is not nn.Linear or layer.bias is None:
             return layer(states.to(layer.weight.dtype)).to(self.dtype)
         weight, bias = layer.weight, layer.bias
         product: torch.Tensor = _Linear.apply(

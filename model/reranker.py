@@ -15,6 +15,7 @@ import torch
 from ..configs.check import PRECISIONS, above_zero
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
+from .adapters import plain_state
 from .load import load, usable_positions
 from .packing import GRAIN, pack, plan_by_length, suitable_tokens
 from .scorer import Scorer
@@ -218,12 +219,12 @@ class Reranker:
             "query_tokens": self.pairs.query_tokens,
             "max_tokens": self.pairs.max_tokens,
         }
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, state_dict=plain_state(self.model))
         self.tokenizer.save_pretrained(folder)
 
     def weights_hash(self) -> str:
-        """`sha256:…` of the weights."""
-        return hash_weights(self.model.state_dict())
+        """`sha256:…` of the weights, as they are saved."""
+        return hash_weights(plain_state(self.model))
 
 
 def works_on_cpu(device: str | None) -> bool:

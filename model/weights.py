@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -19,3 +20,11 @@ def hash_weights(state: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
     return "sha256:" + digest.hexdigest()
+
+
+def is_head(model: Any, name: str) -> bool:
+    """Whether a parameter or module of a cross-encoder is part of its head: what an encoder comes without.
+
+    That is all outside the encoder itself, and a pooler, which has no use but for a head.
+    """
+    return not name.startswith(f"{model.base_model_prefix}.") or "pooler" in name.split(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,16 @@ from ..configs.schema import ModelSettings, PublishCommand
 from ..eval.compare import verdict
 from ..eval.report import Report, System
 from ..eval.table import format_difference, format_estimate, format_p, notes
+from .card_parts import data_part, merging_part, scores_part
 from .gate import Ruling, compared, tuned_system
+from .merge import Merged
 from .metadata import metadata_yaml
+from .onnx_card import onnx_part
+from .onnx_graphs import NO_GRAPHS, Graphs
+from .prepare import Prepared
 from .probes import equally_cut_query
-from .sources import Evidence, Source, data_name
+from .sources import Evidence, Source, data_names
+from .statistics import Sample, Statistics
 from .training import training_rows
 from .verify import Proof
 
@@ -24,35 +31,52 @@ if TYPE_CHECKING:
     from ..model.reranker import Reranker
 
 TEMPLATE = "card.md.j2"
+CURVE = "evaluation/merging.svg"
 Row = tuple[str, ...]
 
 
-def render(
-    settings: PublishCommand,
-    source: Source,
-    reranker: Reranker,
-    weights: str,
-    ruling: Ruling,
-    proofs: Sequence[Proof],
-    places: Mapping[str, Evidence],
-) -> str:
+@dataclass(frozen=True)
+class Content:
+    """Everything that is known of the published model.
+
+    Attributes:
+        source: what was read.
+        prepared: the published weights and how they came from the measured ones.
+        ruling: whether it is better than its baseline.
+        proofs: the scores of the other libraries.
+        places: folder of each report inside the published folder.
+        merged: the mixtures that were tried; None without merging.
+        statistics: of the dev data; None where it is out of reach.
+        samples: dev queries with passages to show.
+        graphs: for ONNX Runtime.
+    """
+
+    source: Source
+    prepared: Prepared
+    ruling: Ruling
+    proofs: Sequence[Proof]
+    places: Mapping[str, Evidence]
+    merged: Merged | None = None
+    statistics: Statistics | None = None
+    samples: Sequence[Sample] = ()
+    graphs: Graphs = NO_GRAPHS
+
+
+def render(settings: PublishCommand, content: Content, reranker: Reranker) -> str:
     """README.md of the published folder.
 
     Args:
         settings: name, data sets and repository that the user gave.
-        source: what was read.
+        content: what is known.
         reranker: the published model.
-        weights: its hash.
-        ruling: whether it is better than its baseline.
-        proofs: the scores of the other libraries.
-        places: folder of each report inside the published folder.
     """
     title = settings.card.name or Path(settings.output).resolve().name
+    source, ruling, measured = content.source, content.ruling, content.prepared.measured
     report = source.evidence[0].report
-    tuned = _tuned(report, weights)
+    tuned = _tuned(report, measured)
     pairs = reranker.pairs
     return _template().render(
-        metadata=metadata_yaml(settings.card, source, weights, title, reranker.model.config.model_type),
+        metadata=metadata_yaml(settings.card, source, measured, title, reranker.model.config.model_type),
         title=title,
         base=source.base.description,
         train=_train_words(source),
@@ -63,21 +87,31 @@ def render(
         forced=ruling.reason,
         tuned=tuned.name,
         baseline_words=_other_systems(report, tuned),
-        evaluations=[_evaluation(place, found, weights, ruling) for place, found in places.items()],
+        evaluations=[_evaluation(place, found, content) for place, found in content.places.items()],
         model=settings.push.repo or Path(settings.output).resolve().name,
         pushed=settings.push.repo is not None,
         max_tokens=pairs.max_tokens,
         query_tokens=pairs.query_tokens,
         equal_query=equally_cut_query(reranker),
         budgets=_budgets(pairs.query_tokens, pairs.max_tokens),
-        proofs=[_proof_row(proof) for proof in proofs],
-        proof_notes=_proof_notes(proofs),
+        proofs=[_proof_row(proof) for proof in content.proofs],
+        proof_notes=_proof_notes(content.proofs),
         pairs_words=_pairs_words(source),
+        onnx=onnx_part(
+            content.graphs,
+            model=settings.push.repo or Path(settings.output).resolve().name,
+            pushed=settings.push.repo is not None,
+        ),
+        scores=scores_part(content.prepared, source),
+        merged=merging_part(content.merged, source) if content.merged else None,
+        curve=CURVE,
+        data=data_part(content.statistics, content.samples, source),
         training=training_rows(source),
         dataset_words=_dataset_words(settings.card.datasets, source),
         licence=_licence_words(source),
         version=__version__,
-        weights=weights,
+        weights=content.prepared.weights,
+        measured=measured,
     )
 
 
@@ -120,9 +154,9 @@ def _other_systems(report: Report, tuned: System) -> str:
     return ", ".join(words)
 
 
-def _evaluation(place: str, found: Evidence, weights: str, ruling: Ruling) -> dict[str, Any]:
-    report = found.report
-    tuned = _tuned(report, weights)
+def _evaluation(place: str, found: Evidence, content: Content) -> dict[str, Any]:
+    report, ruling = found.report, content.ruling
+    tuned = _tuned(report, content.prepared.measured)
     comparisons = [
         compared(found, tuned.name, measure, from_first_stage=ruling.from_first_stage)
         for measure in report.measures
@@ -141,13 +175,27 @@ def _evaluation(place: str, found: Evidence, weights: str, ruling: Ruling) -> di
         "place": f"{place}/report.json",
         "name": found.name,
         "split": found.split,
+        "guard": bool(content.source.manifest) and found.name not in _own_names(content.source),
         "measures": report.measures,
         "systems": [_system_row(system, report.measures, bold=system is tuned) for system in report.systems],
         "tuned": tuned.name,
         "baseline": made[0].baseline if made else "",
         "differences": differences,
-        "notes": _notes(report, tuned),
+        "notes": _notes(report, tuned) + _measured_in(tuned),
     }
+
+
+def _own_names(source: Source) -> set[str]:
+    """Names of the data it was tuned and chosen on; any other is a guard."""
+    parts = (source.manifest.get("data") or {}).values()
+    paths = [part["path"] for part in parts if isinstance(part, dict) and part.get("path")]
+    return {name for path in paths for name in data_names(path)}
+
+
+def _measured_in(tuned: System) -> str:
+    if tuned.precision in ("", "fp32"):
+        return ""
+    return f" Measured with matrix products in {tuned.precision}."
 
 
 def _system_row(system: System, measures: Sequence[str], *, bold: bool) -> Row:
@@ -168,7 +216,8 @@ def _train_words(source: Source) -> str:
     if not train.get("path"):
         return ""
     count = f"{train['groups']:,} groups of " if train.get("groups") else ""
-    return f"{count}`{data_name(str(train['path']))}`"
+    names = [f"`{name}`" for name in data_names(train["path"])]
+    return count + (" and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0])
 
 
 def _budgets(query_tokens: int, max_tokens: int) -> str:
@@ -199,11 +248,14 @@ def _pairs_words(source: Source) -> str:
 
 def _dataset_words(datasets: Sequence[str], source: Source) -> str:
     data = source.manifest.get("data") or {}
-    used = [
-        data_name(str(part["path"])) for part in data.values() if isinstance(part, dict) and part.get("path")
-    ]
+    parts = [part["path"] for part in data.values() if isinstance(part, dict) and part.get("path")]
+    used = [name for path in parts for name in data_names(path)]
     names = list(datasets) or list(dict.fromkeys(used or [found.name for found in source.evidence]))
-    return f"The data it was tuned or measured on ({', '.join(names)}) has a licence of its own."
+    if source.data_licence is None:
+        named = ", ".join(names)
+        return f"The data it was tuned or measured on ({named}) has a licence of its own, unknown here."
+    stated = f"`{source.data_licence.id}`, {source.data_licence.origin}"
+    return f"Of the data it was tuned on ({', '.join(names)}): {stated}."
 
 
 def _licence_words(source: Source) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .. import __version__
 from ..configs.schema import PublishCommand
-from . import card, folder, gate, hub, probes, verify
+from . import card, curve, folder, gate, hub, merge, probes, verify
+from .card_parts import calibration_line
+from .onnx_graphs import NO_GRAPHS, Graphs, add_graphs
+from .prepare import Prepared, prepare
 from .record import make_record
 from .sources import read_source
+from .statistics import find_samples, find_statistics
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,9 @@ class Published:
         verdict: what the first report says, in a sentence.
         forced: why the model would have been refused; empty if it would not.
         proofs: the scores of the other libraries.
+        prepared: how the published weights came from the measured ones.
+        merged: the mixtures that were tried; None without merging.
+        graphs: for ONNX Runtime.
         url: address on the hub; empty if it was not pushed.
     """
 
@@ -28,11 +36,14 @@ class Published:
     verdict: str
     forced: str
     proofs: tuple[verify.Proof, ...]
+    prepared: Prepared
+    merged: merge.Merged | None = None
+    graphs: Graphs = NO_GRAPHS
     url: str = ""
 
 
 def publish(settings: PublishCommand) -> Published:
-    """Check, write, prove and describe a model; push it if asked.
+    """Check, merge, calibrate, write, prove and describe a model; push it if asked.
 
     Nothing is left behind, and nothing is pushed, unless every step before succeeded.
 
@@ -40,24 +51,46 @@ def publish(settings: PublishCommand) -> Published:
         UserError: whatever forbids publishing, with what to do.
     """
     source = read_source(settings)
-    hub.check_push(settings.push, source.licence)
+    gate.check_push(settings.push, source)
     reranker = gate.load_undamaged(source)
-    weights = reranker.weights_hash()
-    gate.check_evidence(source, weights, reranker.budgets)
-    ruling = gate.judge(source, weights)
-    gate.require_better(ruling, force=settings.force)
-    output = Path(settings.output)
-    with folder.building(output) as making:
-        folder.write_model(reranker, making)
-        places = folder.copy_evidence(source.evidence, source.page, making)
-        proofs = verify.prove(making, reranker, [*probes.own_pairs(source.evidence), *probes.DIFFICULT])
-        record = make_record(source, reranker, weights, ruling, proofs, list(places), version=__version__)
-        folder.write_json(making / "uprank.json", record)
-        text = card.render(settings, source, reranker, weights, ruling, proofs, places)
-        (making / "README.md").write_text(text, encoding="utf-8")
-    published = Published(
-        output, card.verdict_words(ruling, source.evidence[0].report), ruling.reason, tuple(proofs)
-    )
+    merged, output = None, Path(settings.output)
+    with TemporaryDirectory(prefix="uprank-") as scratch:
+        if settings.merge.weights or settings.merge.average:
+            source, merged = merge.merge(settings, source, reranker, Path(scratch))
+        measured = reranker.weights_hash()
+        gate.check_evidence(source, measured, reranker.budgets)
+        ruling = gate.judge(source, measured)
+        gate.require_better(ruling, force=settings.force)
+        pairs = [*probes.own_pairs(source.evidence), *probes.DIFFICULT]
+        prepared = prepare(settings, source, reranker, measured, pairs)
+        with folder.building(output) as making:
+            folder.write_model(reranker, making, prepared.kind)
+            places = folder.copy_evidence(source.evidence, source.page, making)
+            folder.write_head(prepared.head, making)
+            if merged:
+                picture = curve.curve(merged, source.evidence[0].name)
+                (making / card.CURVE).write_text(picture, encoding="utf-8")
+            proofs = verify.prove(making, reranker, pairs, tolerance=prepared.tolerance)
+            report = source.evidence[0].report
+            graphs = add_graphs(settings.onnx, reranker, making, pairs, prepared.dev, report)
+            content = card.Content(
+                source=source,
+                prepared=prepared,
+                ruling=ruling,
+                proofs=proofs,
+                places=places,
+                merged=merged,
+                statistics=find_statistics(prepared, reranker),
+                samples=find_samples(source, prepared, ruling.system) if settings.card.samples else [],
+                graphs=graphs,
+            )
+            record = make_record(content, reranker, version=__version__)
+            (making / "README.md").write_text(card.render(settings, content, reranker), encoding="utf-8")
+            record["probes"] = probes.recorded(reranker.score(probes.RECORDED))
+            record["files"] = folder.file_hashes(making)
+            folder.write_json(making / "uprank.json", record)
+    verdict = card.verdict_words(ruling, source.evidence[0].report)
+    published = Published(output, verdict, ruling.reason, tuple(proofs), prepared, merged, graphs)
     if settings.push.repo is None:
         return published
     return replace(published, url=hub.upload(output, settings.push))
@@ -68,6 +101,12 @@ def summary(published: Published) -> list[str]:
     lines = [published.verdict]
     if published.forced:
         lines.append(f"Published by force: {published.forced}")
+    if published.merged:
+        guards = [str(guard["name"]) for guard in published.merged.guards]
+        lines += [merge.describe(point, guards) for point in published.merged.points]
+    lines.append(calibration_line(published.prepared.calibrated))
+    lines += [published.prepared.unread] if published.prepared.unread else []
     lines += [verify.describe(proof) for proof in published.proofs]
+    lines += published.graphs.lines
     lines.append(f"Published: {published.folder}")
     return lines + ([f"Pushed: {published.url}"] if published.url else [])

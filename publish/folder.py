@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
+from .chain import HEAD, torch_type
 from .sources import Evidence
 
 if TYPE_CHECKING:
+    import torch
+
     from ..model.reranker import Reranker
 
 # CrossEncoder.predict applies this to the logit. Its own default for one logit is the sigmoid,
@@ -54,9 +58,15 @@ def building(output: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def write_model(reranker: Reranker, folder: Path) -> None:
-    """Weights, configuration and tokenizer, such that other libraries score and cut as Uprank does."""
-    reranker.save(folder)
+def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
+    """Weights, configuration and tokenizer, such that other libraries score and cut as Uprank does.
+
+    Args:
+        reranker: in fp32, with weights that `kind` can hold; it is left as it was.
+        folder: where to write.
+        kind: type of the written weights: `fp32`, `fp16` or `bf16`.
+    """
+    _save(reranker, folder, kind)
     for (
         path
     ) in folder.iterdir():  # safetensors keeps its files to their owner; a published folder is to be read
@@ -74,6 +84,28 @@ def write_model(reranker: Reranker, folder: Path) -> None:
             fast["truncation"] = fast["padding"] = None  # a leftover of the last call would win
 
 
+def _save(reranker: Reranker, folder: Path, kind: str) -> None:
+    if kind == "fp32":
+        reranker.save(folder)
+        return
+    buffers = {name: buffer.clone() for name, buffer in reranker.model.named_buffers()}
+    reranker.model.to(torch_type(kind))
+    reranker.save(folder)
+    reranker.model.float()  # every weight comes back as it was; buffers that are not saved would not
+    for name, buffer in reranker.model.named_buffers():
+        buffer.copy_(buffers[name])
+    reranker.scorer.weights_changed()
+
+
+def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
+    """The last layer as it was measured, if calibration changed it."""
+    if head is not None:
+        from safetensors.torch import save_file
+
+        save_file(head, folder / HEAD, {"format": "pt"})
+        (folder / HEAD).chmod((folder / EVALUATION / "report.json").stat().st_mode)
+
+
 def copy_evidence(evidence: Sequence[Evidence], page: Path | None, folder: Path) -> dict[str, Evidence]:
     """The reports as they are, the first in `evaluation/`; returns the place of each in the folder."""
     places: dict[str, Evidence] = {}
@@ -87,6 +119,20 @@ def copy_evidence(evidence: Sequence[Evidence], page: Path | None, folder: Path)
     if page is not None:
         shutil.copyfile(page, folder / EVALUATION / "report.html")
     return places
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """`sha256:…` of every file but `uprank.json`, which holds them, by its path in the folder."""
+    hashes = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name != "uprank.json":
+            digest = hashlib.sha256()
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            hashes[name] = "sha256:" + digest.hexdigest()
+    return hashes
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..configs.errors import UserError
+from ..configs.errors import UserError, collect
+from ..configs.schema import PushSettings
 from ..eval.compare import compare, contradictions, outcome
 from ..eval.report import Comparison, Report, System
-from .sources import Evidence, Source
+from . import hub
+from .sources import Evidence, Source, data_names
 
 if TYPE_CHECKING:
     from ..model.reranker import Reranker
@@ -26,12 +28,14 @@ class Ruling:
         passed: better than its base (interval above 0 and p below 0.05); from a random head it
             also must not be worse than the first stage, or reranking would do harm.
         reason: why it did not pass, in words; empty when it did.
+        system: the model's name in the report.
     """
 
     comparison: Comparison | None
     from_first_stage: bool
     passed: bool
     reason: str
+    system: str
 
 
 def load_undamaged(source: Source) -> Reranker:
@@ -122,6 +126,26 @@ def check_evidence(source: Source, weights: str, budgets: tuple[int, int]) -> No
         raise UserError(problems, advice=advice)
 
 
+def check_push(push: PushSettings, source: Source) -> None:
+    """Whether the upload could be made and may be, before anything is written. Asks no server.
+
+    Raises:
+        UserError: with every problem found; nothing when no push is wanted.
+    """
+    if push.repo is None:
+        return
+    problems: list[str] = []
+    if source.data_licence is None:
+        names = ", ".join(data_names(source.train_paths)) or "no run tells which"
+        problems.append(
+            f"the licence of the training data is unknown ({names}): no README.md beside it states one; "
+            "find it out and set card.data_license=ID, such as cc-by-4.0"
+        )
+    collect(problems, hub.check_push, push, source.licence)
+    if problems:
+        raise UserError(problems, advice="Leave out push.repo to publish into the folder only.")
+
+
 def judge(source: Source, weights: str) -> Ruling:
     """Whether the first report shows on its first measure that the model may be published."""
     evidence = source.evidence[0]
@@ -132,16 +156,18 @@ def judge(source: Source, weights: str) -> Ruling:
     comparison = compared(evidence, system.name, measure, from_first_stage=from_first_stage)
     if comparison is None:
         reason = f"the report on {evidence.name} compares the model with nothing on {measure}"
-        return Ruling(None, from_first_stage, passed=False, reason=reason)
+        return Ruling(None, from_first_stage, passed=False, reason=reason, system=system.name)
     if from_first_stage:
         # Better than a random head is soon shown; that it does no harm to the first stage has to be added.
         base = _base_comparison(evidence, system.name, measure)
         if base is not None and outcome(base) != "better":
-            return Ruling(comparison, from_first_stage, passed=False, reason=_why_not(base, evidence))
+            reason = _why_not(base, evidence)
+            return Ruling(comparison, from_first_stage, passed=False, reason=reason, system=system.name)
         passed = outcome(comparison) != "worse"
     else:
         passed = outcome(comparison) == "better"
-    return Ruling(comparison, from_first_stage, passed, "" if passed else _why_not(comparison, evidence))
+    reason = "" if passed else _why_not(comparison, evidence)
+    return Ruling(comparison, from_first_stage, passed, reason, system.name)
 
 
 def require_better(ruling: Ruling, *, force: bool) -> None:

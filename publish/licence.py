@@ -97,6 +97,23 @@ def find_licence(given: str | None, base: Base) -> Licence | None:
     return Licence(carried.strip().lower(), "stated in the base model's card") if _known(carried) else None
 
 
+def find_data_licence(given: str | None, paths: Sequence[Any]) -> Licence | None:
+    """What the user says, else what the cards of all training data say; else None.
+
+    Args:
+        given: what the user says.
+        paths: of the training data; of files by role the corpus counts.
+    """
+    if _known(given):
+        return Licence(str(given).strip().lower(), "stated by the publisher")
+    corpora = [path.get("corpus", "") if isinstance(path, Mapping) else path for path in paths]
+    found = [_data_card(Path(str(path))) for path in corpora]
+    if not found or not all(_known(stated) for stated in found):
+        return None
+    names = dict.fromkeys(str(stated).strip().lower() for stated in found)
+    return Licence(" and ".join(names), "stated in the card of the data")
+
+
 def find_languages(given: Sequence[str], base: Base) -> tuple[str, ...]:
     """What the user says, else the manifest, else the base model's own card."""
     return tuple(given) or base.languages or _codes(read_card(base)["language"])
@@ -108,6 +125,19 @@ def read_card(base: Base) -> dict[str, Any]:
         return base_card(base.path, base.revision)
     except UserError:  # the folder or the package is gone since training: it states nothing
         return {"license": None, "language": []}
+
+
+def _data_card(path: Path) -> Any:
+    """The licence in the README.md beside the data, as the hub writes cards; None where there is none."""
+    from huggingface_hub import DatasetCard
+
+    card = (path if path.is_dir() else path.parent) / "README.md"
+    if not path.exists() or not card.is_file():
+        return None
+    try:
+        return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
+    except Exception:  # a foreign card may break any YAML rule; without it we simply know less
+        return None
 
 
 def _known(value: Any) -> bool:

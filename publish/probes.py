@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,12 @@ DIFFICULT: tuple[Pair, ...] = (
     ("what is a reranker?", LONG * 200),
     ("重排序", "重排序模型给出一个分数。" * 200),
 )
+# Text to Uprank and to a graph, whose ids come from the same encoder; tokens to the other libraries.
+LITERAL: tuple[Pair, ...] = (
+    ("what does </s> mean?", "<s> begins and </s> ends a text; <pad> and [SEP] and [CLS] are others."),
+    ("[SEP]", "</s></s>"),
+)
+RECORDED: tuple[Pair, ...] = (*DIFFICULT, *LITERAL)  # in `uprank.json`, with their scores
 
 # Why a pair can be left out. Each is stated in the card.
 SPECIAL = "a special token of the tokenizer stands in the text; text to Uprank, a token to the library"
@@ -102,6 +108,18 @@ class Probes:
             else:
                 chosen.append(pair)
         return chosen, dict(left_out)
+
+
+def recorded(scores: Iterable[float]) -> list[dict[str, Any]]:
+    """Pairs with their scores for `uprank.json`, so that anybody can compare; own data stays out of it.
+
+    Args:
+        scores: of RECORDED, in this order.
+    """
+    return [
+        {"query": query, "passage": passage, "score": float(score)}
+        for (query, passage), score in zip(RECORDED, scores, strict=True)
+    ]
 
 
 def equally_cut_query(reranker: Reranker) -> int:

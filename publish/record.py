@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .gate import Ruling
-from .sources import Source
-from .verify import Proof
+from .card import Content
 
 if TYPE_CHECKING:
     from ..model.reranker import Reranker
 
 
-def make_record(
-    source: Source,
-    reranker: Reranker,
-    weights: str,
-    ruling: Ruling,
-    proofs: Sequence[Proof],
-    places: Sequence[str],
-    *,
-    version: str,
-) -> dict[str, Any]:
+# What the manifest of the run says of how it was made.
+RUN = ("uprank", "commit", "seed", "versions", "hardware", "steps", "stopped_at", "best_step", "seconds")
+
+
+def make_record(content: Content, reranker: Reranker, *, version: str) -> dict[str, Any]:
     """Weights, base, data, settings, evidence and proofs as one JSON object.
 
     Args:
-        source: what was read.
+        content: what is known of the published model.
         reranker: the published model.
-        weights: its hash.
-        ruling: whether it is better than its baseline.
-        proofs: the scores of the other libraries.
-        places: folders of the reports inside the published folder.
         version: of Uprank.
     """
+    source, ruling = content.source, content.ruling
+    manifest = source.manifest
     return {
         "uprank": version,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "weights": weights,
+        **content.prepared.record,
+        "merge": asdict(content.merged) if content.merged else None,
         "base": asdict(source.base) if source.base.path else None,
         "licence": asdict(source.licence) if source.licence else None,
+        "data_licence": asdict(source.data_licence) if source.data_licence else None,
         "pairs": {"query_tokens": reranker.pairs.query_tokens, "max_tokens": reranker.pairs.max_tokens},
-        "data": source.manifest.get("data"),
-        "run": {key: source.manifest.get(key) for key in ("uprank", "commit", "seed", "versions", "hardware")}
-        if source.manifest
-        else None,
+        "data": manifest.get("data"),
+        "statistics": asdict(content.statistics) if content.statistics else None,
+        "samples": [
+            {"relevant_score": sample.relevant_score, "other_score": sample.other_score}
+            for sample in content.samples
+        ],
+        "run": {key: manifest.get(key) for key in RUN} if manifest else None,
         "settings": source.config or None,
         "evaluation": [
             {
@@ -55,9 +50,10 @@ def make_record(
                 "split": found.split,
                 "fingerprint": found.report.fingerprint,
             }
-            for place, found in zip(places, source.evidence, strict=True)
+            for place, found in content.places.items()
         ],
         "better": ruling.passed,
         "forced": ruling.reason or None,
-        "verification": [asdict(proof) for proof in proofs],
+        "verification": [asdict(proof) for proof in content.proofs],
+        "onnx": content.graphs.record,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ..configs.errors import UserError
 from ..configs.schema import PublishCommand
 from ..eval.report import Report
-from .licence import Base, Licence, find_languages, find_licence
+from .licence import Base, Licence, find_data_licence, find_languages, find_licence
+from .settings import setting_problems
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Source:
         query_tokens: budget of the query when a pair is too long; None: what the model states.
         max_tokens: longest pair; None: what the model states.
         page: `report.html` that goes along, if there is one.
+        run: the run folder; None without a run.
+        data_licence: the licence of the training data, or None: unknown.
     """
 
     model: Path
@@ -63,6 +66,14 @@ class Source:
     manifest: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     page: Path | None = None
+    run: Path | None = None
+    data_licence: Licence | None = None
+
+    @property
+    def train_paths(self) -> list[Any]:
+        """What it was tuned on, as the run was given it: paths, or files by role."""
+        given = ((self.manifest.get("data") or {}).get("train") or {}).get("path") or []
+        return given if isinstance(given, list) else [given]
 
 
 def read_source(settings: PublishCommand) -> Source:
@@ -71,7 +82,7 @@ def read_source(settings: PublishCommand) -> Source:
     Raises:
         UserError: with every problem found.
     """
-    problems = _misused(settings)
+    problems = _misused(settings) + setting_problems(settings)
     output = Path(settings.output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         problems.append(f"output={output}: exists already and is never overwritten; give another folder")
@@ -87,7 +98,8 @@ def read_source(settings: PublishCommand) -> Source:
     reports = [found.report for found in (*source.evidence, *more)]
     if any(report in reports[:number] for number, report in enumerate(reports)):
         raise UserError("reports: the same evaluation is named twice", advice="Name each evaluation once.")
-    return Source(**{**vars(source), "evidence": source.evidence + more})
+    licence = find_data_licence(settings.card.data_license, source.train_paths)
+    return replace(source, evidence=source.evidence + more, data_licence=licence)
 
 
 def data_name(path: str) -> str:
@@ -101,6 +113,17 @@ def data_name(path: str) -> str:
         return place.name
     parents = [part for part in place.parts[:-1] if part not in ("qrels", "/", "..")]
     return parents[-1] if parents else place.stem
+
+
+def data_names(given: Any) -> list[str]:
+    """Names of what a manifest has as its data: a path, files by role, or a list of these.
+
+    >>> data_names(["web/scifact", {"triples": "t.tsv", "corpus": "msmarco/collection.tsv"}])
+    ['scifact', 'msmarco']
+    """
+    entries = given if isinstance(given, list) else [given]
+    paths = [entry.get("corpus", "") if isinstance(entry, dict) else entry for entry in entries]
+    return list(dict.fromkeys(data_name(str(path)) for path in paths))
 
 
 def _misused(settings: PublishCommand) -> list[str]:
@@ -147,6 +170,7 @@ def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Sourc
         manifest=manifest,
         config=config,
         page=_page(evidence.folder, run),
+        run=run,
     )
 
 

@@ -9,12 +9,14 @@ from .sources import Source
 # What decides the result, in the order in which a reader asks; paths are left out on purpose.
 SHOWN = (
     "loss.name",
+    "loss.weights",
     "loss.temperature",
     "optim.learning_rate",
     "optim.head_learning_rate",
     "optim.warmup_ratio",
     "optim.weight_decay",
     "optim.max_grad_norm",
+    "data.mix",
     "train.epochs",
     "train.max_steps",
     "train.queries_per_step",

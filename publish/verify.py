@@ -67,29 +67,40 @@ class Peer:
     scores: Callable[[Path, Sequence[Pair], int], Sequence[float]]
 
 
-def prove(folder: Path, reranker: Reranker, pairs: Sequence[Pair]) -> list[Proof]:
+def prove(
+    folder: Path, reranker: Reranker, pairs: Sequence[Pair], *, tolerance: float = TOLERANCE
+) -> list[Proof]:
     """Load the folder in each installed library, on the CPU in fp32, and compare scores.
 
     Args:
         folder: the folder as it lies on disk.
         reranker: the measured model; what it scores is the truth.
         pairs: real and difficult pairs.
+        tolerance: largest difference of two logits, relative to the largest one where that is above 1.
 
     Raises:
         UserError: a library fails on the folder or scores otherwise; other weights came back.
     """
     _check_weights(folder, reranker)
-    probes = Probes.read(folder, reranker, pairs)
-    proofs, problems = [], list(probes.problems)
-    for peer in PEERS:
-        proof = _prove_one(peer, folder, reranker, probes, problems)
-        log.info("%s", describe(proof))
-        proofs.append(proof)
+    proofs, problems = compare_libraries(folder, reranker, pairs, tolerance)
     if problems:
         raise UserError(
             problems, advice="Nothing was published: these libraries would give other scores than measured."
         )
     return proofs
+
+
+def compare_libraries(
+    folder: Path, reranker: Reranker, pairs: Sequence[Pair], tolerance: float
+) -> tuple[list[Proof], list[str]]:
+    """What each library gave, and what is wrong; arguments as `prove`."""
+    probes = Probes.read(folder, reranker, pairs)
+    proofs, problems = [], list(probes.problems)
+    for peer in PEERS:
+        proof = _prove_one(peer, folder, reranker, probes, problems, tolerance)
+        log.info("%s", describe(proof))
+        proofs.append(proof)
+    return proofs, problems
 
 
 def describe(proof: Proof) -> str:
@@ -111,7 +122,9 @@ def _check_weights(folder: Path, reranker: Reranker) -> None:
         )
 
 
-def _prove_one(peer: Peer, folder: Path, reranker: Reranker, probes: Probes, problems: list[str]) -> Proof:
+def _prove_one(
+    peer: Peer, folder: Path, reranker: Reranker, probes: Probes, problems: list[str], tolerance: float
+) -> Proof:
     missing = _why_not_importable(peer)
     if missing:
         return Proof(peer.library, "", peer.loader, not_checked=missing)
@@ -126,7 +139,7 @@ def _prove_one(peer: Peer, folder: Path, reranker: Reranker, probes: Probes, pro
             left_out=left_out,
         )
     expected = reranker.score(chosen)
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    allowed = tolerance * max(1.0, float(np.abs(expected).max()))
     try:
         found = np.asarray(peer.scores(folder, chosen, reranker.pairs.max_tokens), dtype=np.float64)
     except Exception as error:  # whatever goes wrong in there would go wrong for whoever downloads it

@@ -19,17 +19,19 @@ class TrainBatch:
 
     Attributes:
         packed: N sequences, group after group.
-        positive: which sequences are positives, shape (N,), bool.
+        labels: grade of each positive, 0 of a negative, shape (N,), float32.
         offsets: group g is sequences `offsets[g]:offsets[g + 1]`.
         counts: False for a batch that only keeps this process in step with the others.
-        rows: index of each group among the training groups.
+        places: of the groups among those of the step.
+        teacher: a teacher's scores, shape (N,), float32; None unless every group has them.
     """
 
     packed: PackedBatch
-    positive: torch.Tensor
+    labels: torch.Tensor
     offsets: list[int]
     counts: bool
-    rows: list[int]
+    places: list[int]
+    teacher: torch.Tensor | None = None
 
 
 def step_batches(
@@ -59,28 +61,40 @@ def step_batches(
     counts, chosen = bool(own), own or [0]
     plan = plan_groups([sizes[index] for index in chosen], budget)
     return [
-        _batch([draws[chosen[place]] for place in places], encoder, seed=seed, device=device, counts=counts)
+        _batch(draws, [chosen[place] for place in places], encoder, seed=seed, device=device, counts=counts)
         for places in plan
     ]
 
 
 def _batch(
-    draws: Sequence[Draw], encoder: PairEncoder, *, seed: int, device: torch.device, counts: bool
+    step: Sequence[Draw],
+    places: list[int],
+    encoder: PairEncoder,
+    *,
+    seed: int,
+    device: torch.device,
+    counts: bool,
 ) -> TrainBatch:
+    draws = [step[place] for place in places]
     pairs: list[tuple[str, str]] = []
-    keys, positive, offsets = [], [], [0]
+    labels: list[int] = []
+    keys, offsets = [], [0]
     for draw in draws:
         for number, pair in enumerate(_pairs(draw)):
             pairs.append(pair)
             keys.append(mix(seed, draw.position, number))
-            positive.append(number < len(draw.positives))
+        labels += [*(draw.grades or [1] * len(draw.positives)), *(0 for _ in draw.negatives)]
         offsets.append(len(pairs))
+    taught = all(draw.scores for draw in draws)
+    scores = [score for draw in draws for score in draw.scores]
+    teacher = torch.tensor(scores, dtype=torch.float32, device=device) if taught else None
     return TrainBatch(
         pack(encoder.encode_flat(pairs, multiple_of=GRAIN), device=device, keys=keys),
-        torch.tensor(positive, device=device),
+        torch.tensor(labels, dtype=torch.float32, device=device),
         offsets,
         counts,
-        [draw.index for draw in draws],
+        places,
+        teacher,
     )
 
 

@@ -2,76 +2,197 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
+import xxhash
 from rich.console import Console
-from rich.table import Table
 
-from ..configs.check import model_problems
+from ..configs.check import above_zero, model_problems, one_of, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema import CheckCommand
-from ..data.check import Leak, Summary, find_leaks, summarise
-from ..data.groups import Group
+from ..data import cache
+from ..data.alike import QueryIndex
+from ..data.check import Source, check_splits, report_match
+from ..data.findings import ERROR, KINDS, WARNING, Findings, kind_of, severity
+from ..data.groups import Collection, Group, collection_fingerprint
+from ..data.near import pieces_of
 from ..data.pairs import PairEncoder, choose_budgets
-from ..data.read import is_beir, read_groups
+from ..data.read import is_beir, read_groups, require
+from ..data.repeats import find_contradictions
+from ..data.store import GroupStore, fingerprint_of
+from .check_report import as_json, make_report, print_report, verdict
+
+VERSION = 1  # of what is looked for before training
+EXAMPLES = 3  # of a kind of warning before training
+BLOCK = 8192  # queries compared at a time
+ROWS_OF_REPEATED_QUERIES = 20_000  # looked at before training; `uprank check` looks at all
 
 
 def check(settings: CheckCommand) -> None:
     """Print what was found; exit code 1 when training on it would be wrong, 2 when nothing could be checked.
 
     Raises:
-        UserError: no split was given, or the model's settings are wrong.
+        UserError: no split was given, no source is there, or the settings are wrong.
     """
-    paths = {split: path for split, path in asdict(settings.data).items() if path}
-    if not paths:
-        raise UserError("nothing to check: set data.train, data.dev or data.test")
-    wrong = model_problems(settings.model)
-    if wrong:
-        raise UserError(wrong)
+    given = {name: _listed(getattr(settings.data, name)) for name in ("train", "dev", "test")}
+    given = {name: paths for name, paths in given.items() if paths}
+    _require_settings(settings, given)
     encoder = _encoder(settings)
+    findings = Findings(settings.examples)
     problems: list[str] = []
-    splits: dict[str, Sequence[Group]] = {}
-    for split, path in paths.items():
-        # A folder is what negatives are mined from; rows are what a run learns from.
-        needed = split == "train" and not is_beir(path)
-        splits[split] = read_groups(path, problems, split=split, need_negatives=needed)
-    if not any(Path(path).exists() for path in paths.values()):
-        raise UserError(problems)
-    leaks = find_leaks(splits)
-    places = {
-        (split, group.query): group.where
-        for split, shared in _shared(leaks).items()
-        for group in splits[split]
-        if group.query in shared
+    dropped: list[str] | None = [] if settings.data.on_error == "skip" else None
+    splits = {
+        # Rows of the queries that prove something are never left out, by training neither.
+        name: [
+            Source(_name(path), _read(name, path, problems, dropped if name == "train" else None))
+            for path in paths
+        ]
+        for name, paths in given.items()
     }
-    problems += [
-        f"{places[leak.second, text]}: query of {leak.second} is also in {leak.first}: {text!r:.80}"
-        for leak in leaks
-        for text in leak.queries
-    ]
-    console = Console()
-    console.print(
-        _table([summarise(split, paths[split], groups, encoder) for split, groups in splits.items()])
-    )
-    for line in [*_leak_lines(leaks), *_mining_lines(paths, splits)]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for problem in problems:
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{len(problems)} problems" if problems else "no problems", highlight=False)
-    if problems:
+    if not any(source.groups for sources in splits.values() for source in sources) and not any(
+        _is_there(path) for paths in given.values() for path in paths
+    ):
+        raise UserError(problems)
+    if dropped:
+        problems += [
+            f"{source.name}: no groups: every row has problems"
+            for source in splits.get("train", [])
+            if not len(source.groups) and Path(source.name).exists()
+        ]
+    findings.extend(problems)
+    findings.extend(dropped or [], "dropped")
+    findings.extend(_read_notes(splits))
+    summaries, shared = check_splits(splits, findings, encoder)
+    notes = _mining_notes(splits)
+    if settings.model.path and settings.noise_queries and "train" in splits:
+        notes += _noise_notes(splits["train"], settings, findings)
+    report = make_report(summaries, shared, notes, findings)
+    if settings.json:
+        sys.stdout.write(json.dumps(as_json(report), ensure_ascii=False, indent=2) + "\n")
+    else:
+        print_report(report, Console())
+    if report.errors:
         sys.exit(1)
 
 
-def _shared(leaks: list[Leak]) -> dict[str, set[str]]:
-    """Queries of each split that are also in an earlier one; no split that has none."""
-    return {
-        split: {text for leak in leaks if leak.second == split for text in leak.queries}
-        for split in {leak.second for leak in leaks if leak.queries}
-    }
+def check_before_training(sources: Sequence[tuple[str, Sequence[Group]]], dev: Collection) -> list[str]:
+    """What can be found in seconds: dev queries among those of training, rows that contradict each other.
+
+    It is found once for the same data. Texts, passages and lengths are left to `uprank check`.
+
+    Args:
+        sources: name and groups of each data set to learn from.
+        dev: the held-out queries.
+
+    Returns:
+        Lines for the log: a summary, and the warnings.
+
+    Raises:
+        UserError: training, or its figures, would be wrong.
+    """
+    # Where a group stands is not part of a fingerprint, but of what is said about it.
+    names = [
+        (name, fingerprint_of(groups), *(groups[place].where for place in (0, -1) if len(groups)))
+        for name, groups in sources
+    ]
+    key = repr((names, dev.path, collection_fingerprint(dev)))
+
+    def build(folder: Path) -> tuple[cache.Facts, bool]:
+        findings = Findings(limit=None)
+        for _, groups in sources:
+            _check_queries(groups, dev, findings)
+        return findings.as_facts(), not findings.count(ERROR)
+
+    entry = cache.make("checks", f"v{VERSION}-{xxhash.xxh3_128_hexdigest(key.encode())}", build)
+    findings = Findings.from_facts(entry.facts)
+    kinds = findings.ordered()
+    errors = [text for kind in kinds if severity(kind) == ERROR for text in findings.examples[kind]]
+    require(errors, advice="Take these rows out of the training data. `uprank check` says more.")
+    groups = sum(len(groups) for _, groups in sources)
+    summary = f"checked {groups:,} groups against {len(dev.queries):,} dev queries: "
+    lines = [summary + verdict(0, findings.count(WARNING))]
+    for kind in kinds:
+        lines.append(f"{findings.counts[kind]:,} x {KINDS[kind][1]}, as in")
+        lines += [f"  {example}" for example in findings.examples[kind][:EXAMPLES]]
+    return lines
+
+
+def _check_queries(groups: Sequence[Group], dev: Collection, findings: Findings) -> None:
+    ids = list(dev.queries)
+    index = QueryIndex([dev.queries[query] for query in ids])
+    keys = array("Q")
+    texts = groups.queries() if isinstance(groups, GroupStore) else (group.query for group in groups)
+    for block in _blocks(texts):
+        start = len(keys)
+        pieces = pieces_of(block)
+        keys.frombytes(pieces.keys.tobytes())
+        for match in index.matches(block, pieces):
+            other = f"{dev.path} (query {ids[match.known]})"
+            report_match(match, groups[start + match.place], other, findings)
+    find_contradictions(keys, groups.__getitem__, findings, most=ROWS_OF_REPEATED_QUERIES)
+
+
+def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
+    while block := list(islice(texts, BLOCK)):
+        yield block
+
+
+def _listed(given: Any) -> list[Any]:
+    """The sources of a split: one, or several in a list."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _name(given: str | Mapping[str, Any]) -> str:
+    if isinstance(given, str):
+        return given
+    return "{" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
+
+
+def _read(
+    split: str, given: str | Mapping[str, Any], problems: list[str], dropped: list[str] | None
+) -> Sequence[Group]:
+    # A folder is what negatives are mined from; rows are what a run learns from.
+    needed = split == "train" and not (isinstance(given, str) and is_beir(given))
+    return read_groups(given, problems, split=split, need_negatives=needed, skipped=dropped)
+
+
+def _read_notes(splits: Mapping[str, Sequence[Source]]) -> Iterator[str]:
+    """What readers noted of rows that are groups all the same."""
+    for source in chain.from_iterable(splits.values()):
+        if isinstance(source.groups, GroupStore):
+            yield from (note for note in source.groups.problems if severity(kind_of(note)) == WARNING)
+
+
+def _is_there(given: str | Mapping[str, Any]) -> bool:
+    return not isinstance(given, str) or Path(given).exists()
+
+
+def _require_settings(settings: CheckCommand, given: Mapping[str, list[Any]]) -> None:
+    if not given:
+        raise UserError("nothing to check: set data.train, data.dev or data.test")
+    problems = [
+        f"data.{split}={path!r}: a path, or files by role {{qrels: Q, run: R, …}}, or several in a list"
+        for split, paths in given.items()
+        for path in paths
+        if not isinstance(path, (str, Mapping))
+    ]
+    problems += model_problems(settings.model)
+    problems += one_of("data.on_error", settings.data.on_error, ("stop", "skip"))
+    problems += above_zero({"threads": settings.threads}) + seed_problems(settings.seed)
+    for name in ("examples", "noise_queries"):
+        if (getattr(settings, name) or 0) < 0:
+            problems.append(f"{name}={getattr(settings, name)}: allowed are whole numbers from 0")
+    if problems:
+        raise UserError(problems)
 
 
 def _encoder(settings: CheckCommand) -> PairEncoder | None:
@@ -88,39 +209,25 @@ def _encoder(settings: CheckCommand) -> PairEncoder | None:
     return PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
 
 
-def _table(summaries: list[Summary]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    headers = ("split", "queries", "positives", "negatives", "repeated", "tokens 50/95/100 %", "cut")
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="right" if place else "left")
-    for summary in summaries:
-        table.add_row(
-            summary.split,
-            f"{summary.queries:,}",
-            f"{summary.positives:,}",
-            f"{summary.negatives:,}",
-            f"{summary.duplicates:,}",
-            "/".join(map(str, summary.lengths)) if summary.lengths else "set model.path",
-            "" if summary.truncated is None else f"{100 * summary.truncated:.1f} %",
-        )
-    return table
-
-
-def _leak_lines(leaks: list[Leak]) -> list[str]:
+def _mining_notes(splits: Mapping[str, Sequence[Source]]) -> list[str]:
     return [
-        f"{leak.first} and {leak.second} share {len(leak.queries)} queries and {leak.passages:,} passages"
-        for leak in leaks
+        f"{source.name}: no negatives yet; before training: "
+        f"uprank mine data.train={source.name} output=train.jsonl"
+        for source in splits.get("train", [])
+        if source.groups and is_beir(source.name) and not any(group.negatives for group in source.groups)
     ]
 
 
-def _mining_lines(paths: dict[str, str], splits: dict[str, Sequence[Group]]) -> list[str]:
-    groups = splits.get("train", [])
-    if not groups or any(group.negatives for group in groups):
+def _noise_notes(sources: Sequence[Source], settings: CheckCommand, findings: Findings) -> list[str]:
+    from .noise import find_noise
+
+    looked, suspect = find_noise(sources, settings, findings)
+    if not looked:
         return []
-    path = paths["train"]
-    return [f"{path}: no negatives yet; before training: uprank mine data.train={path} output=train.jsonl"]
+    return [f"label noise: in {suspect:,} of {looked:,} groups the model ranks a negative over a positive"]
 
 
 def main() -> None:
     """Run the command."""
+    sys.argv = [sys.argv[0], *("json=true" if word == "--json" else word for word in sys.argv[1:])]
     run("check", CheckCommand, check)

@@ -33,6 +33,7 @@ class Progress:
         best_step: step of the best dev measure so far; 0 before the first evaluation.
         best_value: that measure.
         waited: evaluations since then.
+        evaluated: step of the last evaluation: a run may be stopped between a step and its evaluation.
         seconds: time spent training so far.
     """
 
@@ -40,6 +41,7 @@ class Progress:
     best_step: int = 0
     best_value: float = float("-inf")
     waited: int = 0
+    evaluated: int = 0
     seconds: float = 0.0
 
 
@@ -68,6 +70,14 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def put_back(folder: Path) -> None:
+    """Give folders their names again that a kill caught between the two renames of `write_folder`."""
+    for old in folder.glob(".*.old"):
+        target = folder / old.name[1 : -len(".old")]
+        if not target.exists():
+            old.replace(target)
+
+
 def save_checkpoint(
     folder: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Progress, *, keep: int
 ) -> None:
@@ -87,6 +97,7 @@ def save_checkpoint(
 
 def load_newest(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Restore the newest complete checkpoint; damaged ones are named and passed over."""
+    put_back(folder)
     for candidate in sorted(folder.glob("step-*"), reverse=True):
         problem = damage(candidate)
         if problem:

@@ -52,7 +52,8 @@ def finish(run: Run, progress: Progress) -> None:
     sentence = _verdict(report, new_head)
     found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
     closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}
-    write_manifest(output, manifest | found | closing)
+    data = {"data": manifest["data"] | {"train": run.mix.facts()}}  # a stream now knows what it left out
+    write_manifest(output, manifest | data | found | closing)
     print_report(report, Console(), page)
     log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
     log.info("verdict on the dev queries: %s", sentence)

@@ -7,17 +7,14 @@ and those that a teacher ranks as high.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
 from ..configs.schema import MineCommand
+from ..data.near import similarity, text_key
 
 Teacher = Callable[[str, Sequence[str]], list[float]]
 """Raw scores of a query's passages."""
@@ -33,8 +30,6 @@ REASONS = {
     "max_score": "not below max_score",
     "teacher": "vetoed by the teacher",
 }
-PIECE = 5  # characters
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -123,44 +118,6 @@ def choose(
     if teacher is not None:
         taken, scores = _vetoed(left, wanted, settings, teacher, removed)
     return Chosen(sorted(taken, key=lambda negative: negative.rank), removed, scores)
-
-
-def text_key(text: str) -> str:
-    """What is left of a text without case, blanks, punctuation and the width of characters.
-
-    >>> text_key("P53-mediated,  Repair!") == text_key("p53 mediated repair")
-    True
-    """
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(_WORD.findall(plain)) or " ".join(plain.split())
-
-
-def similarity(first: str, second: str, least: float = 0.0) -> float:
-    """Jaccard similarity of the 5-character pieces of two texts, without case, blanks and punctuation.
-
-    It is computed and not estimated: one query has a few positives and a hundred passages, so that a MinHash
-    would save nothing. Where it cannot reach `least`, 0 is returned early.
-
-    >>> similarity("abcdef", "ABC def!"), similarity("abcdefg", "abcdefx"), similarity("abcdef", "uvwxyz")
-    (1.0, 0.5, 0.0)
-    """
-    a, b = _pieces(first), _pieces(second)
-    if min(len(a), len(b)) < least * max(len(a), len(b)):
-        return 0.0
-    both = len(np.intersect1d(a, b, assume_unique=True))
-    return both / (len(a) + len(b) - both)
-
-
-@lru_cache(maxsize=2048)
-def _pieces(text: str) -> npt.NDArray[np.uint64]:
-    """Hashes of the distinct pieces, ascending; a text that is shorter is one piece."""
-    key = text_key(text)
-    codes = np.frombuffer(key.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-    count = max(1, len(codes) - PIECE + 1)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for place in range(min(PIECE, len(codes))):  # wraps at 64 bits: a polynomial with a large odd factor
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[place : place + count]
-    return np.unique(hashes)
 
 
 def _distinct(

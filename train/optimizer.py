@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 
 from ..configs.schema import OptimSettings
+from ..model.weights import is_head
 
-_HEAD = ("classifier.", "pooler.", "score.")
+_LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> torch.optim.AdamW:
     """AdamW over the model; biases and norms without decay, a new head with its own rate.
 
-    Each group carries `base_lr`, its highest learning rate.
+    With `layer_decay` d, layer l of L (from 0) learns at d^(L - l) of the rate, the embeddings at
+    d^(L + 1), the head at the whole rate (Clark et al. 2020, arXiv:2003.10555, counted as by Bao et al. 2021,
+    arXiv:2106.08254).
+
+    Each group carries `base_lr`, its highest learning rate, and `body`, whether it is no part of a new head.
     """
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    layers = 1 + max((_layer(name) or 0 for name, _ in model.named_parameters()), default=0)
+    groups: dict[tuple[bool, bool, int], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            head = new_head and any(part in name for part in _HEAD)
-            groups.setdefault((head, parameter.ndim > 1), []).append(parameter)
+            head, layer = is_head(model, name), _layer(name)
+            outside = layers + 1 if "embed" in name else 1  # a last norm goes with the last layer
+            depth = 0 if head else outside if layer is None else layers - layer
+            key = (new_head and head, parameter.ndim > 1, 0 if settings.layer_decay == 1 else depth)
+            groups.setdefault(key, []).append(parameter)
     head_rate = settings.head_learning_rate or settings.learning_rate
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
                 "lr": 0.0,
-                "base_lr": head_rate if head else settings.learning_rate,
+                "base_lr": head_rate if head else settings.learning_rate * settings.layer_decay**depth,
                 "weight_decay": settings.weight_decay if decay else 0.0,
+                "body": not head,
             }
-            for (head, decay), parameters in groups.items()
+            for (head, decay, depth), parameters in groups.items()
         ],
         betas=(settings.betas[0], settings.betas[1]),
         eps=settings.eps,
@@ -53,10 +64,17 @@ def rate_factor(step: int, *, steps: int, warmup_ratio: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group to its share and return the body's learning rate."""
+    """Set every group to its share and return the body's learning rate, of its last layer if they differ."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
-    return float(min(group["lr"] for group in optimizer.param_groups))
+    body = [group["lr"] for group in optimizer.param_groups if group["body"]]
+    return float(max(body or [group["lr"] for group in optimizer.param_groups]))
+
+
+def _layer(name: str) -> int | None:
+    """Number of the layer that a parameter belongs to; None for embeddings and head."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
 
 
 def optimizer_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ..configs.check import check_train
-from ..configs.errors import UserError, collect
+from ..configs.errors import UserError
 from ..configs.schema import TrainCommand
-from ..data.groups import Collection, Group, collection_fingerprint
-from ..data.read import read_groups, read_judged, require
-from ..data.store import fingerprint_of, shared_queries
+from ..data.mix import Mix
+from ..data.stream import EXAMPLES, Stream
 from ..data.tokens import prepare_groups, prepare_texts
-from ..eval.candidates import resolve_source
-from ..eval.measure import parse_measures
-from ..model.load import base_card, locate, location_kind
-from .checkpoint import Progress, load_newest
-from .dev import Dev, make_dev
+from ..model.load import base_card, location_kind
+from .checkpoint import Progress, load_newest, put_back
+from .dev import Dev
 from .finish import finish
+from .inputs import Inputs, read_inputs
 from .loop import count_steps, fit
-from .run_folder import environment, lock, prepare, read_manifest, write_start
+from .run_folder import environment, lock, read_manifest, write_start
 from .step import Run, make_replicas
+from .stop import Stopped
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything that is read and checked before the model is loaded.
-
-    Attributes:
-        groups: the training groups.
-        dev: the dev queries with their candidates.
-        fingerprints: of the training groups and the dev queries.
-        resuming: whether the output folder holds a run to continue.
-    """
-
-    groups: Sequence[Group]
-    dev: Dev
-    fingerprints: dict[str, str]
-    resuming: bool
 
 
 def train(settings: TrainCommand) -> None:
@@ -55,81 +34,53 @@ def train(settings: TrainCommand) -> None:
         UserError: anything the user can mend; nothing is overwritten, and everything that can
             be checked without the model is checked before the model is loaded.
     """
-    inputs = _read_inputs(settings)
+    inputs = read_inputs(settings)
     accelerator = _accelerator(settings)
-    main = accelerator.is_main_process
-    output = Path(settings.output)
-    held = lock(output) if main else None
+    held = lock(Path(settings.output)) if accelerator.is_main_process else None
+    try:
+        _train(settings, inputs, accelerator)
+    finally:
+        if held:
+            held.release()
+
+
+def _train(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
+    main, output = accelerator.is_main_process, Path(settings.output)
     console = Console(stderr=True)
     set_up_logging(console, main=main)
     queries = len(inputs.dev.collection.queries)
-    log.info("%d training groups, %d dev queries, %s", len(inputs.groups), queries, accelerator.device)
+    groups = "a stream of" if inputs.mix.length is None else f"{inputs.mix.length:,}"
+    log.info("%s training groups, %d dev queries, %s", groups, queries, accelerator.device)
     run = _make_run(settings, accelerator, inputs)
     if main and not inputs.resuming:
-        write_start(output, settings, _manifest(run, inputs.fingerprints))
+        write_start(output, settings, _manifest(run, inputs.dev_fingerprint))
     accelerator.wait_for_everyone()
     if main:
         log_to_file(run.output / "train.log")
+    _tell_data(run.mix, inputs.found)
     if not run.dev.has("base"):  # now, while the weights are still those of the base
         _evaluate_base(run)
     progress = load_newest(run.output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
     if inputs.resuming:
         log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
+        put_back(run.output)
         _require_best(run, progress)
     metrics = MetricsFile(run.output / "metrics.jsonl", after=progress.step) if main else None
     if metrics and not progress.step:
         metrics.write(step=0, dev=run.dev.values("base"))
     _start_tracker(run)
-    with progress_bar(console, enabled=main) as bar:
-        progress = fit(run, progress, metrics, bar)
+    try:
+        with progress_bar(console, enabled=main) as bar:
+            progress = fit(run, progress, metrics, bar)
+    except Stopped as stopped:
+        stopped.command = read_manifest(output)["command"]
+        log.info("%s; the same command continues it", stopped)
+        accelerator.end_training()
+        raise
     if main:
         finish(run, progress)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    if held:
-        held.release()
-
-
-def _read_inputs(settings: TrainCommand) -> Inputs:
-    """Check settings, paths and data; every problem found is raised together with the others."""
-    output = Path(settings.output)
-    problems: list[str] = []
-    collect(problems, check_train, settings)
-    collect(problems, parse_measures, settings.dev.measures)
-    asked = settings.dev
-    collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
-    collect(problems, locate, settings.model.path)
-    resuming = bool(collect(problems, prepare, output, settings))
-    groups, collection = _read_data(settings, problems)
-    fingerprints = {"train": fingerprint_of(groups), "dev": collection_fingerprint(collection)}
-    if resuming:
-        _require_same_data(output, fingerprints)
-    dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
-    return Inputs(groups, dev, fingerprints, resuming)
-
-
-def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[Sequence[Group], Collection]:
-    """Training groups and dev queries; raises their problems together with those found before."""
-    groups = read_groups(settings.data.train, problems)
-    collection = read_judged(settings.data.dev, problems, split="dev")
-    if collection is not None and not problems:
-        problems += [
-            f"{settings.data.dev}: query is also in {settings.data.train}: {text!r:.80}"
-            for text in shared_queries(groups, collection.queries.values())
-        ]
-    require(problems)
-    assert collection is not None  # a collection that could not be read left a problem
-    return groups, collection
-
-
-def _require_same_data(output: Path, fingerprints: dict[str, str]) -> None:
-    old = read_manifest(output)["data"]
-    changed = [name for name, value in fingerprints.items() if old[name]["fingerprint"] != value]
-    if changed:
-        raise UserError(
-            [f"data.{name} has changed since the run in {output} began" for name in changed],
-            advice="Give a new output folder to start anew, or put the old data back to continue.",
-        )
 
 
 def _accelerator(settings: TrainCommand) -> Any:
@@ -156,7 +107,9 @@ def _accelerator(settings: TrainCommand) -> Any:
 
 
 def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
+    from ..model.adapters import add_adapters
     from ..model.reranker import Reranker
+    from .freeze import freeze
     from .optimizer import make_optimizer
 
     reranker = Reranker.load(
@@ -170,10 +123,19 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         seed=settings.seed,
     )
     reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
-    steps = count_steps(settings, len(inputs.groups))
-    # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
-    many = steps * settings.train.queries_per_step >= len(inputs.groups) / 4
-    prepare_groups(reranker.pairs, inputs.groups, build=many)
+    lora = settings.model.lora
+    if lora.rank:
+        trained = add_adapters(
+            reranker.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=settings.seed
+        )
+        log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{trained:,}")
+    freeze(reranker.model, settings.model.freeze)
+    steps = count_steps(settings, inputs.mix.per_epoch)
+    epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
+    for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):
+        if not isinstance(source.groups, Stream):
+            # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
+            prepare_groups(reranker.pairs, source.groups, build=epochs * share >= len(source.groups) / 4)
     prepare_texts(reranker.pairs, _dev_texts(inputs.dev))
     scorer = accelerator.prepare(reranker.scorer)
     return Run(
@@ -183,7 +145,7 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         reranker,
         scorer,
         make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
-        inputs.groups,
+        inputs.mix,
         inputs.dev,
         steps,
         make_replicas(scorer, accelerator),
@@ -195,7 +157,7 @@ def _dev_texts(dev: Dev) -> list[str]:
     return [*dev.collection.queries.values(), *(dev.collection.passages[doc] for doc in documents)]
 
 
-def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:
+def _manifest(run: Run, dev_fingerprint: str) -> dict[str, Any]:
     settings = run.settings
     card = base_card(settings.model.path, settings.model.revision)
     return environment(str(run.accelerator.device), run.accelerator.num_processes) | {
@@ -209,14 +171,10 @@ def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:
             **card,
         },
         "data": {
-            "train": {
-                "path": settings.data.train,
-                "fingerprint": fingerprints["train"],
-                "groups": len(run.groups),
-            },
+            "train": run.mix.facts(),
             "dev": {
                 "path": settings.data.dev,
-                "fingerprint": fingerprints["dev"],
+                "fingerprint": dev_fingerprint,
                 "queries": len(run.dev.collection.queries),
             },
         },
@@ -226,6 +184,20 @@ def _manifest(run: Run, fingerprints: dict[str, str]) -> dict[str, Any]:
         },
         "steps": run.steps,
     }
+
+
+def _tell_data(mix: Mix, found: list[str]) -> None:
+    """What is learned from, where it is more than one file read whole, and what its check found."""
+    for place, line in enumerate(found):
+        log.log(logging.WARNING if place else logging.INFO, "%s", line)
+    for source, share in zip(mix.sources, mix.shares, strict=True):
+        if len(mix.sources) > 1:
+            known = "streamed" if source.length is None else f"{source.length:,} groups"
+            part = 100 * share / mix.per_epoch
+            log.info("%s: %s, %.1f %% of what is learned from", source.name, known, part)
+        if source.skipped:
+            count, shown = len(source.skipped), "; ".join(source.skipped[:EXAMPLES])
+            log.warning("%s: rows left out by data.on_error=skip, %d problems: %s", source.name, count, shown)
 
 
 def _start_tracker(run: Run) -> None:

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -26,13 +27,15 @@ from ..configs.schema import TrainCommand
 LOCK, PART = ".lock", ".manifest.part"
 
 # Settings that may differ when a run is continued: they decide what fits, where it runs and
-# what is shown, never the result. Data may have moved: its fingerprint is compared. All others
-# come from the run that is continued, and a command line that differs in one of them is refused.
+# what is shown, never the result. Data may have moved: its fingerprint is compared, of which rows that
+# are skipped are no part. All others come from the run that is continued, and a command line that
+# differs in one of them is refused.
 MAY_CHANGE = frozenset(
     {
         "output",
         "data.train",
         "data.dev",
+        "data.on_error",
         "threads",
         "model.device",
         "train.tokens_per_batch",
@@ -80,7 +83,7 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
     problems = [
         f"{key}={new.get(key)} differs from {old.get(key)} of the run in {output}"
         for key in changed
-        if key not in MAY_CHANGE
+        if key not in MAY_CHANGE and not key.startswith("data.train.")  # files by role
     ]
     if problems:
         raise UserError(problems, advice="Continue with the same settings, or give a new output folder.")
@@ -128,7 +131,7 @@ def environment(device: str, processes: int) -> dict[str, Any]:
         "uprank": __version__,
         "created": now(),
         "finished": None,
-        "command": " ".join(sys.argv),
+        "command": f"uprank train {shlex.join(sys.argv[1:])}",
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in names},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {device}, {processes} process(es)",
         "commit": _commit(),

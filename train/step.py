@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import torch
 
 from ..configs.errors import UserError
 from ..configs.schema import LossSettings, TrainCommand
-from ..data.groups import Group
-from ..data.sampling import Draw, draw_step
+from ..data.in_batch import in_batch_negatives
+from ..data.mix import Mix
+from ..data.sampling import Draw, draw_visits
 from ..eval.scoring import Share
 from ..model.packing import share_out, suitable_tokens
 from ..model.reranker import Reranker
@@ -23,7 +26,7 @@ from ..model.scorer import Scorer
 from ..model.streams import count_streams, run_in_streams
 from .batches import TrainBatch, step_batches
 from .dev import Dev
-from .loss import LOSSES
+from .objective import group_losses
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Run:
         reranker: the model; its scorer holds the weights.
         scorer: the scorer as accelerate prepared it for several processes.
         optimizer: AdamW.
-        groups: the training groups.
+        mix: the training groups, in the order in which they are learned from.
         dev: the dev queries.
         steps: optimiser steps of the whole run.
         replicas: the scorer again, with gradients of their own, for further streams on a CPU.
@@ -49,7 +52,7 @@ class Run:
     reranker: Reranker
     scorer: Any
     optimizer: torch.optim.Optimizer
-    groups: Sequence[Group]
+    mix: Mix
     dev: Dev
     steps: int
     replicas: list[Any] = field(default_factory=list)
@@ -88,15 +91,21 @@ class Step:
 
 
 def prepare_step(run: Run, number: int) -> Step:
-    """The groups and batches of a step counted from 0: a function of settings and data alone."""
+    """The groups and batches of a step counted from 0: a function of settings and data alone.
+
+    Raises:
+        UserError: a row of a stream is wrong.
+    """
     train = run.settings.train
-    draws = draw_step(
-        run.groups,
-        start=number * train.queries_per_step,
-        count=train.queries_per_step,
+    visits = list(run.mix.visits(number * train.queries_per_step, train.queries_per_step))
+    draws = draw_visits(
+        visits,
         group_size=train.group_size,
         positives=train.positives_per_group,
         seed=run.settings.seed,
+    )
+    draws = in_batch_negatives(
+        draws, [visit.group for visit in visits], per_group=train.in_batch_negatives, seed=run.settings.seed
     )
     return Step(draws, make_batches(run, draws))
 
@@ -114,53 +123,97 @@ def make_batches(run: Run, draws: list[Draw]) -> list[TrainBatch]:
     )
 
 
-def train_step(run: Run, step: Step) -> tuple[float, float, int]:
+@dataclass(frozen=True)
+class Outcome:
+    """What one optimiser step tells, over all processes.
+
+    Attributes:
+        loss: mean over the groups.
+        loss_of_equal_scores: what it would be if all passages had the same score.
+        score_spread: standard deviation of the scores within a group, mean over the groups.
+        grad_norm: of the whole gradient before clipping.
+        tokens: in all batches.
+        stop: number of the signal that asked some process to stop, 0 if none did.
+    """
+
+    loss: float
+    loss_of_equal_scores: float
+    score_spread: float
+    grad_norm: float
+    tokens: int
+    stop: int = 0
+
+
+def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcome:
     """One optimiser step over the groups of all processes.
 
     The gradient is that of the mean loss over the groups of the step, whatever the token
     budget and the number of processes (contract 1).
 
-    Returns:
-        Mean loss over the groups, norm of the gradient before clipping, tokens of all processes.
+    Args:
+        run: what is trained.
+        step: the groups.
+        stop: asked after the gradients: number of the signal that asked this process to stop, or 0. All
+            processes learn of it.
 
     Raises:
         UserError: the loss or the gradient is not finite; nothing was learned from this step.
     """
     run.scorer.train()
     run.optimizer.zero_grad(set_to_none=True)
-    sums = np.zeros(2)  # loss, tokens
-    for batch, loss in zip(step.batches, backward(run, step.batches, len(step.draws)), strict=True):
+    told = backward(run, step.batches, len(step.draws))
+    sums = np.zeros(5)  # loss, loss of equal scores, spread, tokens, signal
+    for batch, values in zip(step.batches, told, strict=True):
         if batch.counts:
-            sums += (loss, batch.packed.tokens)
-    loss, tokens = run.total(sums)
+            sums += [*values.sum(axis=1) / len(step.draws), batch.packed.tokens, 0]
+    asked_here = sums[-1] = stop()
+    loss, chance, spread, tokens, asked = map(float, run.total(sums))
     parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, run.settings.optim.max_grad_norm or math.inf))
     if not math.isfinite(loss) or not math.isfinite(norm):
-        rows = sorted({run.groups[draw.index].where for draw in step.draws})
-        raise UserError(
-            f"loss {loss}, gradient norm {norm}: not finite; the step was not taken. "
-            f"Its groups: {', '.join(rows[:10])}",
-            advice="Lower optim.learning_rate, use model.precision=fp32, or look at these rows.",
-        )
+        raise _not_finite(run, step, told, loss, norm)
     run.optimizer.step()
     run.reranker.scorer.weights_changed()
-    return float(loss), norm, int(tokens)
+    return Outcome(
+        loss, chance, spread, norm, int(tokens), int(asked_here) or (signal.SIGTERM if asked else 0)
+    )
 
 
-def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[float]:
-    """Gradients of a step of `groups` groups on all processes; each batch's share of the mean loss.
+def _not_finite(run: Run, step: Step, told: Sequence[np.ndarray], loss: float, norm: float) -> UserError:
+    """The error that names the groups at fault, or all of the step where no loss of a group tells."""
+    wrong = np.zeros(len(step.draws))
+    for batch, values in zip(step.batches, told, strict=True):
+        wrong[batch.places] += ~np.isfinite(values[0]) * batch.counts
+    wrong = run.total(wrong)  # every process is here: the loss and the norm are those of all
+    at_fault = [draw.where for draw, found in zip(step.draws, wrong, strict=True) if found]
+    rows = sorted(set(at_fault or [draw.where for draw in step.draws]))
+    more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
+    which = "Groups without a finite loss" if at_fault else "Its groups"
+    return UserError(
+        f"loss {loss}, gradient norm {norm}: not finite; the step was not taken. "
+        f"{which}: {', '.join(rows[:10])}{more}",
+        advice="Lower optim.learning_rate, use model.precision=fp32, or look at these rows.",
+    )
+
+
+def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[np.ndarray]:
+    """Gradients of a step of `groups` groups on all processes.
 
     On a CPU several streams of one thread work side by side. Which batch goes to which stream, and the
     order in which their gradients are added, depends on nothing but the batches.
+
+    Returns:
+        For each batch, shape (3, G): of its groups the loss, the loss of equal scores, and the standard
+        deviation of the scores.
     """
     replicas = run.replicas
-    losses = [0.0] * len(batches)
+    told = [np.zeros((3, 0))] * len(batches)
     if not replicas or len(batches) == 1:
         for number, batch in enumerate(batches):
             more = number < len(batches) - 1
             with run.accelerator.no_sync(run.scorer) if more else nullcontext():
-                losses[number] = _backward_batch(run, run.scorer, batch, groups, more=more)
-        return losses
+                told[number] = _backward_batch(run, run.scorer, batch, groups, more=more)
+        return told
     for replica in replicas:
         replica.train()
     shares = share_out([batch.packed.tokens for batch in batches], len(replicas) + 1)
@@ -168,24 +221,29 @@ def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[float
     def work(stream: int) -> None:
         scorer = [run.scorer, *replicas][stream]
         for number in shares[stream]:
-            losses[number] = _backward_batch(run, scorer, batches[number], groups, more=True)
+            told[number] = _backward_batch(run, scorer, batches[number], groups, more=True)
 
     run_in_streams(work, range(len(shares)), len(shares))
     run.scorer.gather(replicas)
-    return losses
+    return told
 
 
-def _backward_batch(run: Run, scorer: Any, batch: TrainBatch, groups: int, *, more: bool) -> float:
-    losses = batch_losses(run.settings.loss, scorer(batch.packed, more=more), batch)
+def _backward_batch(run: Run, scorer: Any, batch: TrainBatch, groups: int, *, more: bool) -> np.ndarray:
+    scores = scorer(batch.packed, more=more)
+    losses = batch_losses(run.settings.loss, scores, batch)
     # Processes average their gradients; the loss is a sum over groups, so it is multiplied back.
     share = losses.sum() * (run.accelerator.num_processes / groups)
     run.accelerator.backward(share if batch.counts else share * 0.0)
-    return float(losses.detach().sum()) / groups
+    with torch.no_grad():
+        chance = batch_losses(run.settings.loss, torch.zeros_like(scores), batch)
+    values = scores.detach().double().cpu().numpy()
+    spread = [values[start:stop].std() for start, stop in pairwise(batch.offsets)]
+    return np.stack([losses.detach().double().cpu().numpy(), chance.double().cpu().numpy(), spread])
 
 
 def batch_losses(settings: LossSettings, scores: torch.Tensor, batch: TrainBatch) -> torch.Tensor:
     """Loss of each group of a batch, shape (G,), from the scores (N,)."""
-    return LOSSES[settings.name](scores, batch.positive, batch.offsets, temperature=settings.temperature)
+    return group_losses(settings, scores, batch.labels, batch.offsets, batch.teacher)
 
 
 LARGEST_REPLICA = 30_000_000  # weights

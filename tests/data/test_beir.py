@@ -1,5 +1,6 @@
 """BEIR folders: what is read, and that whatever is wrong in their three files is named by file and line."""
 
+import gzip
 import json
 
 import pytest
@@ -152,15 +153,61 @@ def test_empty_qrels_are_a_problem(tmp_path):
 
 def groups(path, **options):
     problems = []
-    return read_groups(path, "test", problems, **options), problems
+    return list(read_groups(path, "test", problems, **options)), problems
 
 
 def test_groups_of_judged_passages(tmp_path):
-    path = folder(tmp_path, qrels="q1\td1\t2\nq1\td2\t0\nq1\td3\t-1\nq2\td3\t1\nq3\td3\t0\n")
-    first = Group("query q1", ("Title one",), ("two",), f"{path}: query q1")
-    second = Group("query q2", ("three",), (), f"{path}: query q2")
-    assert groups(path) == ([first], [])
+    path = folder(tmp_path, qrels="q2\td3\t1\nq1\td1\t2\nq1\td2\t0\nq1\td3\t-1\nq3\td3\t0\n")
+    qrels = path / "qrels" / "test.tsv"
+    first = Group("query q2", ("three",), (), f"{qrels}:2")
+    second = Group("query q1", ("Title one",), ("two",), f"{qrels}:3", grades=(2,))
+    assert groups(path) == ([second], [])
     assert groups(path, need_negatives=False) == ([first, second], [])
+
+
+def test_groups_of_one_file_of_the_qrels_and_of_compressed_texts(tmp_path):
+    path = folder(tmp_path, split="mine", qrels="q1\td1\t1\nq1\td2\t0\n")
+    for name in ("corpus", "queries"):
+        file = path / f"{name}.jsonl"
+        (path / f"{name}.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    qrels = path / "qrels" / "mine.tsv"
+    assert groups(qrels) == ([Group("query q1", ("Title one",), ("two",), f"{qrels}:2")], [])
+    assert len(read(qrels)[0].passages) == 4
+
+
+def test_what_is_wrong_for_training_is_named_file_by_file(tmp_path):
+    path = folder(
+        tmp_path,
+        corpus=[{"_id": "d1", "text": "one"}, {"_id": "d2"}, {"_id": "d1", "text": "two"}],
+        queries=[{"_id": "q1", "text": "one"}, "{"],
+        qrels="q1\td1\t1\nq9\td1\t1\nq1\td7\t1\nq1\td1\t0\nq1\td8\tx\n",
+    )
+    corpus, queries, qrels = path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / "test.tsv"
+    assert groups(path, need_negatives=False)[1] == [
+        f"{qrels}:3: query id 'q9' is not in queries.jsonl",
+        f"{qrels}:4: document id 'd7' is not in corpus.jsonl",
+        f"{qrels}:5: document 'd1' appears again in query 'q1'",
+        f"{qrels}:6: relevance 'x' is not a whole number",
+        f"{queries}:2: broken JSON (Expecting property name enclosed in double quotes at character 2)",
+        f"{corpus}:2: `text` (and `title`, if given) have to be strings",
+        f"{corpus}:3: `_id` 'd1' stands twice in this file",
+    ]
+
+
+@pytest.mark.parametrize("name", ["corpus", "queries"])
+def test_training_without_a_file_or_with_an_empty_one(tmp_path, name):
+    path = folder(tmp_path)
+    file = path / f"{name}.jsonl"
+    file.write_text("\n")
+    assert groups(path) == ([], [f"{file}: no rows"])
+    file.unlink()
+    assert groups(path) == ([], [f"{file}: no such file"])
+
+
+def test_training_with_empty_qrels(tmp_path):
+    path = folder(tmp_path, qrels="")
+    assert groups(path) == ([], [f"{path}/qrels/test.tsv:1: the file is empty"])
 
 
 def test_groups_without_any_negative_are_answered_with_mining(tmp_path):
@@ -184,7 +231,7 @@ def test_judgments_without_any_relevant_passage_are_a_problem(tmp_path, need_neg
 def test_a_negative_with_the_text_of_a_positive_is_a_problem(tmp_path):
     corpus = [{"_id": "d1", "text": "same"}, {"_id": "d2", "text": "same"}, {"_id": "d3", "text": "other"}]
     path = folder(tmp_path, corpus=corpus, qrels="q1\td1\t1\nq1\td2\t0\nq1\td3\t0\n")
-    assert groups(path)[1] == [f"{path}: query q1: a positive is also a negative: document d2"]
+    assert groups(path)[1] == [f"{path}/qrels/test.tsv:3: a positive is also a negative: document 'd2'"]
 
 
 def test_problems_found_before_do_not_hide_a_good_folder(tmp_path):

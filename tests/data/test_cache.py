@@ -27,6 +27,7 @@ def build(folder):
     (folder / "text").write_text("whole")
     return {"fact": 1}, True
 
+print("asks", flush=True)
 entry = cache.make("kind", "name", build)
 print((entry.folder / "text").read_text(), entry.facts, sorted(p.name for p in entry.folder.iterdir()))
 """
@@ -59,22 +60,23 @@ def test_an_entry_is_built_once():
 def test_processes_that_build_at_once_build_once(tmp_path):
     log = tmp_path / "log"
     processes = [start(log, 0.5) for _ in range(4)]
-    said = [process.communicate(timeout=60)[0].splitlines()[-1] for process in processes]
+    said = [process.communicate(timeout=300)[0].splitlines()[-1] for process in processes]
     assert said == ["whole {'fact': 1} ['about.json', 'half', 'text']"] * 4
     assert log.read_text() == "built\n"
 
 
 def test_a_build_that_is_killed_leaves_nothing_used(tmp_path):
     log = tmp_path / "log"
-    killed = start(log, 60)
-    assert killed.stdout.readline() == "begun\n"
+    killed = start(log, 3600)
+    assert [killed.stdout.readline() for _ in range(2)] == ["asks\n", "begun\n"]
     waiting = start(log, 0)
+    assert waiting.stdout.readline() == "asks\n"
     time.sleep(0.3)
     assert waiting.poll() is None  # for the lock
     assert cache.find("kind", "name") is None
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert waiting.communicate(timeout=60)[0].endswith("['about.json', 'half', 'text']\n")
+    assert waiting.communicate(timeout=300)[0].endswith("['about.json', 'half', 'text']\n")
     assert log.read_text() == "built\n" * 2
     assert {path.name for path in (cache_folder() / "kind").iterdir()} <= {"name", "name.lock"}
 

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 from uprank.configs.errors import UserError
 from uprank.data.read import read_groups, read_judged
+from uprank.data.shapes import ALLOWED
 from uprank.eval.candidates import find_candidates
 
 ROWS = [
@@ -98,9 +99,7 @@ def test_what_cannot_be_loaded_and_unknown_columns(tmp_path):
     assert problems[0].startswith(f"hf://{tmp_path}/none: cannot be loaded: ")
     Dataset.from_list([{"text": "a"}]).to_parquet(tmp_path / "train.parquet")
     path = f"hf://{tmp_path}"
-    assert read(path)[1] == [
-        f"{path}: its columns are text; allowed are query, positive, negative, or query, pos, neg"
-    ]
+    assert read(path)[1] == [f"{path}: its columns are text; allowed are {ALLOWED}"]
 
 
 def split_data(**changes):

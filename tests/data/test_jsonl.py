@@ -30,13 +30,16 @@ def test_rows_become_groups_in_order(tmp_path):
         "pos": ["a", "b", "a"],
         "neg": ["c", "c", "d"],
         "pos_scores": [1, 0.5, 1],
+        "neg_scores": [-1, 2, 3],
+        "pos_grades": [1, 2, 3],
+        "query_prompt": "Q: ",
         "prompt": "x",
     }
     path = write(tmp_path, GOOD, "", second, " \t ")
     assert read(path) == (
         [
             Group("q", ("p",), ("n",), f"{path}:1"),
-            Group("r", ("a", "b"), ("c", "d"), f"{path}:3"),
+            Group("r", ("a", "b"), ("c", "d"), f"{path}:3", (1, 2), (1, 0.5, -1, 3), "Q: "),
         ],
         [],
     )
@@ -96,6 +99,16 @@ WRONG = {
     '{"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": ["1"], "neg_scores": [true]}': [
         "`pos_scores` needs one number for each of its 1 passages",
         "`neg_scores` needs one number for each of its 1 passages",
+    ],
+    f'{{"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": [{"9" * 400}], "neg_scores": [1]}}': [
+        "`pos_scores` needs one number for each of its 1 passages",
+    ],
+    '{"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": [1]}': [
+        "`pos_scores` and `neg_scores` go together: a teacher scores all passages of a row",
+    ],
+    '{"query": "q", "pos": ["p"], "neg": ["n"], "pos_grades": [0], "query_prompt": 1}': [
+        "`pos_grades` needs one whole number above 0 for each of its 1 passages",
+        "`query_prompt` is a number, not a string",
     ],
     '{"query": "q", "pos": ["\\ud800"], "neg": ["n"]}': [
         "an escape \\ud800 to \\udfff without its other half is no character"
@@ -209,10 +222,10 @@ def is_good(raw):
         if scores is not None and not (
             isinstance(scores, list)
             and len(scores) == len(passages)
-            and all(type(s) in (int, float) for s in scores)
+            and all(type(s) in (int, float) and abs(s) < 1e308 for s in scores)
         ):
             return False
-    return True
+    return (row.get("pos_scores") is None) == (row.get("neg_scores") is None)
 
 
 @given(st.lists(raw_lines, min_size=1, max_size=8))

@@ -7,10 +7,7 @@ from uprank.configs.errors import UserError
 from uprank.data import read
 from uprank.data.read import read_groups, read_judged, require
 
-ALLOWED = (
-    "allowed is a JSONL file of groups, a BEIR folder, one .tsv file of a BEIR folder's qrels/, "
-    "hf://DATASET:CONFIG:SPLIT, or mteb://TASK:SUBSET:SPLIT (to evaluate)"
-)
+ALLOWED = f"allowed is {read.FORMATS}"
 
 
 def both(path):
@@ -76,5 +73,5 @@ def test_many_problems_are_cut_and_counted():
     given = [f"p{k}" for k in range(35)]
     with pytest.raises(UserError) as caught:
         require(given)
-    assert caught.value.problems == given[:20] + ["… and 15 more; `uprank check` prints all"]
+    assert caught.value.problems == given[:20] + ["… and 15 more; `uprank check examples=null` prints all"]
     assert len(given) == 35  # the list of the caller stays

@@ -1,67 +1,47 @@
-"""TREC and BEIR files: what is read, what is refused, and that written runs come back bit for bit."""
+"""TREC and BEIR files: what is read, what is refused."""
 
 import gzip
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from uprank.configs.errors import UserError
-from uprank.data import columns, trec
-from uprank.data.order import trec_order
 from uprank.data.trec import (
-    is_qrels,
     read_beir_qrels,
     read_qrels,
     read_run,
     trec_collection,
-    write_run,
 )
+from uprank.data.trec_rows import is_qrels
 
 
-def file(tmp_path, content, name="file.txt"):
-    path = tmp_path / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def problems(read, path):
-    with pytest.raises(UserError) as caught:
-        read(path)
-    return caught.value.problems
-
-
-def test_qrels_are_read(tmp_path):
-    path = file(tmp_path, "q1 0 d1 1\n\n  q1\tx  d2 -1\r\nq2 0 d1 +2")
+def test_qrels_are_read(file, tmp_path):
+    path = file("q1 0 d1 1\n\n  q1\tx  d2 -1\r\nq2 0 d1 +2")
     assert read_qrels(path) == {"q1": {"d1": 1, "d2": -1}, "q2": {"d1": 2}}
 
 
-def test_run_is_read_and_the_rank_and_further_columns_are_ignored(tmp_path):
-    path = file(tmp_path, "q1 Q0 d1 7 1e-3 my run\n\tq1 Q0 d2 rank -.5 t\r\nq2 Q0 d1 1 3 t\n")
+def test_run_is_read_and_the_rank_and_further_columns_are_ignored(file, tmp_path):
+    path = file("q1 Q0 d1 7 1e-3 my run\n\tq1 Q0 d2 rank -.5 t\r\nq2 Q0 d1 1 3 t\n")
     assert read_run(path) == {"q1": {"d1": 0.001, "d2": -0.5}, "q2": {"d1": 3.0}}
 
 
-def test_ids_may_contain_unicode_spaces(tmp_path):
+def test_ids_may_contain_unicode_spaces(file, tmp_path):
     # trec_eval splits at ASCII white space only; str.split would see six columns here.
-    path = file(tmp_path, "q\u00a01 0 d\u30001 1\n")
+    path = file("q\u00a01 0 d\u30001 1\n")
     assert read_qrels(path) == {"q\u00a01": {"d\u30001": 1}}
 
 
 @pytest.mark.parametrize("read", [read_qrels, read_run, read_beir_qrels])
-def test_byte_order_mark_is_not_part_of_the_first_id(tmp_path, read):
+def test_byte_order_mark_is_not_part_of_the_first_id(file, tmp_path, read):
     line = {read_qrels: "q1 0 d 1", read_run: "q1 Q0 d 1 1.0 t", read_beir_qrels: "q1\td\t1"}[read]
-    assert list(read(file(tmp_path, b"\xef\xbb\xbf" + line.encode()))) == ["q1"]
+    assert list(read(file(b"\xef\xbb\xbf" + line.encode()))) == ["q1"]
 
 
-def test_hash_is_a_query_id_not_a_comment(tmp_path):
-    assert read_qrels(file(tmp_path, "#1 0 d1 1\n")) == {"#1": {"d1": 1}}
-    path = file(tmp_path, "# a remark\nq1 0 d1 1\n")
+def test_hash_is_a_query_id_not_a_comment(file, problems, tmp_path):
+    assert read_qrels(file("#1 0 d1 1\n")) == {"#1": {"d1": 1}}
+    path = file("# a remark\nq1 0 d1 1\n")
     assert problems(read_qrels, path) == [f"{path}:1: 3 columns, qrels have 4"]
 
 
-def test_every_problem_of_the_qrels_is_listed(tmp_path):
+def test_every_problem_of_the_qrels_is_listed(file, problems, tmp_path):
     path = file(
-        tmp_path,
         b"q1 0 d1 1\nq1 0 d1 0\nq1 d2 1\nq1 0 d3 yes\nq1 0 d4 1.7\nq1 0 d5 1 x\nq1 0 \xff 1\n"
         b"q1 0 d6 3000000000\nq1 0 d7 " + b"9" * 9999 + b"\nq1 0 d8 1_0\n",
     )
@@ -78,9 +58,8 @@ def test_every_problem_of_the_qrels_is_listed(tmp_path):
     ]
 
 
-def test_every_problem_of_the_run_is_listed(tmp_path):
+def test_every_problem_of_the_run_is_listed(file, problems, tmp_path):
     path = file(
-        tmp_path,
         "q Q0 a 1 2 t\nq Q0 a 2 1 t\nq Q0 b 1 nan t\nq Q0 c 1 -inf t\nq Q0 d 1 1e999 t\nq Q0 e 1 high t\n"
         "q Q0 f 1 1_0 t\nq Q0 g 1 1.0\nq Q0 h 1 1.0 t\rq Q0 i 2 0.5 t\n",
     )
@@ -98,30 +77,28 @@ def test_every_problem_of_the_run_is_listed(tmp_path):
 
 @pytest.mark.parametrize("read", [read_qrels, read_run, read_beir_qrels])
 @pytest.mark.parametrize("content", ["", "\n \r\n\t\n"])
-def test_empty_and_missing_files_are_refused(tmp_path, read, content):
-    path = file(tmp_path, content)
+def test_empty_and_missing_files_are_refused(file, problems, tmp_path, read, content):
+    path = file(content)
     assert problems(read, path) == [f"{path}:1: the file is empty"]
     assert problems(read, tmp_path / "none") == [f"{tmp_path / 'none'}: no such file"]
     assert problems(read, tmp_path) == [f"{tmp_path}: no such file"]
 
 
-def test_beir_qrels_are_read(tmp_path):
-    path = file(tmp_path, "query-id\tcorpus-id\tscore\r\nq 1\td 1\t1\r\n\nq 1\td 2\t0\n")
+def test_beir_qrels_are_read(file, tmp_path):
+    path = file("query-id\tcorpus-id\tscore\r\nq 1\td 1\t1\r\n\nq 1\td 2\t0\n")
     assert read_beir_qrels(path) == {"q 1": {"d 1": 1, "d 2": 0}}
 
 
-def test_beir_first_line_is_dropped_only_if_it_is_the_header(tmp_path):
-    assert read_beir_qrels(file(tmp_path, "q1\td1\t1\nq2\td1\t1\n")) == {"q1": {"d1": 1}, "q2": {"d1": 1}}
-    path = file(tmp_path, "q1\td1\tyes\nq2\td1\t1\n")
+def test_beir_first_line_is_dropped_only_if_it_is_the_header(file, problems, tmp_path):
+    assert read_beir_qrels(file("q1\td1\t1\nq2\td1\t1\n")) == {"q1": {"d1": 1}, "q2": {"d1": 1}}
+    path = file("q1\td1\tyes\nq2\td1\t1\n")
     assert problems(read_beir_qrels, path) == [f"{path}:1: relevance 'yes' is not a whole number"]
-    path = file(tmp_path, "query-id\tcorpus-id\tscore\n")
+    path = file("query-id\tcorpus-id\tscore\n")
     assert problems(read_beir_qrels, path) == [f"{path}:1: the file is empty"]
 
 
-def test_every_problem_of_the_beir_qrels_is_listed(tmp_path):
-    path = file(
-        tmp_path, "query-id\tcorpus-id\tscore\nq d 1\nq\t\t1\nq\td\t1.7\nq\te\t1\nq\te\t1\nq\tf\t1\t2\n"
-    )
+def test_every_problem_of_the_beir_qrels_is_listed(file, problems, tmp_path):
+    path = file("query-id\tcorpus-id\tscore\nq d 1\nq\t\t1\nq\td\t1.7\nq\te\t1\nq\te\t1\nq\tf\t1\t2\n")
     assert problems(read_beir_qrels, path) == [
         f"{path}:2: 1 columns apart by tabs, BEIR qrels have 3",
         f"{path}:3: an id is empty",
@@ -131,167 +108,15 @@ def test_every_problem_of_the_beir_qrels_is_listed(tmp_path):
     ]
 
 
-def test_run_is_written_in_rank_order(tmp_path):
-    path = tmp_path / "folder" / "run.txt"
-    write_run(path, {"q2": {"a": 0.5, "é": 2, "b": 0.5}, "q1": {"a": -1.0}}, "mine")
-    assert path.read_bytes().decode() == (
-        "q2 Q0 é 1 2 mine\nq2 Q0 b 2 0.5 mine\nq2 Q0 a 3 0.5 mine\nq1 Q0 a 1 -1 mine\n"
-    )
-
-
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
-@settings(max_examples=200, deadline=None)
-def test_float32_scores_round_trip(tmp_path_factory, scores):
-    path = tmp_path_factory.mktemp("run") / "run.txt"
-    run = {"q": {f"d{i}": score for i, score in enumerate(scores)}}
-    write_run(path, run, "t")
-    back = read_run(path)["q"]
-    got = np.array([back[document] for document in run["q"]], dtype=np.float32)
-    assert got.tobytes() == np.array(scores, dtype=np.float32).tobytes()
-
-
-def test_float32_scores_of_every_magnitude_round_trip(tmp_path):
-    bits = np.random.default_rng(0).integers(0, 2**32, size=20_000, dtype=np.uint32)
-    scores = bits.view(np.float32)
-    scores = scores[np.isfinite(scores)]
-    write_run(tmp_path / "run.txt", {"q": {f"d{i}": score for i, score in enumerate(scores)}}, "t")
-    back = read_run(tmp_path / "run.txt")["q"]
-    got = np.array([back[f"d{i}"] for i in range(len(scores))], dtype=np.float32)
-    assert got.tobytes() == scores.tobytes()
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-@settings(max_examples=200, deadline=None)
-def test_float64_scores_round_trip_as_the_float32_they_are_ranked_by(tmp_path_factory, score):
-    path = tmp_path_factory.mktemp("run") / "run.txt"
-    write_run(path, {"q": {"d": score}}, "t")
-    with np.errstate(over="ignore"):
-        assert np.float32(read_run(path)["q"]["d"]) == np.float32(score)
-
-
-def test_what_cannot_be_written_is_listed_and_nothing_is_written(tmp_path):
-    path = tmp_path / "run.txt"
-    run = {"q 1": {"d": 1.0}, "q": {"": 1.0, "a\u00a0b": 1.0, "c": float("nan"), "e": float("inf")}}
-    with pytest.raises(UserError) as caught:
-        write_run(path, run, "my run")
-    assert caught.value.problems == [
-        f"{path}: tag 'my run' is empty or has white space",
-        f"{path}: query id 'q 1' is empty or has white space",
-        f"{path}: query 'q': document id '' is empty or has white space",
-        f"{path}: query 'q': document id 'a\\xa0b' is empty or has white space",
-        f"{path}: query 'q': the score of document 'c' is nan",
-        f"{path}: query 'q': the score of document 'e' is inf",
-    ]
-    assert not path.exists()
-
-
-@given(
-    st.dictionaries(
-        st.text(st.characters(codec="utf-8"), max_size=4), st.sampled_from([0.0, -0.0, 1.0, 1 + 1e-12])
-    )
-)
-def test_order_is_score_then_id_descending_by_utf8_bytes(scores):
-    documents = list(scores)
-    got = [documents[i] for i in trec_order(documents, list(scores.values()))]
-    assert got == sorted(documents, key=lambda d: (np.float32(scores[d]), d.encode()), reverse=True)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """The quick reader for small files too, in blocks of few lines; counts how often it gave a table."""
-    monkeypatch.setattr(columns, "_LARGE", 0)
-    monkeypatch.setattr(columns, "_BLOCK", 64)
-    answers = []
-    read = columns.read_columns
-    monkeypatch.setattr(trec, "read_columns", lambda *args: answers.append(read(*args)) or answers[-1])
-    return answers
-
-
-def both_readings(read, path, quick):
-    """What the quick reader and the slow one make of a file: table or problems."""
-    found = []
-    for large in (0, 2**60):
-        columns._LARGE = large
-        try:
-            found.append(read(path))
-        except UserError as error:
-            found.append(error.problems)
-    return found
-
-
-@pytest.mark.parametrize("separator", [" ", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_large_plain_files_are_read_quickly(tmp_path, quick, separator, end):
-    rows = [("q1", "Q0", f"d{i}é\u00a0", str(i), f"{i / 7:.7g}", "tag") for i in range(40)]
-    rows += [("q2", "Q0", "d1", "1", "-1e-3", "t"), ("q1", "Q0", "again", "1", "3", "t")]
-    path = file(tmp_path, "\ufeff" + end.join(separator.join(row) for row in rows))
-    run = read_run(path)
-    assert quick[-1] is run
-    assert run["q1"] == {row[2]: float(row[4]) for row in rows if row[0] == "q1"}
-    assert list(run["q1"])[-1] == "again"
-    assert run["q2"] == {"d1": -0.001}
-    qrels = file(tmp_path, end.join(separator.join((*row[:3], row[3])) for row in rows[:40]))
-    assert read_qrels(qrels) == {"q1": {row[2]: int(row[3]) for row in rows[:40]}}
-    assert quick[-1] is not None
-
-
-LINES = [
-    "q1 Q0 d1 1 2.5 t", "q1 Q0 d2 2 1e-3 t", "q2\tQ0\td1\t1\t7\tt", "q1 0 d1 1", "q1 0 d3 -2", "q2\t0\td1\t3",
-    "", " ", "\t", " q1 0 d4 1", "q1 0 d5 1 ", "q1  d6 1", "q1 0  1", " Q0 d1 1 2 t",
-    "q1 Q0 d1 1 2 ", "q1 0 d7 0x1", "q1 0 d8 9223372036854775808", "q1 0 d9 -9223372036854775808",
-    "q1 0 d10 +1", "q1 0 d11 1_0", "q1 0 d12 007",
-    "q1 Q0 d3 1 nan t", "q1 Q0 d4 1 inf t", "q1 Q0 d5 1 1e999 t", "q1 Q0 d6 1 1e-999 t", "q1 Q0 d7 1 0x1 t",
-    "q1 Q0 d8 1 1_0 t", "q1 Q0 d9 1 +1. t", "q1 Q0 d10 1 .5 t u", "q1 Q0 d\v11 1 1 t", "q1 Q0 d\f12 1 1 t",
-    'q1 Q0 "d13 1 1 t', 'q1 0 "d14" 1', "q1 0 d15 1\rq1 0 d16 1", "q1 0 NULL 1", "q1 0 é 1", "q1 0 \x00 1",
-    "q1 0 d17 1,0", "q1 Q0 d18 1 1,0 t", "q1 Q0 d19 1 -0.0 t", "q1 Q0 d20 1 -1e-45 t",
-    "q1 Q0 d21 1 infinity t",
-]  # fmt: skip
-
-
-@given(
-    st.sampled_from([4, 6]),
-    st.lists(st.sampled_from(LINES), max_size=8, unique=True),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-)
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_quick_reader_agrees_with_the_slow_one(tmp_path, quick, width, lines, end, last):
-    # Mostly lines of one kind, so that the quick reader comes far, with one or two others among them.
-    usual = [line for line in lines if len(line.split()) == width]
-    text = end.join([*usual, *lines[:1]]) + end * last
-    path = file(tmp_path, text)
-    quickly, slowly = both_readings(read_qrels if width == 4 else read_run, path, quick)
-    assert repr(quickly) == repr(slowly)
-
-
-@pytest.mark.parametrize("line", LINES)
-def test_the_quick_reader_agrees_on_every_unusual_line(tmp_path, quick, line):
-    for read, plain in ((read_qrels, "q1 0 other 1"), (read_run, "q1 Q0 other 1 2 t")):
-        for text in (line, f"{plain}\n{line}", f"{line}\n{plain}\n", line.replace(" ", "\t")):
-            quickly, slowly = both_readings(read, file(tmp_path, text), quick)
-            assert repr(quickly) == repr(slowly)
-
-
-def test_the_quick_reader_sees_a_document_twice_in_a_query(tmp_path, quick):
-    for lines in (
-        ("q1 0 d 1", "q1 0 d 1"),
-        ("q1 0 d 1", "q2 0 d 1", "q1 0 d 1"),
-        ("q1 0 d 1", "q1 0 e 1") * 9,
-    ):
-        quickly, slowly = both_readings(read_qrels, file(tmp_path, "\n".join(lines)), quick)
-        assert quickly == slowly
-        assert "document 'd' appears again in query 'q1'" in quickly[0]
-
-
-def test_what_is_not_utf8_text_is_said_once(tmp_path):
-    path = file(tmp_path, "q1 0 d 1\nq2 0 d 1\n".encode("utf-16"))
+def test_what_is_not_utf8_text_is_said_once(file, problems, tmp_path):
+    path = file("q1 0 d 1\nq2 0 d 1\n".encode("utf-16"))
     assert problems(read_qrels, path) == [f"{path}:1: the file is UTF-16"]
-    path = file(tmp_path, gzip.compress(b"q1 0 d 1\n" * 9))
+    path = file(gzip.compress(b"q1 0 d 1\n" * 9))
     assert problems(read_run, path) == [f"{path}:1: the file is compressed"]
 
 
-def test_a_file_of_another_kind_does_not_list_every_line(tmp_path):
-    found = problems(read_run, path := file(tmp_path, "one two\n" * 5000))
+def test_a_file_of_another_kind_does_not_list_every_line(file, problems, tmp_path):
+    found = problems(read_run, path := file("one two\n" * 5000))
     assert len(found) == 1001
     assert found[-1] == f"{path}: … and 4000 more"
 
@@ -310,16 +135,19 @@ def test_a_file_of_another_kind_does_not_list_every_line(tmp_path):
         ("groups", '{"query": "a", "n": 1\n', False),
         ("a.run", "q1 Q0 d1 1 2.0 t\n", False),
         ("empty", "", False),
+        ("qrels.tsv.gz", gzip.compress(b"q1\t0\td1\t1\n", mtime=0), True),
+        ("test.tsv.gz", gzip.compress(b"q 1\td1\t1\n", mtime=0), False),
+        ("groups.jsonl.gz", gzip.compress(b"q1 0 d1 1\n", mtime=0), False),
     ],
 )
-def test_qrels_are_recognised(tmp_path, name, content, expected):
-    assert is_qrels(file(tmp_path, content, name)) is expected
+def test_qrels_are_recognised(file, tmp_path, name, content, expected):
+    assert is_qrels(file(content, name)) is expected
     assert not is_qrels(tmp_path)
     assert not is_qrels(tmp_path / "none")
 
 
-def test_a_collection_of_judgments_alone(tmp_path):
-    path = file(tmp_path, "q1 0 d1 1\nq2 0 d1 0\n")
+def test_a_collection_of_judgments_alone(file, tmp_path):
+    path = file("q1 0 d1 1\nq2 0 d1 0\n")
     collection = trec_collection(path)
     assert collection.path == str(path)
     assert collection.queries == {"q1": "", "q2": ""}

@@ -1,7 +1,9 @@
 """A tiny XLM-R that was never tuned, and the run folder of a run that tuned it: all built in code."""
 
 import json
+import math
 import os
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +14,16 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer
-from uprank.configs.schema import PublishCommand
+from uprank.configs.schema import CardSettings, OnnxSettings, PublishCommand
+from uprank.data.read import read_judged
+from uprank.eval import evaluate
+from uprank.eval.candidates import find_candidates
 from uprank.eval.compare import compare, estimate
+from uprank.eval.evaluate import Entry
+from uprank.eval.measure import parse_measures
+from uprank.eval.output import write_report
 from uprank.eval.report import Report, System
+from uprank.eval.scoring import score_candidates
 from uprank.model.reranker import Reranker
 from uprank.publish.probes import DIFFICULT, LONG
 
@@ -214,4 +223,56 @@ def source(published_source, tmp_path) -> PublishedSource:
 @pytest.fixture
 def settings(source, tmp_path) -> PublishCommand:
     """Publishes the copy into `out/mine-reranker`."""
-    return PublishCommand(run=str(source.run), output=str(tmp_path / "out" / "mine-reranker"))
+    return PublishCommand(
+        run=str(source.run),
+        output=str(tmp_path / "out" / "mine-reranker"),
+        card=CardSettings(data_license="cc-by-4.0"),
+        onnx=OnnxSettings(graphs=[]),
+    )
+
+
+@pytest.fixture
+def measured(source, tmp_path) -> PublishedSource:
+    """A run whose report, run files and judgments are real: what the tuned model likes is relevant.
+
+    Of 30 queries over 6 passages each; the probability of relevance is sigmoid(3 * (score - mean)).
+    """
+    generator = random.Random(4)
+    tuned = Reranker.load(source.run / "best", device="cpu", query_tokens=24, max_tokens=96)
+    base = Reranker.load(source.base, device="cpu", query_tokens=24, max_tokens=96)
+    words = [word for query, passage in DIFFICULT[:4] for word in (query + " " + passage).split()]
+    texts = [" ".join(generator.choices(words, k=generator.randrange(3, 12))) for _ in range(210)]
+    queries = [f"{text} {number}" for number, text in enumerate(texts[180:])]
+    scores = 3 * tuned.score([(queries[n // 6], texts[n]) for n in range(180)])
+    middle, rows = float(scores.mean()), []
+    for number in range(30):
+        passages = {texts[n]: float(scores[n]) - middle for n in range(6 * number, 6 * number + 6)}
+        pos = [text for text, score in passages.items() if generator.random() < 1 / (1 + math.exp(-score))]
+        best = max(passages, key=passages.__getitem__)
+        pos = (pos or [best])[:4]
+        neg = [text for text in passages if text not in pos]
+        rows.append({"query": queries[number], "pos": pos, "neg": neg})
+    data = source.folder / "data" / "mine" / "dev.jsonl"
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    collection = read_judged(str(data), [], split="dev")
+    candidates = find_candidates(collection, "groups", 30)
+    entries = [
+        Entry(
+            name,
+            score_candidates(model, collection, candidates),
+            f"models/{name}",
+            model.weights_hash(),
+            "fp32",
+            model.budgets,
+        )
+        for name, model in (("base", base), ("tuned", tuned))
+    ]
+    measures = parse_measures(["nDCG@10", "MRR@10"])
+    report = evaluate.make_report(
+        collection, candidates, entries, measures=measures, baseline="base", seed=0, command="uprank train"
+    )
+    shutil.rmtree(source.final)
+    runs = {entry.name: entry.scored.run for entry in entries}
+    write_report(report, source.final, title="run", runs=runs, collection=collection)
+    source.manifest(base__path=str(source.base), base__kind="folder")
+    return source

@@ -57,6 +57,17 @@ def test_every_number_in_the_results_stands_in_the_report(settings, source):
     assert decimals <= known
 
 
+def test_every_data_set_that_was_learned_from_is_named(settings, source):
+    path = source.run / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    given = ["web/first.jsonl", {"triples": "t.tsv", "corpus": "second/collection.tsv"}, "hf://me/third"]
+    manifest["data"]["train"] = {"path": given, "fingerprint": "sha256:x", "groups": 41}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    text = card_of(settings).text
+    assert "41 groups of `web`, `second` and `third`" in text
+    assert "(web, second, third, " in text
+
+
 def test_each_system_and_difference_is_in_the_table(settings, source):
     text = card_of(settings).text
     report = Report.load(source.final)

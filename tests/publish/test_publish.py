@@ -131,7 +131,7 @@ def test_snippets_of_the_card_run_and_agree(settings, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     card = (folder / "README.md").read_text(encoding="utf-8")
     snippets = [part.split("```")[0] for part in card.split("```python\n")[1:]]
-    assert len(snippets) == 4
+    assert len(snippets) == 4  # that for ONNX: test_onnx_proof.py
     query = "what is a reranker?"
     passages = ["A reranker orders the passages that a first stage has found.", "The museum opens at nine."]
     reranker = Reranker.load(folder, query_tokens=24, max_tokens=96, device="cpu")

@@ -142,8 +142,8 @@ def test_a_tokenizer_that_reads_otherwise(settings, monkeypatch):
     """What is compared is the folder on disk, not the objects in memory."""
     write = command.folder.write_model
 
-    def lose_the_tokenizer(reranker, folder):
-        write(reranker, folder)
+    def lose_the_tokenizer(reranker, folder, kind):
+        write(reranker, folder, kind)
         piece = reranker.tokenizer.tokenize("what is a reranker?")[0]
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
         assert f'"{piece}"' in text
@@ -156,8 +156,8 @@ def test_a_tokenizer_that_reads_otherwise(settings, monkeypatch):
 def test_weights_that_change_while_writing(settings, monkeypatch):
     write = command.folder.write_model
 
-    def spoil(reranker, folder):
-        write(reranker, folder)
+    def spoil(reranker, folder, kind):
+        write(reranker, folder, kind)
         tensors = load_file(folder / "model.safetensors")
         save_file(
             {name: tensor * 1.001 for name, tensor in tensors.items()},

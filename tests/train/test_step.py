@@ -2,18 +2,21 @@
 
 import random
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from uprank.configs.errors import UserError
 from uprank.configs.schema import OptimSettings, TrainCommand
 from uprank.data.groups import Group
+from uprank.data.mix import Mix, Source
 from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
 from uprank.train.batches import step_batches
 from uprank.train.optimizer import make_optimizer, set_rate
-from uprank.train.step import Run, Step, batch_losses, make_batches, make_replicas, train_step
+from uprank.train.step import Run, Step, batch_losses, make_batches, make_replicas, prepare_step, train_step
 
 SEED = 3
 
@@ -119,8 +122,41 @@ def make_run(folder, groups, learning_rate=1e-3):
     settings.model.precision = "fp32"
     optimizer = torch.optim.SGD(reranker.model.parameters(), lr=learning_rate)
     steps = {"steps": 3, "dev": None, "output": None}
+    mix = Mix([Source("rows", groups, "")], [len(groups)], seed=SEED)
     return Run(settings, accelerator=OneProcess(), reranker=reranker, scorer=reranker.scorer,
-               optimizer=optimizer, groups=groups, **steps)  # fmt: skip
+               optimizer=optimizer, mix=mix, **steps)  # fmt: skip
+
+
+def test_a_step_carries_grades_and_the_scores_of_a_teacher(tiny_xlmr, groups):
+    def taught(number, group):
+        grades = tuple(range(1, len(group.positives) + 1))
+        scores = tuple(float(100 * number + k) for k in range(len(group.texts) - 1))
+        return replace(group, grades=grades, scores=scores)
+
+    graded = [taught(number, group) for number, group in enumerate(groups)]
+    run = make_run(tiny_xlmr, graded)
+    run.settings.train.queries_per_step = 9
+    run.settings.train.positives_per_group = 2
+    run.settings.train.tokens_per_batch = 400
+    by_query = {group.query: group for group in graded}
+    step = prepare_step(run, 0)
+    told = [label for batch in step.batches for label in batch.labels.tolist()]
+    scores = [score for batch in step.batches for score in batch.teacher.tolist()]
+    assert len(step.batches) > 1
+    assert sorted(told) == sorted(
+        grade for draw in step.draws for grade in (*draw.grades, *[0] * len(draw.negatives))
+    )
+    assert sorted(scores) == sorted(score for draw in step.draws for score in draw.scores)
+    for draw in step.draws:  # against the rows themselves
+        group = by_query[draw.query]
+        places = [group.texts.index(text) - 1 for text in (*draw.positives, *draw.negatives)]
+        assert draw.grades == tuple(group.grades[place] for place in places[: len(draw.positives)])
+        assert draw.scores == tuple(group.scores[place] for place in places)
+    graded[step.draws[0].index] = replace(graded[step.draws[0].index], scores=())
+    run = make_run(tiny_xlmr, graded)
+    run.settings.train.queries_per_step = 9
+    (batch,) = prepare_step(run, 0).batches
+    assert batch.teacher is None
 
 
 def test_a_loss_that_is_not_finite_is_refused_before_the_step(tiny_xlmr, groups):
@@ -136,12 +172,42 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_step(tiny_xlmr, groups)
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
+def test_the_groups_whose_loss_is_not_finite_are_named(tiny_xlmr, groups, monkeypatch):
+    run = make_run(tiny_xlmr, groups)
+    run.settings.train.tokens_per_batch = 1  # every group is a batch
+    draws = draw_step(groups, start=0, count=5, group_size=4, positives=1, seed=0)
+    step = Step(draws, make_batches(run, draws))
+    wrong = step.batches[3].packed
+    real = run.scorer.forward
+    run.scorer.forward = lambda batch, **more: real(batch, **more) * (float("nan") if batch is wrong else 1.0)
+    with pytest.raises(UserError) as caught:
+        train_step(run, step)
+    (place,) = step.batches[3].places
+    assert f"Groups without a finite loss: {draws[place].where}" in caught.value.problems[0]
+    assert all(draw.where not in str(caught.value) for draw in draws if draw.where != draws[place].where)
+
+
+def test_a_step_tells_the_loss_of_equal_scores_and_the_spread(tiny_xlmr, groups):
+    run = make_run(tiny_xlmr, groups)
+    run.reranker.set_dropout(attention=0.0, hidden=0.0)
+    draws = draw_step(groups, start=0, count=6, group_size=4, positives=1, seed=0)
+    scores = [
+        run.reranker.score([(draw.query, text) for text in (*draw.positives, *draw.negatives)])
+        for draw in draws
+    ]
+    outcome = train_step(run, Step(draws, make_batches(run, draws)), stop=lambda: 15)
+    assert outcome.score_spread == pytest.approx(np.mean([np.std(row) for row in scores]), abs=1e-5)
+    sizes = [1 + len(draw.negatives) for draw in draws]
+    assert outcome.loss_of_equal_scores == pytest.approx(np.mean(np.log(sizes)), abs=1e-6)
+    assert outcome.stop == 15
+
+
 def test_the_step_lowers_the_loss_of_its_groups(tiny_xlmr, groups):
     run = make_run(tiny_xlmr, groups, learning_rate=5e-3)
     run.reranker.set_dropout(attention=0.0, hidden=0.0)
     draws = draw_step(groups, start=0, count=8, group_size=4, positives=1, seed=0)
     step = Step(draws, make_batches(run, draws))
-    losses = [train_step(run, step)[0] for _ in range(12)]
+    losses = [train_step(run, step).loss for _ in range(12)]
     assert losses[-1] < losses[0]
 
 
@@ -170,7 +236,7 @@ def test_streams_side_by_side_learn_what_one_learns_and_the_same_each_time(
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=name)
         assert torch.equal(found[name], same[name]), name
     assert several == again
-    assert [told[0] for told in several] == pytest.approx([told[0] for told in one], abs=1e-5)
+    assert [told.loss for told in several] == pytest.approx([told.loss for told in one], abs=1e-5)
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -198,7 +264,7 @@ def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(
         losses = []
         for _ in range(4):
             run.reranker.score([(groups[0].query, groups[0].positives[0])])
-            losses.append(train_step(run, step)[0])
+            losses.append(train_step(run, step).loss)
         told.append(losses)
     assert told[1] == pytest.approx(told[0], abs=0.08)  # stale copies were 0.4 away
     assert told[1] != told[0]

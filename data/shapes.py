@@ -1,0 +1,160 @@
+"""Which column of a table is the query, which the passages, and which says how relevant they are.
+
+As sentence-transformers reads its tables: pairs, triplets, n-tuples, labelled pairs, labelled lists; and
+mteb's reranking rows. Columns are known by their names; what is not is taken in the order of the columns.
+https://sbert.net/docs/cross_encoder/training_overview.html#dataset-format
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ALLOWED = (
+    "query, pos, neg (lists of texts); query, positive, negative or negative_1, negative_2, … "
+    "(texts or lists); "
+    "two columns of texts and a label; a query, a list of passages and a list of labels"
+)
+# The first four as sentence-transformers knows them.
+LABELS = ("label", "labels", "score", "scores", "relevance", "rel", "grade", "grades")
+GROUP_COLUMNS = (
+    *("query", "pos", "neg", "pos_scores", "neg_scores", "pos_grades"),
+    *("query_prompt", "passage_prompt", "prompt"),
+)
+_ID = re.compile(r"(.*[_-])?(id|idx|index|uuid)|unnamed: 0|__index_level_0__|", re.IGNORECASE)
+_QUERY = ("query", "queries", "query_text", "question", "anchor", "sentence1", "sentence_1", "sentence_a")
+_POSITIVE = (
+    *("positive", "positives", "pos", "positive_passage", "positive_passages", "answer", "answers"),
+    *("passage", "passages", "document", "documents", "docs", "response", "responses"),
+    *("sentence2", "sentence_2", "sentence_b"),
+)
+_NEGATIVE = re.compile(r"(hard[_-]?)?neg(ative)?s?([_-].*|\d+)?|sentence_?([3-9]|[c-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the rows of one file are read.
+
+    Attributes:
+        query: column of the query.
+        passages: column of the positives, or of the passages that are labelled.
+        negatives: columns of negatives.
+        label: column of the labels; empty without one.
+        lists: whether a row has all passages of its query, in lists: such rows are not merged.
+        unused: columns that are not read.
+        groups: whether these are rows of FlagEmbedding.
+        by_order: whether a column was taken by its place, as its name says nothing.
+    """
+
+    query: str
+    passages: str
+    negatives: tuple[str, ...] = ()
+    label: str = ""
+    lists: bool = False
+    unused: tuple[str, ...] = ()
+    groups: bool = False
+    by_order: bool = False
+
+    def __str__(self) -> str:
+        pairs = [(self.query, "query"), (self.passages, "passages" if self.label else "positive")]
+        pairs += [(name, "negative") for name in self.negatives] + [(self.label, "relevance")]
+        parts = [f"{name} = {role}" for name, role in pairs if name]
+        return ", ".join([*parts, *(f"{name} is not used" for name in self.unused)])
+
+
+def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) -> Shape | None:
+    """The shape of a file by some of its rows; None if it has none that is known.
+
+    Args:
+        rows: the first ones; columns that most of them have are the columns of the file.
+        separated: CSV or TSV, whose cells are texts: `pos` and `neg` are then columns like any other.
+
+    >>> str(find_shape([{"idx": 3, "premise": "a", "hypothesis": "b"}]))
+    'premise = query, hypothesis = positive'
+    >>> str(find_shape([{"label": 1, "answer": "a", "question": "b"}]))
+    'question = query, answer = passages, label = relevance'
+    """
+    columns = columns_of(rows)
+    if not separated and {"query", "pos"} <= set(columns):
+        unknown = tuple(column for column in columns if column not in GROUP_COLUMNS)
+        return Shape("query", "pos", ("neg",), lists=True, unused=unknown, groups=True)
+    names = {column: column.strip().lower() for column in columns}
+    labels = [column for column in columns if names[column] in LABELS]
+    texts = [column for column in columns if not _ID.fullmatch(names[column]) and column not in labels]
+    if len(labels) > 1 or len(texts) < 2:
+        return None
+    query, passages = (_named(texts, names, known) for known in (_QUERY, _POSITIVE))
+    others = [column for column in texts if column not in (query, passages)]
+    negatives = [column for column in others if _NEGATIVE.fullmatch(names[column])]
+    unused = [column for column in others if column not in negatives]
+    known = bool(query and passages)
+    if not known:
+        in_order = iter(unused)
+        query, passages = query or next(in_order, ""), passages or next(in_order, "")
+        negatives, unused = (negatives, list(in_order)) if negatives else (list(in_order), [])
+    read = [query, passages, *negatives]
+    if not all(column and _has_texts(rows, column) for column in read) or (labels and negatives):
+        return None
+    lists = any(isinstance(row.get(passages), list) for row in rows)
+    return Shape(query, passages, tuple(negatives), "".join(labels), lists, tuple(unused), by_order=not known)
+
+
+def is_role(name: str) -> bool:
+    """Whether a column of this name has a part that is known.
+
+    >>> is_role("Negative_2"), is_role("how are you")
+    (True, False)
+    """
+    plain = name.strip().lower()
+    return plain in (*LABELS, *_QUERY, *_POSITIVE) or _NEGATIVE.fullmatch(plain) is not None
+
+
+def unread_numbers(rows: Sequence[Mapping[str, Any]], shape: Shape) -> str:
+    """A column of a table of pairs that is not read and has nothing but numbers: perhaps the relevance."""
+    if shape.groups or shape.label or shape.negatives:
+        return ""
+    for column in shape.unused:
+        values = [row.get(column) for row in rows if row.get(column) is not None]
+        if values and all(_is_number(value) for value in values):
+            return column
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns that at least half of the rows have, or whose name says what they are, in their order."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for column in row:
+            counts[column] = counts.get(column, 0) + 1
+    return [
+        column
+        for column, count in counts.items()
+        if 2 * count >= len(rows) or (count > 1 and is_role(column))
+    ]
+
+
+def _named(columns: Sequence[str], names: Mapping[str, str], known: Sequence[str]) -> str:
+    """The column whose name stands first among those that are known."""
+    found = [column for column in columns if names[column] in known]
+    return min(found, key=lambda column: known.index(names[column]), default="")
+
+
+def _has_texts(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Whether any row has a text there, or a list of texts; so that one row that is wrong decides nothing."""
+    values = [row.get(column) for row in rows]
+    if all(value is None or value == [] for value in values):
+        return True
+    return any(
+        isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], str))
+        for value in values
+    )

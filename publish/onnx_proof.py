@@ -1,0 +1,199 @@
+"""Proof of an ONNX graph against the published model: scores, order, measure, speed and size."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..configs.schema import OnnxSettings
+from ..eval.compare import compare
+from ..eval.report import Comparison
+from .onnx_truth import BATCH, Truth, fastest, forward
+from .probes import RECORDED
+
+if TYPE_CHECKING:
+    from ..model.backends import Peer
+    from ..model.reranker import Reranker
+
+TOLERANCE = 1e-4  # of an fp32 logit, for each 1 of the largest one
+EXACT_PAIRS = 500  # dev pairs that an fp32 graph is compared on
+
+
+@dataclass(frozen=True)
+class GraphProof:
+    """What was found of one graph.
+
+    Attributes:
+        kind: `fp32`, `int8` or `fp16`.
+        file: in the published folder.
+        size: bytes.
+        onnxruntime: the version that ran it.
+        pairs: pairs compared.
+        largest_difference: of two logits.
+        mean_difference: over the pairs.
+        allowed: largest difference that passes; None where tau and the measure decide.
+        queries: dev queries of tau and measure; 0 where the dev data was out of reach.
+        tau: Kendall's tau-b of a query's passages, mean over the queries.
+        comparison: the measure by the graph against that by the model, paired by query.
+        speed: pairs a second as a multiple of those of transformers in fp32, on this machine's CPU.
+        pairs_per_second: of the graph.
+        probe_scores: of the recorded pairs, in their order.
+    """
+
+    kind: str
+    file: str
+    size: int
+    onnxruntime: str
+    pairs: int
+    largest_difference: float
+    mean_difference: float
+    allowed: float | None
+    queries: int
+    tau: float | None
+    comparison: Comparison | None
+    speed: float
+    pairs_per_second: float
+    probe_scores: tuple[float, ...]
+
+
+def prove_graph(kind: str, folder: Path, file: str, reranker: Reranker, truth: Truth) -> GraphProof:
+    """Score with a graph what the model scored.
+
+    Args:
+        kind: `fp32`, `int8` or `fp16`.
+        folder: the published folder.
+        file: of the graph, in this folder.
+        reranker: the published model.
+        truth: its scores.
+
+    Raises:
+        UserError: ONNX Runtime cannot run it.
+    """
+    peer = open_graph(folder / file, reranker.budgets)
+    queries = truth.first(EXACT_PAIRS if kind == "fp32" else len(truth.pairs)) if truth.queries else 0
+    count = truth.probes + sum(len(docs) for docs in truth.docs[:queries])
+    found, expected = peer.score(truth.pairs[:count]).astype(float), truth.scores[:count].astype(float)
+    differences = np.abs(found - expected)
+    tau, comparison = None, None
+    if queries:
+        before, after = expected[truth.probes :], found[truth.probes :]
+        tau = mean_tau(before, after, [len(docs) for docs in truth.docs[:queries]])
+        comparison = _compared(kind, truth, before, after, queries)
+    own, seconds = fastest(
+        [
+            (lambda batch: forward(reranker, batch), BATCH),
+            (lambda batch: peer.predict(list(batch)), 1 if peer.alone else BATCH),
+        ],
+        reranker,
+        truth.timed,
+    )
+    return GraphProof(
+        kind,
+        file,
+        (folder / file).stat().st_size,
+        importlib.metadata.version("onnxruntime"),
+        count,
+        float(differences.max()),
+        float(differences.mean()),
+        TOLERANCE * max(1.0, float(np.abs(expected).max())) if kind == "fp32" else None,
+        queries,
+        tau,
+        comparison,
+        own / seconds,
+        len(truth.timed) / seconds,
+        tuple(found[: len(RECORDED)].tolist()),
+    )
+
+
+def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
+    """Why a graph is not kept: every figure that falls short, with what allows it."""
+    name, problems = f"onnx.graphs: {proof.kind} ({proof.file})", []
+    if not np.isfinite(proof.largest_difference):
+        return [f"{name}: a score is not a number"]
+    if proof.allowed is not None:
+        if not proof.largest_difference <= proof.allowed:
+            problems.append(
+                f"{name}: scores differ by {proof.largest_difference:.2g} over {proof.pairs} pairs, "
+                f"allowed is {proof.allowed:.2g}"
+            )
+        return problems
+    if proof.tau is None or proof.comparison is None:
+        return [
+            f"{name}: cannot be proven: the dev queries of the report are out of reach. "
+            "Publish where its data and its runs/ lie, or leave it out"
+        ]
+    if not proof.tau >= settings.min_tau:
+        problems.append(
+            f"{name}: Kendall's tau with the fp32 order is {proof.tau:.4f} over {proof.queries} queries, at "
+            f"least {settings.min_tau} is asked; leave it out, or set onnx.min_tau={_below(proof.tau)}"
+        )
+    loss = -proof.comparison.difference
+    if not loss <= settings.max_loss:
+        c = proof.comparison
+        problems.append(
+            f"{name}: {c.measure} {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}] over {proof.queries} "
+            f"queries, a loss of {settings.max_loss} is allowed; leave it out, or set "
+            f"onnx.max_loss={_above(loss)}"
+        )
+    return problems
+
+
+def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
+    """The graph in ONNX Runtime on the CPU, on as many threads as torch has."""
+    import torch
+
+    from ..model.onnx_backend import load_onnx
+
+    return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads())
+
+
+def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float:
+    """Mean over queries of Kendall's tau-b between two scores of its passages.
+
+    Queries with one passage, or with equal scores only, say nothing and are passed over.
+
+    Args:
+        before: (N,) scores, query after query.
+        after: (N,) scores of the same pairs.
+        sizes: passages of each query.
+    """
+    ends = np.cumsum(sizes)[:-1]
+    taus = [tau_b(a, b) for a, b in zip(np.split(before, ends), np.split(after, ends), strict=True)]
+    known = [tau for tau in taus if np.isfinite(tau)]
+    return float(np.mean(known)) if known else 1.0
+
+
+def tau_b(a: np.ndarray, b: np.ndarray) -> float:
+    """Kendall's tau-b of two scores of the same things; NaN where one of them has equal scores only.
+
+    Kendall 1945, The treatment of ties in ranking problems, Biometrika 33.
+
+    >>> tau_b(np.array([3.0, 2.0, 1.0]), np.array([3.0, 1.0, 2.0]))
+    0.3333333333333333
+    """
+    first, second = np.sign(a[:, None] - a), np.sign(b[:, None] - b)
+    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / scale if scale else float("nan")
+
+
+def _compared(
+    kind: str, truth: Truth, before: np.ndarray, after: np.ndarray, queries: int
+) -> Comparison | None:
+    if not np.isfinite(after).all():
+        return None
+    values, base = truth.values(after.astype(np.float32), queries), truth.values(before, queries)
+    names: dict[str, Any] = {"system": kind, "baseline": "published", "measure": truth.measure}
+    return compare(values, base, **names, seed=truth.seed)
+
+
+def _below(value: float) -> str:
+    return f"{np.floor(value * 100) / 100:.2f}"
+
+
+def _above(value: float) -> str:
+    return f"{np.ceil(value * 1000) / 1000:.3f}"

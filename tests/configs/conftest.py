@@ -1,0 +1,67 @@
+"""Commands composed from words to settings, without what they would do then."""
+
+import sys
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from uprank.configs import schema
+from uprank.configs.command import run
+
+SCHEMAS = {
+    "check": schema.CheckCommand,
+    "mine": schema.MineCommand,
+    "train": schema.TrainCommand,
+    "eval": schema.EvalCommand,
+    "publish": schema.PublishCommand,
+    "runs": schema.RunsCommand,
+    "verify": schema.VerifyCommand,
+    "score": schema.ScoreCommand,
+}
+
+
+@pytest.fixture(scope="session")
+def schemas():
+    """The schema of every command."""
+    return SCHEMAS
+
+
+@pytest.fixture(scope="session")
+def needed():
+    """Words without which `uprank train` does not start."""
+    return ("model.path=m", "data.train=t", "data.dev=d", "output=o")
+
+
+@pytest.fixture
+def compose(monkeypatch, capsys, tmp_path):
+    """Run a command whose function only keeps its settings: (code, settings of each job, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+
+    def compose(command, *arguments, function=None):
+        jobs = []
+        monkeypatch.setattr(sys, "argv", [f"uprank {command}", *arguments])
+        code = 0
+        try:
+            run(command, SCHEMAS[command], function or jobs.append)
+        except SystemExit as error:
+            code = error.code
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return code, jobs, out, err
+
+    yield compose
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def refused(compose, tmp_path):
+    """The lines of a refusal: exit code 2, the function not called, nothing written."""
+
+    def refused(command, *arguments):
+        code, jobs, out, err = compose(command, *arguments)
+        assert (code, jobs, out) == (2, [], "")
+        assert list(tmp_path.iterdir()) == []
+        assert err.startswith(f"uprank {command}: ")
+        return [line.strip() for line in err.removeprefix(f"uprank {command}: ").splitlines()]
+
+    return refused

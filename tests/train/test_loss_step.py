@@ -1,0 +1,90 @@
+"""Contract 1 for every loss: a step's gradient does not know of token budgets and processes."""
+
+import random
+
+import pytest
+import torch
+from uprank.configs.check import NEEDS
+from uprank.configs.schema import LossSettings
+from uprank.data.groups import Group
+from uprank.data.in_batch import in_batch_negatives
+from uprank.data.sampling import draw_step
+from uprank.model.reranker import Reranker
+from uprank.train.batches import step_batches
+from uprank.train.step import batch_losses
+
+SEED = 4
+# Of scores this far apart approx_ndcg has hardly a gradient.
+LOSSES = [LossSettings(name, temperature=20.0 if name == "approx_ndcg" else 1.0) for name in NEEDS]
+SUM = {"bce": 0.5, "lambdaloss": 0.2, "margin_mse": 0.01}
+
+
+@pytest.fixture(scope="module")
+def reranker(tiny_xlmr):
+    reranker = Reranker.load(tiny_xlmr, query_tokens=30)
+    reranker.set_dropout(attention=0.2, hidden=0.1)
+    reranker.scorer.train()
+    with torch.no_grad():  # scores of one another's size, so that ranks do not hang on rounding
+        reranker.model.classifier.out_proj.weight.mul_(20)
+    return reranker
+
+
+@pytest.fixture(scope="module")
+def groups():
+    """Uneven ones: 1 to 3 positives of grades 1 to 3, 1 to 6 negatives, scores of a teacher."""
+    generator = random.Random(8)
+    words = ["rank", "query", "passage", "river", "stone", "light", "heart", "blood", "drug"]
+
+    def text(most):
+        return " ".join(generator.choices(words, k=generator.randrange(1, most)))
+
+    def group(number):
+        positives, negatives = 1 + number % 3, 1 + number % 6
+        return Group(
+            f"{text(6)} q{number}",
+            tuple(f"{text(20)} {number}.{i}" for i in range(positives)),
+            tuple(f"{text(40)} n{i}" for i in range(negatives)),
+            f"row:{number}",
+            tuple(generator.randrange(1, 4) for _ in range(positives)),
+            tuple(generator.gauss(0, 2) for _ in range(positives + negatives)),
+        )
+
+    return [group(number) for number in range(13)]
+
+
+def gradient(reranker, draws, loss, *, budget, processes=1):
+    """Gradient and value of the mean loss, as the processes together make them."""
+    reranker.model.zero_grad(set_to_none=True)
+    total = 0.0
+    for process in range(processes):
+        batches = step_batches(
+            draws, reranker.pairs, seed=SEED, budget=budget, process=process, processes=processes,
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        for batch in batches:
+            share = batch_losses(loss, reranker.scorer(batch.packed), batch).sum() / len(draws)
+            (share * batch.counts).backward()
+            total += share.item() * batch.counts
+    return {name: p.grad for name, p in reranker.model.named_parameters() if p.grad is not None}, total
+
+
+@pytest.mark.parametrize("foreign", [0, 2], ids=["", "in-batch negatives"])
+@pytest.mark.parametrize("loss", [*LOSSES, LossSettings(weights=SUM)],
+                         ids=[*NEEDS, "sum"])  # fmt: skip
+def test_gradients_are_equal_for_every_budget_and_number_of_processes(loss, foreign, reranker, groups):
+    draws = draw_step(groups, start=8, count=9, group_size=6, positives=3, seed=SEED)
+    if foreign:
+        if any(NEEDS[name].teacher for name in loss.weights or [loss.name]):
+            pytest.skip("foreign passages have no score of the teacher")
+        own = [len(draw.negatives) for draw in draws]
+        draws = in_batch_negatives(draws, [groups[d.index] for d in draws], per_group=foreign, seed=SEED)
+        assert [len(draw.negatives) - 2 for draw in draws] == own
+    expected, value = gradient(reranker, draws, loss, budget=10**6)
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    assert largest > 1e-4
+    for budget, processes in [(1, 1), (700, 2), (10**6, 3)]:
+        found, again = gradient(reranker, draws, loss, budget=budget, processes=processes)
+        assert again == pytest.approx(value, rel=1e-5)
+        assert found.keys() == expected.keys()
+        for name, wanted in expected.items():
+            torch.testing.assert_close(found[name], wanted, atol=2e-5 * largest, rtol=1e-4, msg=name)

@@ -1,0 +1,95 @@
+"""Training in processes of its own: two learn what one learns, a killed one loses nothing."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import uprank.configs
+from safetensors.torch import load_file
+
+CONFIGS = Path(uprank.configs.__file__).parent
+
+
+def command(model, jsonl, output, *more):
+    return [
+        "uprank.train",
+        f"model.path={model}",
+        "model.query_tokens=20",
+        "model.device=cpu",
+        f"data.train={jsonl[0]}",
+        f"data.dev={jsonl[1]}",
+        "train.queries_per_step=8",
+        "train.group_size=4",
+        "train.eval_every=2",
+        "optim.learning_rate=2e-3",
+        "threads=1",
+        f"output={output}",
+        *more,
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["accelerate", "torchrun"])
+def test_two_processes_learn_what_one_learns(assert_same_learned, run, tiny_xlmr, jsonl, tmp_path, launcher):
+    start = {
+        "accelerate": [
+            "accelerate.commands.launch",
+            "--config_file",
+            str(CONFIGS / "accelerate" / "cpu.yaml"),
+            "--main_process_port",
+            "0",  # a free one
+        ],
+        "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    }[launcher]
+    # A small budget makes the processes go through different numbers of batches in a step.
+    budget = f"train.tokens_per_batch={60 if launcher == 'torchrun' else 4096}"
+    done = subprocess.run(
+        [sys.executable, "-m", *start, "-m", *command(tiny_xlmr, jsonl, tmp_path / "two", budget)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_learned(run, tmp_path / "two")
+    assert "2 process(es)" in (tmp_path / "two" / "manifest.json").read_text()
+
+
+STANDING_STILL = """
+import sys, time
+from uprank.train import checkpoint
+from uprank.train.__main__ import main
+
+def write_folder(target, write, real=checkpoint.write_folder):
+    def half(folder):
+        write(folder)
+        if target.name == "step-000004":
+            print("half written", flush=True)
+            time.sleep(3600)
+
+    real(target, half)
+
+checkpoint.write_folder = write_folder
+main()
+"""
+
+
+@pytest.mark.slow
+def test_killed_while_it_runs_and_started_again_it_ends_with_the_same_bits(run, tiny_xlmr, jsonl, tmp_path):
+    """It stands still in its second checkpoint, so that the kill comes neither too early nor too late."""
+    module, *words = command(tiny_xlmr, jsonl, tmp_path / "killed")
+    code = [sys.executable, "-c", STANDING_STILL, *words]
+    with subprocess.Popen(code, stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.readline()
+        process.kill()
+    assert (said, process.returncode) == ("half written\n", -signal.SIGKILL)
+    left = {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()}
+    assert left == {"step-000002", ".step-000004.part"}
+    again = [sys.executable, "-m", module, *words]
+    assert subprocess.run(again, capture_output=True, timeout=600).returncode == 0
+    whole, resumed = (
+        load_file(folder / "last" / "model.safetensors") for folder in (run, tmp_path / "killed")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)

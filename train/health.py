@@ -1,0 +1,133 @@
+"""Alarms: what a healthy run does not do, said in one line while it can still be stopped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean, median
+from typing import Any
+
+# Rows (logged steps) that a judgement looks back over: a few steps say nothing.
+LONG, SHORT = 50, 10
+NO_RATE = 3  # rows with a learning rate of 0; the very first of a warm-up and the last of a decay may be
+STUCK = 0.98  # of the loss of equal scores
+SMALLEST_SPREAD = 1e-4  # of raw scores within a group, standard deviation
+COLLAPSED = 0.01  # of the largest spread that the run has had
+EXPLOSION = 20.0  # times the usual gradient norm
+LEARNED = 0.1  # of the loss of equal scores: little is left to learn
+FALLS = 2  # evaluations in a row that are below the base, or the best: one says nothing
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: `stuck`, `collapse`, `explosion`, `no_rate`, `below_base` or `overfit`.
+        text: what is seen, and what to try.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass
+class Health:
+    """Watches the rows of metrics.jsonl as they are written.
+
+    It has no other source, so a run that is continued gives the same alarms after it was fed its rows again.
+
+    Attributes:
+        judge_base: False where the base's head was random: to be better than it says nothing.
+        active: kinds that are on; an alarm is given when its kind comes on, and again after it was off.
+    """
+
+    judge_base: bool = True
+    active: set[str] = field(default_factory=set)
+    _rows: deque[Mapping[str, float]] = field(default_factory=lambda: deque(maxlen=LONG))
+    _most_spread: float = 0.0
+    _base: float | None = None
+    _dev: list[float] = field(default_factory=list)
+
+    def update(self, row: Mapping[str, Any]) -> list[Alarm]:
+        """Alarms that come on with this row of metrics.jsonl.
+
+        Args:
+            row: either `dev` (measure to value; the first one counts, that of step 0 is the base's), or
+                `loss`, `loss_of_equal_scores`, `score_spread`, `grad_norm` and `learning_rate` of a step.
+        """
+        if "dev" in row:
+            found = self._judge_dev(row["step"], *next(iter(row["dev"].items())))
+        else:
+            found = self._judge_step(row)
+        kinds = {"below_base", "overfit"} if "dev" in row else {"stuck", "collapse", "explosion", "no_rate"}
+        new = [alarm for alarm in found if alarm.kind not in self.active]
+        self.active = (self.active - kinds) | {alarm.kind for alarm in found}
+        return new
+
+    def _judge_step(self, row: Mapping[str, float]) -> list[Alarm]:
+        before = [known["grad_norm"] for known in self._rows]
+        self._rows.append(row)
+        rows = list(self._rows)
+        recent = rows[-SHORT:]
+        found = [self._stuck(rows), self._collapse(recent)]
+        if len(before) >= SHORT and row["grad_norm"] > EXPLOSION * (usual := median(before)) > 0:
+            text = f"gradient norm {row['grad_norm']:.3g}, usual is {usual:.3g}: the step was scaled down by "
+            text += "optim.max_grad_norm; if it comes again, lower optim.learning_rate or use more warm-up"
+            found.append(Alarm("explosion", text))
+        if len(rows) >= NO_RATE and all(known["learning_rate"] == 0 for known in rows[-NO_RATE:]):
+            found.append(
+                Alarm("no_rate", "the learning rate is 0: nothing is learned; set optim.learning_rate")
+            )
+        return [alarm for alarm in found if alarm]
+
+    def _stuck(self, rows: list[Mapping[str, float]]) -> Alarm | None:
+        if len(rows) < LONG:
+            return None
+        loss, chance = fmean(row["loss"] for row in rows), fmean(row["loss_of_equal_scores"] for row in rows)
+        if not loss >= STUCK * chance > 0:
+            return None
+        text = f"in the last {LONG} logged steps the loss was {loss:.4g}, and equal scores for all passages "
+        text += (
+            f"have {chance:.4g}: nothing is learned. Try a higher optim.learning_rate, and look at the rows: "
+        )
+        return Alarm("stuck", text + "are the negatives really worse than the positives?")
+
+    def _collapse(self, recent: list[Mapping[str, float]]) -> Alarm | None:
+        if len(recent) < SHORT:
+            return None
+        spread = fmean(row["score_spread"] for row in recent)
+        self._most_spread = max(self._most_spread, spread)
+        if spread > max(SMALLEST_SPREAD, COLLAPSED * self._most_spread):
+            return None
+        text = f"the scores of a group's passages no longer differ (standard deviation {spread:.2g}"
+        text += f", at most {self._most_spread:.2g}): the model has collapsed. Start anew with a lower "
+        return Alarm("collapse", text + "optim.learning_rate and more warm-up")
+
+    def _judge_dev(self, step: int, measure: str, value: float) -> list[Alarm]:
+        if not step:
+            self._base = value
+            return []
+        self._dev.append(value)
+        found = []
+        recent = self._dev[-FALLS:]
+        if self.judge_base and self._base is not None and len(recent) == FALLS and max(recent) < self._base:
+            text = (
+                f"dev {measure} {value:.4f} is below the base's {self._base:.4f}, as it was before: training "
+            )
+            text += "makes it worse. Lower optim.learning_rate, check the negatives (false ones?), or stop"
+            found.append(Alarm("below_base", text))
+        best, last = max(self._dev), self._dev[-FALLS - 1 :]
+        falling = len(last) > FALLS and all(later < best for later in last[-FALLS:]) and last[-1] < last[0]
+        rows = list(self._rows)[-SHORT:]
+        if falling and rows:
+            loss, chance = (fmean(row[key] for row in rows) for key in ("loss", "loss_of_equal_scores"))
+            if loss < LEARNED * chance:
+                text = f"the training loss is {loss:.3g} (equal scores: {chance:.3g}) while dev {measure} "
+                text += (
+                    f"falls, {value:.4f} after {best:.4f}: overfit. The best model is kept; stop here, or "
+                )
+                text += "use fewer train.epochs, more data, or train.patience"
+                found.append(Alarm("overfit", text))
+        return found
