@@ -16,8 +16,8 @@ from ..eval.report import Report, System
 from ..eval.table import format_difference, format_estimate, format_p, notes
 from .card_parts import data_part, merging_part, scores_part
 from .gate import Ruling, compared, tuned_system
-from .merge import Merged
 from .metadata import metadata_yaml
+from .mixtures import Merged
 from .onnx_card import onnx_part
 from .onnx_graphs import NO_GRAPHS, Graphs
 from .prepare import Prepared

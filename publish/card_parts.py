@@ -7,8 +7,8 @@ from typing import Any
 
 from ..eval.table import format_difference, format_estimate
 from .calibrate import Calibrated, Threshold
-from .merge import Merged, Point
 from .metadata import candidates_words
+from .mixtures import Merged, Point
 from .prepare import Prepared
 from .sources import Source
 from .statistics import Sample, Statistics, plain, training_facts

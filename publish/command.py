@@ -10,6 +10,7 @@ from .. import __version__
 from ..configs.schema import PublishCommand
 from . import card, curve, folder, gate, hub, merge, probes, verify
 from .card_parts import calibration_line
+from .mixtures import Merged, describe
 from .onnx_graphs import NO_GRAPHS, Graphs, add_graphs
 from .prepare import Prepared, prepare
 from .record import make_record
@@ -37,7 +38,7 @@ class Published:
     forced: str
     proofs: tuple[verify.Proof, ...]
     prepared: Prepared
-    merged: merge.Merged | None = None
+    merged: Merged | None = None
     graphs: Graphs = NO_GRAPHS
     url: str = ""
 
@@ -103,7 +104,7 @@ def summary(published: Published) -> list[str]:
         lines.append(f"Published by force: {published.forced}")
     if published.merged:
         guards = [str(guard["name"]) for guard in published.merged.guards]
-        lines += [merge.describe(point, guards) for point in published.merged.points]
+        lines += [describe(point, guards) for point in published.merged.points]
     lines.append(calibration_line(published.prepared.calibrated))
     lines += [published.prepared.unread] if published.prepared.unread else []
     lines += [verify.describe(proof) for proof in published.proofs]

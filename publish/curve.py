@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from ..eval.report import Estimate
-from .merge import Merged, Point
+from .mixtures import Merged, Point
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 56, 170, 16, 44
 COLOURS = ("#1f5fa8", "#b4541a", "#3d7a37", "#7a3d7a", "#555555")

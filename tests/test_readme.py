@@ -41,6 +41,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
         "train": f"model.path={tiny_xlmr} model.query_tokens=20 train.max_steps=2 train.queries_per_step=4",
         "eval": "model.query_tokens=20 depth=10",
         "publish": "force=true",  # two steps of a random model gain nothing
+        "verify": "",
     }
     seen = []
     for line in commands("uprank "):
@@ -60,7 +61,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
         )
         assert done.returncode == 0, (line, done.stdout[-1500:], done.stderr[-3000:])
         seen.append(name)
-    assert seen == ["mine", "check", "train", "eval", "publish", "mine", "eval", "eval"]
+    assert seen == ["mine", "check", "train", "eval", "publish", "mine", "eval", "eval", "verify"]
     card = (tmp_path / "my-reranker" / "README.md").read_text(encoding="utf-8")
     assert "runs/first-test" in card or "first-test" in card or "test" in card
 

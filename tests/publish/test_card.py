@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -179,3 +180,18 @@ def _numbers(value):
             yield from _numbers(item)
     elif isinstance(value, float):
         yield value
+
+
+def test_the_request_of_text_embeddings_inference_is_readable(settings):
+    snippet = card_of(settings).text.split("```bash\n")[1].split("```")[0]
+    arguments = shlex.split(snippet.splitlines()[-1])
+    body = json.loads(arguments[arguments.index("-d") + 1])
+    assert body["raw_scores"] is True
+    assert len(body["texts"]) == 2
+    assert "--model-id /model" in snippet
+    assert '-v "$PWD/mine-reranker:/model"' in snippet
+
+
+@pytest.mark.slow
+def test_text_embeddings_inference_gives_the_scores():
+    pytest.skip("needs Docker and the image of Text Embeddings Inference from a registry: not executed")

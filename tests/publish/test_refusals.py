@@ -1,5 +1,6 @@
 """What is not published, what is said about it, and that nothing is left behind."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema import PublishCommand
+from uprank.configs.schema import CardSettings, PublishCommand, PushSettings
 from uprank.eval.report import Report
 from uprank.publish import command, verify
 from uprank.publish.command import publish
+from uprank.publish.licence import find_data_licence
 
 
 @pytest.fixture(autouse=True)
@@ -233,3 +235,38 @@ def test_several_problems_at_once(settings, source):
 def test_a_wrong_choice_of_the_source(changes, path, words, settings):
     given = replace(settings, **changes, model=replace(settings.model, path=path))
     assert words in str(refused(given))
+
+
+def test_an_unknown_licence_of_the_data_is_not_pushed(settings, source, tmp_path):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    manifest = json.loads((source.run / "manifest.json").read_text(encoding="utf-8"))
+    source.manifest(data={**manifest["data"], "train": {"path": str(folder), "groups": 3}})
+    pushed = replace(settings, push=PushSettings(repo="me/mine"), card=CardSettings())
+    error = refused(pushed)
+    assert "the licence of the training data is unknown (corpus)" in str(error)
+    assert "set card.data_license=ID" in str(error)
+    (folder / "README.md").write_text("---\nlicense: unknown\n---\n", encoding="utf-8")
+    assert "training data is unknown" in str(refused(pushed))
+    (folder / "README.md").write_text("---\nlicense: CC-BY-4.0\n---\n", encoding="utf-8")
+    assert "training data" not in str(refused(pushed))  # no token, no network: still not pushed
+    done = publish(replace(settings, card=CardSettings()))
+    assert "`cc-by-4.0`, stated in the card of the data" in (done.folder / "README.md").read_text("utf-8")
+
+
+def test_data_of_which_one_part_has_no_licence(tmp_path):
+    for name, text in (("a", "license: mit"), ("b", "license: mit"), ("c", "language: en")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "README.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
+    paths = [str(tmp_path / name) for name in "abc"]
+    found = find_data_licence(None, [paths[0], {"corpus": paths[1]}])
+    assert found is not None
+    assert found.id == "mit"
+    assert find_data_licence(None, paths) is None
+    assert find_data_licence(None, []) is None
+    assert find_data_licence(None, ["hf://some/data"]) is None
+    assert find_data_licence("Apache-2.0", paths).id == "apache-2.0"
+
+
+def test_a_wrong_type_of_weights(settings):
+    assert "weights=int4: allowed are fp32, fp16, bf16" in str(refused(replace(settings, weights="int4")))
