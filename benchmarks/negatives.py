@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from uprank.configs.schema import DenseSettings, MineCommand, MineDataSettings, TeacherSettings
+from uprank.configs.schema import DenseSettings
+from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSettings
 from uprank.train.mine import mine
 
 

@@ -75,7 +75,7 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
     """Uprank's own step, as `uprank train` runs it."""
     from accelerate import Accelerator
     from uprank import Reranker
-    from uprank.configs.schema import TrainCommand
+    from uprank.configs.schema_train import TrainCommand
     from uprank.data.groups import Group
     from uprank.data.sampling import Draw
     from uprank.train.optimizer import make_optimizer

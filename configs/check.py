@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError
-from .schema import (
+from .schema import ModelSettings, ScoredModelSettings
+from .schema_train import (
     LoraSettings,
     LossSettings,
-    ModelSettings,
     OptimSettings,
-    ScoredModelSettings,
     TrainCommand,
     TrainDataSettings,
     TrainSettings,

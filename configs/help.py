@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from . import schema as schema_module
+from .schema import MISSING
 
 
 def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
     """Every dotted setting of a command, with its sentence.
 
-    >>> from .schema import MineCommand
+    >>> from uprank.configs.schema_data import MineCommand
     >>> known_keys(MineCommand)["depth"]
     'Negatives are drawn among the best `depth` of the first stage.'
     """
@@ -62,11 +62,7 @@ def print_help(command: str, schema: type[Any]) -> None:
     defaults = _defaults(schema())
     for key, sentence in known_keys(schema).items():
         default = defaults[key]
-        shown = (
-            "required"
-            if default == schema_module.MISSING
-            else f"default {'not set' if default is None else default}"
-        )
+        shown = "required" if default == MISSING else f"default {'not set' if default is None else default}"
         lines += [f"{key}  ({shown})", *(f"    {line.strip()}" for line in sentence.splitlines())]
     if groups:
         lines += ["", "Groups of settings by name:", *groups]
@@ -86,15 +82,18 @@ def _defaults(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 def _sentence(schema: type[Any], name: str) -> str:
     """The sentence under a field, its own or an inherited one."""
-    sentences = _sentences()
-    return next((sentences[c.__name__, name] for c in schema.__mro__ if (c.__name__, name) in sentences), "")
+    classes = [kind for kind in schema.__mro__ if dataclasses.is_dataclass(kind)]
+    found = (_sentences(kind.__module__).get((kind.__name__, name), "") for kind in classes)
+    return next(filter(None, found), "")
 
 
 @cache
-def _sentences() -> dict[tuple[str, str], str]:
-    """(class, field) to the string that stands under the field in schema.py."""
+def _sentences(module: str) -> dict[tuple[str, str], str]:
+    """(class, field) to the string that stands under the field in the file of a module."""
     found = {}
-    for node in ast.parse(Path(schema_module.__file__).read_text(encoding="utf-8")).body:
+    file = sys.modules[module].__file__
+    assert file is not None, "settings are classes of our own files"
+    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             for field, below in zip(node.body, node.body[1:], strict=False):
                 if (

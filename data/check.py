@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -19,8 +19,9 @@ from .lengths import Lengths, measure_lengths
 from .near import near_negatives, pieces_of
 from .pairs import PairEncoder
 from .repeats import find_contradictions, find_repeated_passages, find_repeated_rows, row_keys
+from .store import chunks
 
-ROWS, CHARACTERS = 1024, 1 << 21  # of a chunk at most (a row may be larger): what a pass holds in memory
+CHARACTERS = 1 << 21  # of a chunk at most (a row may be larger): what a pass holds in memory
 SHARED = {
     "leak": "is also in",
     "misspelt leak": "is, spelt differently, also in",
@@ -149,20 +150,6 @@ def check_splits(
     return summaries, shared
 
 
-def chunks(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """The groups in order, some at a time."""
-    chunk: list[Group] = []
-    size = 0
-    for group in groups:
-        chunk.append(group)
-        size += sum(map(len, group.texts))
-        if len(chunk) == ROWS or size >= CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
 def report_match(match: Match, group: Group, other: str, findings: Findings) -> None:
     """Add a query that another split has, too."""
     words = f"query {SHARED[match.kind]} {other}: {group.query!r:.100}"
@@ -181,7 +168,7 @@ def _check_source(
 ) -> Summary:
     before = np.unique(np.frombuffer(split.queries, np.uint64))
     start, sizes = len(split.queries), (Counter[int](), Counter[int]())
-    for chunk in chunks(source.groups):
+    for chunk in chunks(source.groups, CHARACTERS):
         starts = np.concatenate(([0], np.cumsum([len(group.texts) for group in chunk])))
         pieces = pieces_of([text for group in chunk for text in group.texts])
         for place, name in enumerate(("positives", "negatives")):

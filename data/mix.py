@@ -15,6 +15,7 @@ import numpy as np
 
 from .groups import Group, fingerprint
 from .sampling import Visit, epoch_order, ring
+from .sources import describe
 from .stream import EXAMPLES, Stream
 
 STREAM_EPOCH = 10_000  # groups, for weights of data sets whose lengths are not known
@@ -40,9 +41,7 @@ class Source:
     @property
     def name(self) -> str:
         """The path, or the files by role in one line, for messages."""
-        if isinstance(self.given, str):
-            return self.given
-        return "{" + ", ".join(f"{key}: {value}" for key, value in self.given.items()) + "}"
+        return describe(self.given)
 
     @property
     def length(self) -> int | None:

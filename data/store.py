@@ -244,7 +244,7 @@ def _write(folder: Path, groups: Iterable[Group], names: Sequence[str]) -> cache
     ):
 
         def written() -> Iterator[Group]:
-            for chunk in _chunks(groups):
+            for chunk in chunks(groups, BYTES):
                 arrow.write_batch(record_batch(chunk, files))
                 starts.append(starts[-1] + len(chunk))
                 _write_hashes(hashes, chunk)
@@ -267,13 +267,14 @@ def _write_hashes(target: IO[bytes], groups: Iterable[Group]) -> None:
         target.write(b"".join(map(hash_text, group.prompted.texts)))
 
 
-def _chunks(groups: Iterable[Group]) -> Iterator[list[Group]]:
+def chunks(groups: Iterable[Group], characters: int) -> Iterator[list[Group]]:
+    """The groups in order, some at a time: `ROWS`, or fewer that have so many characters together."""
     chunk: list[Group] = []
     size = 0
     for group in groups:
         chunk.append(group)
         size += sum(map(len, group.texts))
-        if len(chunk) == ROWS or size >= BYTES:
+        if len(chunk) == ROWS or size >= characters:
             yield chunk
             chunk, size = [], 0
     if chunk:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.command import run
 from ..configs.errors import collect
-from ..configs.schema import EvalCommand
+from ..configs.schema_eval import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection

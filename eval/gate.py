@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..configs.schema import GateSettings
+from ..configs.schema_eval import GateSettings
 from .compare import regression
 from .measure import Measure
 from .report import Report

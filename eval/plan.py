@@ -10,7 +10,7 @@ from typing import Any
 
 from ..configs.check import above_zero, model_problems, seed_problems
 from ..configs.errors import UserError, collect
-from ..configs.schema import EvalCommand, GateSettings
+from ..configs.schema_eval import EvalCommand, GateSettings
 from ..data.read import FORMATS
 from ..data.trec_rows import is_qrels
 from .candidates import OWN, SEARCHED, first_stage_name, resolve_source

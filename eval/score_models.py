@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..configs.check import BACKENDS, PRECISIONS, one_of
 from ..configs.errors import UserError, collect
-from ..configs.schema import EvalCommand
+from ..configs.schema_eval import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection

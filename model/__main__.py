@@ -13,7 +13,7 @@ from typing import Any
 from ..configs.check import above_zero, model_problems
 from ..configs.command import run
 from ..configs.errors import UserError
-from ..configs.schema import ScoreCommand
+from ..configs.schema_eval import ScoreCommand
 from ..data.jsonl import parse_rows
 from ..data.read import require
 

@@ -1,7 +1,7 @@
 """`uprank publish`: from a run folder to a verified, documented model folder."""
 
 from ..configs.command import run
-from ..configs.schema import PublishCommand
+from ..configs.schema_publish import PublishCommand
 
 
 def main() -> None:

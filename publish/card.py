@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import __version__
-from ..configs.schema import ModelSettings, PublishCommand
+from ..configs.schema import ModelSettings
+from ..configs.schema_publish import PublishCommand
 from ..eval.compare import verdict
 from ..eval.report import Report, System
 from ..eval.table import format_difference, format_estimate, format_p, notes

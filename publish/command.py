@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .. import __version__
-from ..configs.schema import PublishCommand
+from ..configs.schema_publish import PublishCommand
 from . import card, curve, folder, gate, hub, merge, probes, verify
 from .card_parts import calibration_line
 from .mixtures import Merged, describe

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configs.errors import UserError, collect
-from ..configs.schema import PushSettings
+from ..configs.schema_publish import PushSettings
 from ..eval.compare import compare, contradictions, outcome
 from ..eval.report import Comparison, Report, System
 from . import hub

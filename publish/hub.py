@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from ..configs.errors import UserError
-from ..configs.schema import PushSettings
+from ..configs.schema_publish import PushSettings
 from .licence import Licence
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..configs.schema import MergeSettings, PublishCommand
+from ..configs.schema_publish import MergeSettings, PublishCommand
 from ..data.groups import Collection
 from ..data.read import read_judged, require
 from ..eval.candidates import Candidates, find_candidates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..configs.schema import CardSettings
+from ..configs.schema_publish import CardSettings
 from ..eval.report import Report
 from .gate import tuned_system
 from .sources import Evidence, Source

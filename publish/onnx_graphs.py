@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
-from ..configs.schema import OnnxSettings
+from ..configs.schema_publish import OnnxSettings
 from ..eval.report import Report
 from ..eval.words import count_of
 from . import onnx_export, quantise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..configs.schema import OnnxSettings
+from ..configs.schema_publish import OnnxSettings
 from ..eval.compare import compare
 from ..eval.report import Comparison
 from .onnx_truth import BATCH, Truth, fastest, forward

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from ..configs.check import one_of
-from ..configs.schema import OnnxSettings
+from ..configs.schema_publish import OnnxSettings
 
 # The names that optimum, sentence-transformers and transformers.js look for.
 FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx", "fp16": "onnx/model_fp16.onnx"}

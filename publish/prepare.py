@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
-from ..configs.schema import PublishCommand
+from ..configs.schema_publish import PublishCommand
 from ..eval.ranking import rank
 from . import chain
 from .calibrate import Calibrated, calibrate

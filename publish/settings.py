@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..configs.check import above_zero, one_of
-from ..configs.schema import MergeSettings, PublishCommand
+from ..configs.schema_publish import MergeSettings, PublishCommand
 from .chain import TYPES
 from .onnx_settings import onnx_problems
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..configs.errors import UserError
-from ..configs.schema import PublishCommand
+from ..configs.schema_publish import PublishCommand
 from ..eval.report import Report
 from .licence import Base, Licence, find_data_licence, find_languages, find_licence
 from .settings import setting_problems

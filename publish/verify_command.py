@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..configs.command import run
-from ..configs.schema import VerifyCommand
+from ..configs.schema_publish import VerifyCommand
 
 
 def main() -> None:

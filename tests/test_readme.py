@@ -105,7 +105,9 @@ def test_make_has_the_verbs_that_the_readme_shows():
 
 def test_every_path_and_setting_the_readme_names_exists():
     from uprank.configs.help import known_keys
-    from uprank.configs.schema import EvalCommand, PublishCommand, TrainCommand
+    from uprank.configs.schema_eval import EvalCommand
+    from uprank.configs.schema_publish import PublishCommand
+    from uprank.configs.schema_train import TrainCommand
 
     settings = {key for schema in (TrainCommand, EvalCommand, PublishCommand) for key in known_keys(schema)}
     for key in re.findall(r"`((?:train|optim|model|push|data)\.[a-z_.]+)", TEXT):

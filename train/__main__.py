@@ -4,7 +4,7 @@ import os
 import sys
 
 from ..configs.command import run
-from ..configs.schema import TrainCommand
+from ..configs.schema_train import TrainCommand
 
 
 def _train(settings: TrainCommand) -> None:

@@ -16,16 +16,18 @@ from rich.console import Console
 from ..configs.check import above_zero, model_problems, one_of, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError
-from ..configs.schema import CheckCommand
+from ..configs.schema_data import CheckCommand
 from ..data import cache
 from ..data.alike import QueryIndex
 from ..data.check import Source, check_splits, report_match
 from ..data.findings import ERROR, KINDS, WARNING, Findings, kind_of, severity
 from ..data.groups import Collection, Group, collection_fingerprint
+from ..data.mix import sources_of
 from ..data.near import pieces_of
 from ..data.pairs import PairEncoder, choose_budgets
 from ..data.read import is_beir, read_groups, require
 from ..data.repeats import find_contradictions
+from ..data.sources import describe
 from ..data.store import GroupStore, fingerprint_of
 from .check_report import as_json, make_report, print_report, verdict
 
@@ -41,8 +43,8 @@ def check(settings: CheckCommand) -> None:
     Raises:
         UserError: no split was given, no source is there, or the settings are wrong.
     """
-    given = {name: _listed(getattr(settings.data, name)) for name in ("train", "dev", "test")}
-    given = {name: paths for name, paths in given.items() if paths}
+    named = {name: getattr(settings.data, name) for name in ("train", "dev", "test")}
+    given = {name: sources_of(paths) for name, paths in named.items() if paths}
     _require_settings(settings, given)
     encoder = _encoder(settings)
     findings = Findings(settings.examples)
@@ -51,7 +53,7 @@ def check(settings: CheckCommand) -> None:
     splits = {
         # Rows of the queries that prove something are never left out, by training neither.
         name: [
-            Source(_name(path), _read(name, path, problems, dropped if name == "train" else None))
+            Source(describe(path), _read(name, path, problems, dropped if name == "train" else None))
             for path in paths
         ]
         for name, paths in given.items()
@@ -142,19 +144,6 @@ def _check_queries(groups: Sequence[Group], dev: Collection, findings: Findings)
 def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
     while block := list(islice(texts, BLOCK)):
         yield block
-
-
-def _listed(given: Any) -> list[Any]:
-    """The sources of a split: one, or several in a list."""
-    if given is None:
-        return []
-    return list(given) if isinstance(given, (list, tuple)) else [given]
-
-
-def _name(given: str | Mapping[str, Any]) -> str:
-    if isinstance(given, str):
-        return given
-    return "{" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
 
 
 def _read(

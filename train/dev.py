@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..configs.errors import UserError
-from ..configs.schema import DevSettings
+from ..configs.schema_train import DevSettings
 from ..data.groups import Collection
 from ..eval.candidates import Candidates, find_candidates
 from ..eval.evaluate import mean_values

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..configs.check import NEEDS, check_train, chosen_losses, needs_teacher
 from ..configs.errors import UserError, collect
-from ..configs.schema import TrainCommand
+from ..configs.schema_train import TrainCommand
 from ..data.groups import Collection, Group, collection_fingerprint, same_query
 from ..data.mix import Mix, Source, share_groups, sources_of
 from ..data.read import iterate_groups, read_groups, read_judged, require

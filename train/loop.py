@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import Progress as Bar
 
-from ..configs.schema import TrainCommand
+from ..configs.schema_train import TrainCommand
 from .checkpoint import Progress, save_checkpoint, write_folder
 from .health import Health
 from .optimizer import rate_factor, set_rate

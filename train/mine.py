@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..configs.check import above_zero, model_problems, one_of, output_problems, seed_problems
 from ..configs.command import run
 from ..configs.errors import UserError, collect
-from ..configs.schema import MineCommand
+from ..configs.schema_data import MineCommand
 
 if TYPE_CHECKING:
     from ..eval.scoring import Share

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..configs.schema import MineCommand
+from ..configs.schema_data import MineCommand
 from .negatives import REASONS, Chosen, Wanted
 
 

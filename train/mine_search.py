@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..configs.schema import MineCommand
+from ..configs.schema_data import MineCommand
 from ..data.groups import Collection, passage_id, same_query
 from ..data.jsonl import read_rows
 from ..eval.bm25 import BM25Index

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..configs.schema import MineCommand
+from ..configs.schema_data import MineCommand
 from ..data.near import similarity, text_key
 
 Teacher = Callable[[str, Sequence[str]], list[float]]

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from ..configs.schema import CheckCommand
+from ..configs.schema_data import CheckCommand
 from ..data.check import Source
 from ..data.findings import Findings, Problem
 from ..data.groups import Group

@@ -10,7 +10,7 @@ import torch
 
 from ..configs.check import NEEDS, chosen_losses, needs_teacher
 from ..configs.errors import UserError
-from ..configs.schema import LossSettings, TrainCommand
+from ..configs.schema_train import LossSettings, TrainCommand
 from ..data.groups import Group
 from .loss import LOSSES
 

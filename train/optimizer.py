@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..configs.schema import OptimSettings
+from ..configs.schema_train import OptimSettings
 from ..model.weights import is_head
 
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")

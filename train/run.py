@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ..configs.errors import UserError
-from ..configs.schema import TrainCommand
+from ..configs.schema_train import TrainCommand
 from ..data.mix import Mix
 from ..data.stream import EXAMPLES, Stream
 from ..data.tokens import prepare_groups, prepare_texts

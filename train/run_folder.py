@@ -22,7 +22,7 @@ from yaml import YAMLError
 from .. import __version__
 from ..configs.check import output_problems
 from ..configs.errors import UserError
-from ..configs.schema import TrainCommand
+from ..configs.schema_train import TrainCommand
 
 LOCK, PART = ".lock", ".manifest.part"
 

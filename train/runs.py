@@ -11,7 +11,7 @@ from typing import Any
 
 from ..configs.command import run
 from ..configs.errors import UserError
-from ..configs.schema import RunsCommand
+from ..configs.schema_train import RunsCommand
 
 MANY = 5  # settings shown in columns; more are counted
 NOT_COMPARED = ("output", "threads")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..configs.errors import UserError
-from ..configs.schema import LossSettings, TrainCommand
+from ..configs.schema_train import LossSettings, TrainCommand
 from ..data.in_batch import in_batch_negatives
 from ..data.mix import Mix
 from ..data.sampling import Draw, draw_visits

@@ -4,18 +4,18 @@ import sys
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from uprank.configs import schema
+from uprank.configs import schema_data, schema_eval, schema_publish, schema_train
 from uprank.configs.command import run
 
 SCHEMAS = {
-    "check": schema.CheckCommand,
-    "mine": schema.MineCommand,
-    "train": schema.TrainCommand,
-    "eval": schema.EvalCommand,
-    "publish": schema.PublishCommand,
-    "runs": schema.RunsCommand,
-    "verify": schema.VerifyCommand,
-    "score": schema.ScoreCommand,
+    "check": schema_data.CheckCommand,
+    "mine": schema_data.MineCommand,
+    "train": schema_train.TrainCommand,
+    "eval": schema_eval.EvalCommand,
+    "publish": schema_publish.PublishCommand,
+    "runs": schema_train.RunsCommand,
+    "verify": schema_publish.VerifyCommand,
+    "score": schema_eval.ScoreCommand,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uprank
 from uprank.__main__ import COMMANDS
-from uprank.configs import schema
+from uprank.configs import schema_train
 from uprank.configs.check import check_train
 from uprank.configs.errors import UserError
 
@@ -26,8 +26,8 @@ def test_defaults_are_overridden_by_the_command_line(needed, compose):
         "train", *needed, "train.epochs=3", "seed=7", "dev.measures=[MAP,MRR@5]"
     )
     assert (code, err) == (0, "")
-    assert isinstance(settings, schema.TrainCommand)
-    expected = schema.TrainCommand(output="o", seed=7)
+    assert isinstance(settings, schema_train.TrainCommand)
+    expected = schema_train.TrainCommand(output="o", seed=7)
     expected.model.path, expected.data.train, expected.data.dev = "m", "t", "d"
     expected.train.epochs, expected.dev.measures = 3.0, ["MAP", "MRR@5"]
     assert settings == expected  # the YAML repeats defaults of the schema, it does not change them

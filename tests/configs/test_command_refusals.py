@@ -1,7 +1,7 @@
 """Every mistake on a command line is answered plainly: all at once, with the nearest that is known."""
 
 import pytest
-from uprank.configs import schema
+from uprank.configs import schema_train
 from uprank.configs.check import check_train
 from uprank.configs.errors import UserError
 from uprank.configs.help import known_keys
@@ -66,7 +66,7 @@ def test_missing_mandatory_values_are_listed_together_with_what_they_mean(refuse
         *(
             line.strip()
             for key in ("data.dev", "data.train", "model.path", "output")
-            for line in f"{key} is not set: {known_keys(schema.TrainCommand)[key]}".splitlines()
+            for line in f"{key} is not set: {known_keys(schema_train.TrainCommand)[key]}".splitlines()
         ),
         "Set it on the command line: data.dev=…; all settings: uprank train --help",
     ]
@@ -142,7 +142,7 @@ WRONG_VALUES = {
 
 
 def settings_with(values):
-    settings = schema.TrainCommand()
+    settings = schema_train.TrainCommand()
     for key, value in values.items():
         *parents, name = key.split(".")
         target = settings

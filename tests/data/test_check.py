@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from uprank.data import characters, check, lengths
+from uprank.data import characters, lengths, store
 from uprank.data.characters import LONGEST, text_problems
 from uprank.data.check import Shared, Source, Summary, check_splits
 from uprank.data.findings import ERROR, KINDS, WARNING, Findings, Problem, kind_of
@@ -60,7 +60,7 @@ def test_a_chunk_more_or_less_changes_nothing(monkeypatch):
         return check_splits(splits, findings), findings
 
     whole = found()
-    monkeypatch.setattr(check, "ROWS", 7)
+    monkeypatch.setattr(store, "ROWS", 7)
     assert found() == whole
     assert {"leak", "duplicate passage", "duplicate row"} <= whole[1].counts.keys()
 

@@ -254,7 +254,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
 
 def test_a_record_batch_ends_when_it_has_enough_text():
     groups = [Group("q", ("p",), ("x" * 3_000_000,), f"f:{k}") for k in range(5)]
-    assert [len(chunk) for chunk in store._chunks(groups)] == [2, 2, 1]
+    assert [len(chunk) for chunk in store.chunks(groups, store.BYTES)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("collide", [False, True])

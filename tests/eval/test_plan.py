@@ -1,5 +1,5 @@
 import pytest
-from uprank.configs.schema import EvalCommand
+from uprank.configs.schema_eval import EvalCommand
 from uprank.eval.measure import Measure
 from uprank.eval.plan import make_plan, named
 from uprank.eval.score_models import ModelChoice

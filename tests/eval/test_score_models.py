@@ -6,7 +6,7 @@ from uprank.eval.score_models import ModelChoice, parse_models
 
 
 def settings(**values):
-    from uprank.configs.schema import EvalCommand
+    from uprank.configs.schema_eval import EvalCommand
 
     model = values.pop("model", {})
     made = EvalCommand(data=None, output="x", **values)

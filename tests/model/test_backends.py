@@ -249,7 +249,7 @@ def test_batches_keep_to_the_budget():
 
 
 def settings(**values):
-    from uprank.configs.schema import EvalCommand
+    from uprank.configs.schema_eval import EvalCommand
 
     model = values.pop("model", {})
     made = EvalCommand(data=None, output="x", **values)

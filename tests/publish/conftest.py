@@ -14,7 +14,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer
-from uprank.configs.schema import CardSettings, OnnxSettings, PublishCommand
+from uprank.configs.schema_publish import CardSettings, OnnxSettings, PublishCommand
 from uprank.data.read import read_judged
 from uprank.eval import evaluate
 from uprank.eval.candidates import find_candidates

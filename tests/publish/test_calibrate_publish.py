@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 from uprank.configs.errors import UserError
-from uprank.configs.schema import CardSettings
+from uprank.configs.schema_publish import CardSettings
 from uprank.model.reranker import Reranker
 from uprank.publish import calibrate, chain, verify
 from uprank.publish.calibrate import Calibrated

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 from uprank.configs.errors import UserError
-from uprank.configs.schema import CardSettings
+from uprank.configs.schema_publish import CardSettings
 from uprank.eval.compare import compare
 from uprank.eval.report import Comparison, Report
 from uprank.publish import gate, verify

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from uprank.configs.errors import UserError
-from uprank.configs.schema import PushSettings
+from uprank.configs.schema_publish import PushSettings
 from uprank.publish import verify
 from uprank.publish.command import publish
 

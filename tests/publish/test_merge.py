@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema import MergeSettings
+from uprank.configs.schema_publish import MergeSettings
 from uprank.eval.report import Estimate, Report
 from uprank.model.reranker import Reranker
 from uprank.publish import verify

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 from uprank.configs.errors import UserError
-from uprank.configs.schema import OnnxSettings
+from uprank.configs.schema_publish import OnnxSettings
 from uprank.data.groups import Collection
 from uprank.eval.candidates import Candidates
 from uprank.eval.report import Comparison, Report

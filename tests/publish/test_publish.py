@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from uprank.configs.errors import UserError
-from uprank.configs.schema import PublishCommand
+from uprank.configs.schema_publish import PublishCommand
 from uprank.model.reranker import Reranker
 from uprank.publish import verify
 from uprank.publish.command import publish, summary
@@ -152,7 +152,7 @@ def refuse(*arguments, **named):
     raise OSError("no network in this test")
 socket.getaddrinfo = refuse
 socket.socket.connect = refuse
-from uprank.configs.schema import PublishCommand
+from uprank.configs.schema_publish import PublishCommand
 from uprank.publish.command import publish
 done = publish(PublishCommand(run=sys.argv[1], output=sys.argv[2]))
 assert [proof.not_checked for proof in done.proofs] == ["", "", ""], done.proofs

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema import CardSettings, PublishCommand, PushSettings
+from uprank.configs.schema_publish import CardSettings, PublishCommand, PushSettings
 from uprank.eval.report import Report
 from uprank.publish import command, verify
 from uprank.publish.command import publish

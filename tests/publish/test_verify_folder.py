@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema import PublishCommand
+from uprank.configs.schema_publish import PublishCommand
 from uprank.publish import onnx_settings, verify, verify_command, verify_folder
 from uprank.publish.command import publish
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from uprank.configs.errors import UserError
-from uprank.configs.schema import MineCommand, MineDataSettings, TrainCommand
+from uprank.configs.schema_data import MineCommand, MineDataSettings
+from uprank.configs.schema_train import TrainCommand
 from uprank.model.reranker import Reranker
 from uprank.train.mine import mine
 from uprank.train.run import train

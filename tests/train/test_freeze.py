@@ -3,7 +3,7 @@
 import pytest
 import torch
 from uprank.configs.errors import UserError
-from uprank.configs.schema import OptimSettings
+from uprank.configs.schema_train import OptimSettings
 from uprank.model.packing import pack
 from uprank.model.reranker import Reranker
 from uprank.train.freeze import freeze

@@ -9,7 +9,7 @@ import torch
 import uprank.configs
 from uprank.configs.check import NEEDS, check_train, needs_teacher
 from uprank.configs.errors import UserError
-from uprank.configs.schema import LossSettings, TrainCommand
+from uprank.configs.schema_train import LossSettings, TrainCommand
 from uprank.data.groups import Group
 from uprank.train.loss import LOSSES, bce, kl, listwise
 from uprank.train.objective import data_problems, group_losses

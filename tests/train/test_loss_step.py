@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from uprank.configs.check import NEEDS
-from uprank.configs.schema import LossSettings
+from uprank.configs.schema_train import LossSettings
 from uprank.data.groups import Group
 from uprank.data.in_batch import in_batch_negatives
 from uprank.data.sampling import draw_step

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from uprank.configs.schema import TeacherSettings
+from uprank.configs.schema_data import TeacherSettings
 from uprank.data.jsonl import read_groups
 from uprank.data.read import read_judged
 from uprank.eval.bm25 import search

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from uprank.configs.schema import DenseSettings, MineCommand, MineDataSettings, TeacherSettings
+from uprank.configs.schema import DenseSettings
+from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSettings
 from uprank.eval.scoring import Share
 from uprank.train import mine as mine_module
 from uprank.train.mine_parts import Parts

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from uprank.configs.schema import MineCommand, TeacherSettings
+from uprank.configs.schema_data import MineCommand, TeacherSettings
 from uprank.train.negatives import Found, Wanted, choose, similarity, text_key
 
 POSITIVE = "The P53 protein regulates the cell cycle, and prevents tumours in most tissues of the mouse."

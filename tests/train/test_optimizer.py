@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from uprank.configs.schema import OptimSettings
+from uprank.configs.schema_train import OptimSettings
 from uprank.model.reranker import Reranker
 from uprank.train.optimizer import make_optimizer, optimizer_state, rate_factor, restore_optimizer, set_rate
 

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from uprank.configs.errors import UserError
-from uprank.configs.schema import TrainCommand
+from uprank.configs.schema_train import TrainCommand
 from uprank.train.runs import closing, differing, main, read_runs
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from uprank.configs.errors import UserError
-from uprank.configs.schema import OptimSettings, TrainCommand
+from uprank.configs.schema_train import OptimSettings, TrainCommand
 from uprank.data.groups import Group
 from uprank.data.mix import Mix, Source
 from uprank.data.sampling import draw_step

@@ -16,7 +16,7 @@ import uprank.configs
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema import TrainCommand
+from uprank.configs.schema_train import TrainCommand
 from uprank.train.run import train
 from uprank.train.track import read_metrics
 
