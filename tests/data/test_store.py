@@ -245,7 +245,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, monkeypatch):
     built = [peak(lambda path=path: stored(path)) for path in (small, large)]
     read = [peak(lambda path=path: sum(1 for _ in stored(path)[0])) for path in (small, large)]
     for before, after in (built, read):
-        # Eight bytes of hash a group with its order and its row, and no texts.
+        # Hash, order and row of each group, what waits for the garbage collector, and no texts.
         assert after - before < 3600 * 100 < more / 4
     for batch in stored(large)[0]._batches():
         assert batch.num_rows <= 50
