@@ -147,10 +147,12 @@ def test_the_chain_back_to_the_measured_weights(measured, settings):
 
 @pytest.mark.parametrize(("kind", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
 def test_rounded_weights(kind, dtype, measured, settings, monkeypatch):
-    with pytest.raises(UserError, match=r"rounding changes scores by|scores differ by"):
+    # How far the scores of so small a random model move depends on the machine: no bound of the real ones.
+    monkeypatch.setitem(chain.TOLERANCES, kind, 1e-9)
+    with pytest.raises(UserError, match=r"rounding changes scores by"):
         publish(replace(settings, weights=kind))
     assert not Path(settings.output).exists()
-    monkeypatch.setitem(chain.TOLERANCES, kind, 0.3)  # so small a random model is sensitive
+    monkeypatch.setitem(chain.TOLERANCES, kind, 10.0)
     done = publish(replace(settings, weights=kind))
     record = record_of(done.folder)
     state = load_file(done.folder / "model.safetensors")
