@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..configs.check import NEEDS, check_train, chosen_losses, needs_teacher
+from ..configs.check_loss import NEEDS, chosen_losses, needs_teacher
+from ..configs.check_train import check_train
 from ..configs.errors import UserError, collect
 from ..configs.schema_train import TrainCommand
 from ..data.groups import Collection, Group, collection_fingerprint, same_query

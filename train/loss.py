@@ -10,7 +10,7 @@
 Each returns shape (G,), in the precision of the scores. A group's number depends on that group alone, so
 it is the same in every batch (contract 1); the caller divides by the number of groups of the step. Nothing
 depends on the order of the passages, and ties are shared out evenly. What each loss takes is one table,
-`configs.check.NEEDS`; `train/objective.py` calls the losses that the settings name.
+`configs.check_loss.NEEDS`; `train/objective.py` calls the losses that the settings name.
 
 With one positive and else negatives `listwise`, `softmax`, `listmle` and `p_listmle` are the same number.
 """

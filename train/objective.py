@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..configs.check import NEEDS, chosen_losses, needs_teacher
+from ..configs.check_loss import NEEDS, chosen_losses, needs_teacher
 from ..configs.errors import UserError
 from ..configs.schema_train import LossSettings, TrainCommand
 from ..data.groups import Group

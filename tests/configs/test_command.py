@@ -10,7 +10,7 @@ import pytest
 import uprank
 from uprank.__main__ import COMMANDS
 from uprank.configs import schema_train
-from uprank.configs.check import check_train
+from uprank.configs.check_train import check_train
 from uprank.configs.errors import UserError
 
 CONFIGS = Path(uprank.__file__).parent / "configs"

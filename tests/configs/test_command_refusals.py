@@ -2,7 +2,7 @@
 
 import pytest
 from uprank.configs import schema_train
-from uprank.configs.check import check_train
+from uprank.configs.check_train import check_train
 from uprank.configs.errors import UserError
 from uprank.configs.help import known_keys
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from uprank.configs.check import GAINS, NEEDS, WEIGHTINGS
+from uprank.configs.check_loss import GAINS, NEEDS, WEIGHTINGS
 from uprank.train.loss import LOSSES
 
 # What is tried: the loss and its options; each brute force below knows them by the same names.

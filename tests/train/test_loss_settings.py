@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import uprank.configs
-from uprank.configs.check import NEEDS, check_train, needs_teacher
+from uprank.configs.check_loss import NEEDS, needs_teacher
+from uprank.configs.check_train import check_train
 from uprank.configs.errors import UserError
 from uprank.configs.schema_train import LossSettings, TrainCommand
 from uprank.data.groups import Group

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from uprank.configs.check import NEEDS
+from uprank.configs.check_loss import NEEDS
 from uprank.configs.schema_train import LossSettings
 from uprank.data.groups import Group
 from uprank.data.in_batch import in_batch_negatives
