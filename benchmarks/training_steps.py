@@ -4,7 +4,7 @@ import gc
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,9 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
     from uprank.configs.schema_train import TrainCommand
     from uprank.data.groups import Group
     from uprank.data.sampling import Draw
+    from uprank.train.backward import make_replicas
     from uprank.train.optimizer import make_optimizer
-    from uprank.train.step import Run, make_batches, make_replicas, train_step
+    from uprank.train.step import Run, make_batches, train_step
     from uprank.train.step import Step as UprankStep
 
     settings = TrainCommand()
@@ -90,7 +91,7 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
     reranker.set_dropout(attention=attention, hidden=hidden)
     accelerator = Accelerator(cpu=device == "cpu")
     scorer = accelerator.prepare(reranker.scorer)
-    values = dict.fromkeys(field.name for field in fields(Run)) | {
+    values = dict.fromkeys(field.name for field in fields(Run) if field.default is MISSING) | {
         "settings": settings,
         "accelerator": accelerator,
         "reranker": reranker,

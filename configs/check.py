@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .schema import ModelSettings, ScoredModelSettings
 
-PRECISIONS = ("fp32", "bf16")
-BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx")
+PRECISIONS = ("fp32", "bf16", "fp16")
+BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx", "openvino")
 
 
 def model_problems(model: ModelSettings) -> list[str]:

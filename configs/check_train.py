@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 from .check import above_zero, model_problems, one_of, seed_problems
@@ -10,8 +11,9 @@ from .check_loss import loss_problems
 from .errors import UserError
 from .schema_train import LoraSettings, OptimSettings, TrainCommand, TrainDataSettings, TrainSettings
 
-TRACKERS = ("none", "wandb")
+TRACKERS = ("none", "wandb", "tensorboard", "trackio")
 ON_ERROR = ("stop", "skip")
+OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
 
 
 def check_train(settings: TrainCommand) -> None:
@@ -60,6 +62,8 @@ def _train_problems(train: TrainSettings) -> list[str]:
             f"train.group_size={train.group_size}: has to be above train.positives_per_group="
             f"{train.positives_per_group}, or no place is left for a negative"
         )
+    if train.ema is not None and not 0 < train.ema < 1:
+        problems.append(f"train.ema={train.ema}: a share above 0 and below 1, 0.999 say")
     if not 0 < train.epochs < math.inf:
         problems.append(f"train.epochs={train.epochs}: has to be a number above 0")
     return problems
@@ -67,6 +71,7 @@ def _train_problems(train: TrainSettings) -> list[str]:
 
 def _data_problems(data: TrainDataSettings, train: TrainSettings) -> list[str]:
     problems = one_of("data.on_error", data.on_error, ON_ERROR)
+    problems += [] if data.dev else ["data.dev is empty: allowed is a path"]
     problems += above_zero({"data.stream_block": data.stream_block})
     sources = data.train if isinstance(data.train, list) else [data.train]
     if not sources or not all(isinstance(source, (str, dict)) and source for source in sources):
@@ -101,7 +106,9 @@ def _mix_problems(mix: Any, sources: int) -> list[str]:
 
 
 def _optim_problems(optim: OptimSettings) -> list[str]:
-    problems = []
+    problems = one_of("optim.name", optim.name, OPTIMIZERS)
+    if optim.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        problems.append('optim.name=adamw_8bit: bitsandbytes is not installed: pip install "uprank[8bit]"')
     for name in ("learning_rate", "head_learning_rate", "eps"):
         value = getattr(optim, name)
         if value is not None and not 0 < value < math.inf:

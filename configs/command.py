@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import sweep as sweeps
 from .errors import UserError
 from .help import known_keys, nearest, print_help, setting_groups
+from .schema import MISSING
 
 Settings = TypeVar("Settings")
 
@@ -17,19 +20,26 @@ FLAGS_WITH_VALUE = {"--cfg", "--package", "--config-path", "--config-name", "--c
 FLAGS_WITH_VALUE |= {"-c", "-p", "-cp", "-cn", "-cd", "-i", "--experimental-rerun"}
 
 
-def run(command: str, schema: type[Settings], function: Callable[[Settings], None]) -> None:
+def run(
+    command: str,
+    schema: type[Settings],
+    function: Callable[[Settings], None],
+    sweep: sweeps.Sweep | None = None,
+) -> None:
     """Run `uprank COMMAND`: compose its settings from YAML and command line, call the function.
 
     Structured defaults <- YAML <- experiment <- command line. Exits with 2 and a plain
-    message on every mistake of the user; a traceback means a defect in Uprank.
+    message on every mistake of the user; a traceback means a defect in Uprank. With `-m` one job after the
+    other, whatever becomes of them (`sweep`: what the command knows about its jobs); with 1 if one failed.
     """
-    arguments = sys.argv[1:]
+    # Hydra's parser wants its flag before all settings.
+    sys.argv[1:] = arguments = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     if {"-h", "--help"} & set(arguments):
         print_help(command, schema)
         return
     try:
         _check_arguments(command, schema, arguments)
-        _compose_and_call(command, schema, function)
+        _compose_and_call(command, schema, function, sweep)
     except UserError as error:
         fail(command, error)
     except KeyboardInterrupt:
@@ -50,7 +60,12 @@ def fail(command: str, error: UserError) -> None:
     raise SystemExit(2)
 
 
-def _compose_and_call(command: str, schema: type[Settings], function: Callable[[Settings], None]) -> None:
+def _compose_and_call(
+    command: str,
+    schema: type[Settings],
+    function: Callable[[Settings], None],
+    sweep: sweeps.Sweep | None,
+) -> None:
     # Imported here: Hydra costs a quarter of a second that `--help` need not pay.
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -59,21 +74,34 @@ def _compose_and_call(command: str, schema: type[Settings], function: Callable[[
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    def task(config: Any) -> None:
+    def task(config: Any) -> float | None:
         job = HydraConfig.get()
         if job.mode is RunMode.MULTIRUN:  # each job has its own place below the output asked for
             config.output = str(Path(config.output) / str(job.job.num))
+            made = partial(_typed, command, schema, config)
+            return sweeps.run_job(function, made, sweep, Path(config.output))
         try:
             function(_typed(command, schema, config))
         except UserError as error:
             fail(command, error)
+        return None
 
     ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
+    arguments, failed = sys.argv[1:], False
+    multirun = bool({"-m", "--multirun"} & set(arguments))
+    folder = sweeps.output_of(arguments) if multirun else None
+    sweeps.begin(folder)
     try:
         hydra.main(version_base="1.3", config_path="pkg://uprank.configs", config_name=command)(task)()
+    except sweeps.JobFailed:
+        failed = True
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_plain(error), advice=f"All settings: uprank {command} --help") from error
+        unset = "output is not set: the folder of the whole sweep"
+        problem = unset if multirun and folder is None and "output" in str(error) else _plain(error)
+        raise UserError(problem, advice=f"All settings: uprank {command} --help") from error
+    if multirun:
+        sweeps.close(command, folder, sweep, failed=failed)
 
 
 def _typed(command: str, schema: type[Settings], config: Any) -> Settings:
@@ -118,6 +146,12 @@ def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> N
             continue
         key = override.key_or_group.split("@")[0]
         inner = any(name.startswith(f"{key}.") for name in known)
+        if key in groups and override.value() is None and not override.is_delete():
+            problems.append(f"{argument}: allowed are {', '.join(groups[key])}")
+            continue
+        if key == "output" and override.is_sweep_override():
+            problems.append(f"{argument}: one folder for the whole sweep; its jobs have numbers below it")
+            continue
         if key.split(".")[0] == "hydra" or key.split("/")[0] in ("hydra", *groups):
             continue  # Hydra knows what is allowed
         if key not in known and not inner:
@@ -127,10 +161,15 @@ def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> N
                 problems += _type_problems(schema, f"{key}={value}", key, value)
         elif not override.is_sweep_override() and not override.is_delete():
             problems += _type_problems(schema, argument, key, override.value())
-    if {"-m", "--multirun"} & set(arguments) and "output" not in known:
+    if {"-m", "--multirun"} & set(arguments) and _output_is_one_file(schema):
         problems.append(f"-m: {command} has no output, so that the jobs of a sweep cannot be told apart")
     if problems:
         raise UserError(problems, advice=f"All settings: uprank {command} --help")
+
+
+def _output_is_one_file(schema: type[Any]) -> bool:
+    """Whether a command has no output, or one that may be left out."""
+    return getattr(schema(), "output", None) != MISSING
 
 
 def _type_problems(schema: type[Any], argument: str, key: str, value: Any) -> list[str]:

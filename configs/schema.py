@@ -20,13 +20,19 @@ class ModelSettings:
     revision: str | None = None
     """Branch, tag or commit of a hub model; its main branch when not set."""
     precision: str = "fp32"
-    """`fp32`, or `bf16`: matrix products in bfloat16; weights, softmax and loss stay fp32."""
+    """`fp32`; `bf16` or `fp16`: matrix products in 16 bit, weights, softmax and loss stay fp32. `fp16` is for
+    GPUs without bfloat16: in training the loss is scaled, and steps whose gradients overflow are skipped."""
     query_tokens: int | None = None
     """Tokens of the query that are kept when a pair is too long (the passage is cut first);
     128 when not set."""
     max_tokens: int | None = None
     """Longest pair in tokens, special tokens included, never above the model's positions;
     when not set, the length that the model's tokenizer states, 512 at most."""
+    query_prompt: str | None = None
+    """Put before every query whose row has no `query_prompt` of its own, and counted in the budgets; what the
+    model was saved with when not set, an empty string for none."""
+    passage_prompt: str | None = None
+    """Put before every passage whose row has no `passage_prompt` of its own; otherwise as `query_prompt`."""
     attention_dropout: float | None = None
     """Dropout on attention weights while training; the model's own value when not set."""
     hidden_dropout: float | None = None

@@ -75,7 +75,10 @@ class ScoreCommand:
 
     model: ScoredModelSettings = field(default_factory=ScoredModelSettings)
     input: str = "-"
-    """JSONL file, `-` for stdin: rows `query, passage` or `query, documents`."""
+    """JSONL file, `-` for stdin: rows `query, passage`, `query, documents`, or groups `query, pos, neg`, to
+    which a teacher's `pos_scores` and `neg_scores` are added."""
+    output: str | None = None
+    """JSONL file to write; stdout when not set. A command that was killed continues its file."""
     top_k: int | None = None
     """Rows with `documents`: only the best so many, best first; all when not set."""
     tokens_per_batch: int | None = None

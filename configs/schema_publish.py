@@ -14,6 +14,10 @@ class PushSettings:
     """`organisation/name`; nothing touches a network when not set."""
     private: bool = True
     """Visibility of a repository that the upload creates."""
+    revision: str | None = None
+    """Branch to commit to; it is made if it is not there. The main branch when not set."""
+    pr: bool = False
+    """Open a pull request instead of committing."""
 
 
 @dataclass
@@ -60,7 +64,8 @@ class OnnxSettings:
 
     graphs: list[str] | None = None
     """`fp32` (onnx/model.onnx), `int8` for CPUs (onnx/model_int8.onnx), `fp16` for GPUs
-    (onnx/model_fp16.onnx); `[]` for none; when not set `[fp32]` where the extra `onnx` is installed."""
+    (onnx/model_fp16.onnx), `openvino` (openvino/openvino_model.xml, fp32; extra `openvino`); `[]` for none;
+    when not set `[fp32]` where the extra `onnx` is installed."""
     pairs: int = 2500
     """Dev pairs that int8 and fp16 are compared on, in whole queries; more make the interval of the change
     narrower and the proof slower. fp32 is compared on 500 of them."""
@@ -103,5 +108,8 @@ class VerifyCommand:
 
     folder: str = MISSING
     """A folder that `uprank publish` made, or a copy of it."""
+    measured: str | None = None
+    """The model folder that was measured, `RUN/best`, if you have it: calibration and rounding are done anew
+    on its weights and have to give the published ones."""
     threads: int | None = None
     """CPU threads; PyTorch's choice when not set."""

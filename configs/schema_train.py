@@ -71,7 +71,14 @@ class TrainSettings:
     not known as positives of its query."""
     tokens_per_batch: int | None = None
     """Tokens in one forward pass on one process: memory and speed, never the result; 2,048 on a CPU
-    and 8,192 elsewhere when not set."""
+    and 8,192 elsewhere when not set. A group that is larger (by default than four times as large) has its
+    gradient computed in parts, exactly, for one more forward pass."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters a layer for the backward pass and compute the rest again: much less memory,
+    about a third more time, the same gradient."""
+    ema: float | None = None
+    """Share that a moving average of the weights keeps at each step, 0.999 say, with a warm-up; evaluated and
+    saved are then the averaged weights. None are averaged when not set."""
     eval_every: int = 50
     """Steps between two evaluations on the dev queries; the last step is always evaluated."""
     patience: int | None = None
@@ -130,8 +137,11 @@ class LossSettings:
 
 @dataclass
 class OptimSettings:
-    """AdamW with linear warm-up and linear decay to zero."""
+    """The optimiser, with linear warm-up and linear decay to zero."""
 
+    name: str = "adamw"
+    """`adamw`; `adamw_8bit`: its moments in a quarter of the memory, by bitsandbytes; `adafactor`: nearly no
+    memory, and a learning rate that is relative to the size of the weights, 1e-3 say."""
     learning_rate: float = 2e-5
     """Highest learning rate, reached at the end of the warm-up."""
     head_learning_rate: float | None = None
@@ -145,9 +155,9 @@ class OptimSettings:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm over all parameters; 0 leaves them as they are."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    """Decay rates of AdamW's first and second moment."""
+    """`adamw`, `adamw_8bit`: decay rates of the first and second moment."""
     eps: float = 1e-8
-    """AdamW's term against division by zero."""
+    """`adamw`, `adamw_8bit`: term against division by zero."""
 
 
 @dataclass
@@ -155,9 +165,10 @@ class TrackerSettings:
     """Where the metrics go besides metrics.jsonl, which is always written."""
 
     name: str = "none"
-    """`none`, or `wandb` (with WANDB_MODE=offline it needs no account)."""
+    """`none`, `wandb` (with WANDB_MODE=offline it needs no account), `tensorboard` (in OUTPUT/tensorboard),
+    or `trackio`."""
     project: str = "uprank"
-    """Project of the tracker."""
+    """Project of `wandb` or `trackio`."""
 
 
 @dataclass
@@ -177,6 +188,9 @@ class TrainCommand:
     """Decides the new head, the order of the groups, the negatives drawn and the dropout."""
     threads: int | None = None
     """CPU threads a process; PyTorch's choice when not set."""
+    plan: bool = False
+    """Train nothing and write nothing: count tokens, measure a few steps, and say what time, memory and disk
+    the run will take."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ from .groups import Group
 from .lengths import Lengths, measure_lengths
 from .near import near_negatives, pieces_of
 from .pairs import PairEncoder
+from .prompts import Prompts
 from .repeats import find_contradictions, find_repeated_passages, find_repeated_rows, row_keys
 from .store import chunks
 
@@ -120,7 +121,10 @@ class Shared:
 
 
 def check_splits(
-    splits: Mapping[str, Sequence[Source]], findings: Findings, encoder: PairEncoder | None = None
+    splits: Mapping[str, Sequence[Source]],
+    findings: Findings,
+    encoder: PairEncoder | None = None,
+    prompts: Prompts | None = None,
 ) -> tuple[list[Summary], list[Shared]]:
     """Look at everything once, and compare each two splits; what is wrong is added to the findings.
 
@@ -128,6 +132,7 @@ def check_splits(
         splits: name to sources, in the order in which they are to be compared.
         findings: receives what is wrong.
         encoder: measures lengths in tokens; None leaves them out.
+        prompts: of the model, which count in the lengths.
     """
     done: list[tuple[Split, QueryIndex]] = []
     summaries: list[Summary] = []
@@ -136,7 +141,7 @@ def check_splits(
         split = Split(name, list(sources))
         counts: dict[str, Counter[str]] = {other.name: Counter() for other, _ in done}
         own = [
-            _check_source(split, source, done, counts, findings, encoder, of=len(splits))
+            _check_source(split, source, done, counts, findings, encoder, prompts, of=len(splits))
             for source in sources
         ]
         find_repeated_rows(split.rows, split.group, findings)
@@ -163,6 +168,7 @@ def _check_source(
     counts: Mapping[str, Counter[str]],
     findings: Findings,
     encoder: PairEncoder | None,
+    prompts: Prompts | None,
     *,
     of: int,
 ) -> Summary:
@@ -198,7 +204,7 @@ def _check_source(
         _spread(negatives),
         negatives[0],
         repeated,
-        measure_lengths(source.groups, encoder) if encoder else None,
+        measure_lengths(source.groups, encoder, prompts) if encoder else None,
     )
 
 

@@ -65,6 +65,8 @@ class Collection:
         qrels: query id -> document id -> relevance (0 not relevant, negative unjudged).
         pools: query id to the ids of its own candidates (JSONL rows) in the order in which they are cut,
             which must not know what is relevant; or empty (a corpus to search).
+        prompted_queries: ids of the queries whose text begins with a prompt of their row.
+        prompted_passages: ids of such passages.
     """
 
     path: str
@@ -72,6 +74,8 @@ class Collection:
     passages: dict[str, str]
     qrels: dict[str, dict[str, int]]
     pools: dict[str, list[str]]
+    prompted_queries: frozenset[str] = frozenset()
+    prompted_passages: frozenset[str] = frozenset()
 
 
 def passage_id(text: str) -> str:

@@ -155,15 +155,19 @@ def as_collection(path: Path, groups: Iterable[Group], names: Sequence[str] = ()
     passages: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     pools: dict[str, list[str]] = {}
+    own_queries, own_passages = set[str](), set[str]()
     for group in groups:
         name, _, line = group.where.rpartition(":")
         key = files.get(name, "") + line
         read = group.prompted
+        own_queries |= {key} if group.query_prompt else set()
         judged = {passage_id(text): 0 for text in read.negatives}
         judged |= dict(zip(map(passage_id, read.positives), group.grades or repeat(1), strict=False))
         passages |= {passage_id(text): text for text in (*read.positives, *read.negatives)}
         queries[key], qrels[key], pools[key] = read.query, judged, sorted(judged)
-    return Collection(str(path), queries, passages, qrels, pools)
+        own_passages |= judged.keys() if group.passage_prompt else set()
+    own = frozenset(own_queries), frozenset(own_passages)
+    return Collection(str(path), queries, passages, qrels, pools, *own)
 
 
 def _texts(row: dict[str, Any], key: str, problems: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .groups import Group
 from .pairs import PairEncoder
+from .prompts import Prompts
 
 SAMPLE = 5_000  # groups measured at most, evenly spread: tokenising millions takes longer than all else
 CHUNK = 256  # groups at a time
@@ -35,15 +36,18 @@ class Lengths:
     groups: int
 
 
-def measure_lengths(groups: Sequence[Group], encoder: PairEncoder) -> Lengths | None:
-    """Lengths of at most `SAMPLE` groups; None if there are none."""
+def measure_lengths(
+    groups: Sequence[Group], encoder: PairEncoder, prompts: Prompts | None = None
+) -> Lengths | None:
+    """Lengths of at most `SAMPLE` groups, with a model's prompts; None if there are none."""
+    prompts = prompts or Prompts()
     if not len(groups):
         return None
     step = -(-len(groups) // SAMPLE)
     places = range(0, len(groups), step)
     found: list[list[np.ndarray]] = [[], [], []]
     for start in range(0, len(places), CHUNK):
-        chunk = [groups[place].prompted for place in places[start : start + CHUNK]]
+        chunk = [prompts.group(groups[place]).prompted for place in places[start : start + CHUNK]]
         passages = [text for group in chunk for text in group.texts[1:]]
         queries = [group.query for group in chunk]
         pairs = [(group.query, text) for group in chunk for text in group.texts[1:]]

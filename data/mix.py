@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .groups import Group, fingerprint
+from .prompts import Prompts
 from .sampling import Visit, epoch_order, ring
 from .sources import describe
 from .stream import EXAMPLES, Stream
@@ -114,6 +115,7 @@ class Mix:
         self.sources = list(sources)
         self.shares = list(shares)
         self.seed = seed
+        self.prompts = Prompts()  # of the model, for groups without their own
         self.per_epoch = sum(shares)
         self._starts = np.cumsum([0, *shares])
         self._rings: dict[int, np.ndarray] = {}
@@ -157,7 +159,7 @@ class Mix:
                 turn, row = divmod(epoch * share + place - int(self._starts[number]), len(groups))
                 row = self._row(number, row)
                 group = groups[row]
-            yield Visit(group, number * 2**40 + row, position, turn)
+            yield Visit(self.prompts.group(group), number * 2**40 + row, position, turn)
 
     def epoch(self, position: int) -> float | None:
         """Epochs before a position; None of streams, whose ends nobody knows."""

@@ -14,6 +14,7 @@ import xxhash
 from . import cache
 from .groups import Group
 from .mapped import MappedFile
+from .prompts import Prompts
 from .store import GroupStore, hash_texts
 
 if TYPE_CHECKING:
@@ -60,9 +61,17 @@ class TokenStore:
         return found
 
 
-def prepare_groups(encoder: PairEncoder, groups: Sequence[Group], *, build: bool = True) -> None:
-    """Let an encoder find the texts of these groups on disk, see `prepare_texts`."""
-    if isinstance(groups, GroupStore):
+def prepare_groups(
+    encoder: PairEncoder, groups: Sequence[Group], *, prompts: Prompts | None = None, build: bool = True
+) -> None:
+    """Let an encoder find the texts of these groups, with a model's prompts, on disk, see `prepare_texts`."""
+
+    def texts() -> Iterator[str]:
+        return (text for group in groups for text in (prompts or Prompts()).group(group).prompted.texts)
+
+    if prompts:
+        prepare_texts(encoder, texts(), hash_texts(texts()), build=build)
+    elif isinstance(groups, GroupStore):
         prepare_texts(encoder, groups.texts(), groups.text_hashes(), build=build)
     else:
         prepare_texts(encoder, [text for group in groups for text in group.prompted.texts], build=build)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from .. import __version__
 from ..configs.errors import UserError
 from ..data.groups import Collection, collection_fingerprint
+from ..data.prompts import NO_PROMPTS, Prompts
 from . import data_audits
 from .audit_system import Setting, audit_system
 from .candidates import Candidates
@@ -46,6 +47,7 @@ class Entry:
     budgets: tuple[int, int] = (0, 0)
     kind: str = ""
     backend: str = ""
+    prompts: Prompts = NO_PROMPTS
 
     @property
     def role(self) -> str:
@@ -77,6 +79,15 @@ def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measu
     """Means over all judged queries, for the dev measures in the training loop."""
     ranking = rank(collection.qrels, scored.run)
     return {str(measure): float(evaluate(measure, ranking).mean()) for measure in measures}
+
+
+def mean_intervals(
+    collection: Collection, scored: Scored, measures: Sequence[Measure], *, seed: int
+) -> dict[str, tuple[float, float]]:
+    """The 95 % bootstrap intervals of `mean_values`."""
+    ranking = rank(collection.qrels, scored.run)
+    found = estimates([evaluate(measure, ranking) for measure in measures], seed)
+    return {str(measure): (one.low, one.high) for measure, one in zip(measures, found, strict=True)}
 
 
 def make_report(
@@ -210,6 +221,8 @@ def _system(system: Measured, setting: Setting, depths: list[DepthPoint]) -> Sys
         precision=entry.precision,
         query_tokens=entry.budgets[0],
         max_tokens=entry.budgets[1],
+        query_prompt=entry.prompts.query,
+        passage_prompt=entry.prompts.passage,
         backend=entry.backend,
         cached_pairs=entry.scored.cached,
         audits=audit_system(entry.role, entry.scored, ranking, system.values, calibrated, setting),

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import plots
 from .audits import stated_of
 from .compare import outcome
-from .curves import training_curves
+from .curves import training_alarms, training_curves
 from .data_audits import added_text, stated
 from .report import Audit, Comparison, Estimate, Report
 from .score_plots import cost_chart, depth_chart, histogram_chart, reliability_chart
@@ -86,6 +86,7 @@ def render(
             moves=moves[:MOST_ROWS],
             examples=examples or [],
             curves=training_curves(steps or []),
+            alarms=training_alarms(steps or []),
             depths=[
                 ("candidates reranked", depth_chart(report.systems, measure)),
                 ("milliseconds of scoring a query", cost_chart(report.systems, measure, report.queries)),

@@ -105,6 +105,8 @@ class System:
         precision: `fp32`, `bf16`; empty for a first stage.
         query_tokens: token budget of the query; 0 for a first stage.
         max_tokens: token budget of the pair; 0 for a first stage.
+        query_prompt: put before every query; mostly empty.
+        passage_prompt: put before every passage; mostly empty.
         backend: what scored: `uprank`, `onnx`…; empty for a first stage.
         cached_pairs: pairs whose score came from the cache.
         audits: checks of this system's scores.
@@ -131,6 +133,8 @@ class System:
     depths: list[DepthPoint] = field(default_factory=list)
     histogram: Histogram | None = None
     calibration: Calibration | None = None
+    query_prompt: str = ""
+    passage_prompt: str = ""
 
 
 @dataclass(frozen=True)

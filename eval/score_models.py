@@ -31,12 +31,16 @@ class ModelChoice:
         backend: what scores it, one of configs/check.BACKENDS.
         precision: `fp32` or `bf16`.
         revision: of a hub model.
+        query_prompt: put before every query; what the model states when None.
+        passage_prompt: put before every passage; likewise.
     """
 
     path: str
     backend: str = "uprank"
     precision: str = "fp32"
     revision: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
 
 
 def parse_models(settings: EvalCommand) -> dict[str, ModelChoice]:
@@ -154,7 +158,7 @@ def score_collections(
                     name=name,
                     block_tokens=32 * model.tokens_per_batch,
                 )
-                found.append(_entry(name, choice, str(way["weights"]), model.budgets, scored))
+                found.append(_entry(name, choice, str(way["weights"]), model, scored))
             if cache:
                 cache.close()
     return entries
@@ -164,10 +168,19 @@ def _show(bar: Any, task: Any, done: int, total: int) -> None:
     bar.update(task, completed=done, total=total)
 
 
-def _entry(name: str, choice: ModelChoice, weights: str, budgets: tuple[int, int], scored: Scored) -> Entry:
+def _entry(name: str, choice: ModelChoice, weights: str, model: Reranker | Peer, scored: Scored) -> Entry:
     from .evaluate import Entry
 
-    return Entry(name, scored, choice.path, weights, choice.precision, budgets, backend=choice.backend)
+    return Entry(
+        name,
+        scored,
+        choice.path,
+        weights,
+        choice.precision,
+        model.budgets,
+        backend=choice.backend,
+        prompts=model.prompts,
+    )
 
 
 def _load(settings: EvalCommand, choice: ModelChoice, processes: Processes) -> Reranker | Peer:
@@ -198,6 +211,8 @@ def _choice(name: str, value: Any, settings: EvalCommand) -> ModelChoice:
         "backend": model.backend,
         "precision": model.precision,
         "revision": model.revision,
+        "query_prompt": model.query_prompt,
+        "passage_prompt": model.passage_prompt,
     }
     if not isinstance(value, dict):
         if not is_path(value):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..configs.errors import UserError
 from ..data.groups import Collection
+from ..data.prompts import NO_PROMPTS
 from .cache import ScoreCache
 from .candidates import Candidates
 
@@ -18,6 +19,10 @@ REGION = 200_000  # pairs sorted by length together: enough for equal lengths, b
 BLOCK_TOKENS = 16_384  # tokens scored between two commits: seconds of work that a kill may cost
 NAMED = 5  # pairs named in an error
 Pair = tuple[str, str]
+
+
+class LeftEarly(Exception):
+    """Scoring was left before its end, as some process was asked to stop; raised on every process."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def score_candidates(
     cache: ScoreCache | None = None,
     name: str = "the model",
     block_tokens: int = BLOCK_TOKENS,
+    stop: Callable[[], int] = int,
 ) -> Scored:
     """Score every distinct pair of texts once.
 
@@ -81,25 +87,34 @@ def score_candidates(
         cache: where scores are looked up first and kept after each block.
         name: of the model, for messages.
         block_tokens: tokens between two commits to the cache.
+        stop: asked after each block; scoring is left when it gives anything but 0.
 
     Raises:
+        LeftEarly: it was left.
         UserError: a score is NaN or infinite; on every process alike.
     """
     share = share or Share()
+    prompts = getattr(model, "prompts", None)
+    if prompts:  # the cache, the lengths and the model see the texts as they are read
+        collection, model = prompts.collection(collection), replace(model, prompts=NO_PROMPTS)
     ids = candidates.pairs
     texts, where = _distinct(collection, ids)
     mine = np.arange(share.index, len(texts), share.count)
-    cells = _Cells(np.zeros((4, len(texts))), cache, progress or (lambda done, total: None), len(mine))
-    seconds = np.zeros(share.count)
+    progress = progress or (lambda done, total: None)
+    cells = _Cells(np.zeros((4, len(texts))), cache, progress, stop, len(mine))
+    seconds, left = np.zeros(share.count), np.zeros(1)
     for start in range(0, len(mine), REGION):
         region = mine[start : start + REGION]
         seconds[share.index] += cells.fill(model, region, texts.pairs(region), block_tokens)
-        if cells.broken:
+        left[0] = cells.left and cells.done < len(mine)
+        if cells.broken or left[0]:
             break
-    summed = share.total(np.concatenate((cells.values.ravel(), seconds)))
-    values, seconds = summed[: cells.values.size].reshape(cells.values.shape), summed[cells.values.size :]
+    summed = share.total(np.concatenate((cells.values.ravel(), seconds, left)))
+    values, seconds = summed[: cells.values.size].reshape(cells.values.shape), summed[cells.values.size : -1]
     scores, cut, cached = values[[0, 2, 3]][:, where]
     _require_finite(name, ids, scores)
+    if summed[-1]:
+        raise LeftEarly
     wrong = int((values[1] != 1).sum())
     if wrong:
         raise AssertionError(f"{wrong} of {len(texts)} pairs not scored exactly once")
@@ -117,14 +132,17 @@ class _Cells:
     Attributes:
         values: shape (4, P) of P distinct pairs, float64, which holds every float32.
         broken: whether a score was not finite: the rest is not scored then.
+        left: whether it was asked to stop: neither is it then.
     """
 
     values: np.ndarray
     cache: ScoreCache | None
     progress: Callable[[int, int], object]
+    stop: Callable[[], int]
     total: int
     done: int = 0
     broken: bool = False
+    left: bool = False
 
     def fill(self, model: Any, cells: np.ndarray, texts: Sequence[Pair], block_tokens: int) -> float:
         """Look up or score the pairs of these cells; seconds of scoring."""
@@ -145,7 +163,8 @@ class _Cells:
             self._put(cells[chosen], scores, cut, cached=False)
             if self.cache:
                 self.cache.write(given, scores, cut)
-            if self.broken:
+            self.left = bool(self.stop())
+            if self.broken or self.left:
                 break
         return time.perf_counter() - start
 

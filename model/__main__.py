@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,22 +9,26 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..configs.check import above_zero, model_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema_eval import ScoreCommand
 from ..data.jsonl import parse_rows
 from ..data.read import require
+from .score_output import Output, hash_file, output_file_problems
+from .score_rows import FORMS, is_right, read_pairs, scored
 
 ROWS = 1000  # rows scored together: enough to sort by length, little memory on endless input
-FORMS = '{"query": …, "passage": …} or {"query": …, "documents": […, …]}, with texts as strings'
 
 
 def score(settings: ScoreCommand) -> None:
-    """Score each row and write it to stdout as JSON, in the order read.
+    """Score each row and write it as JSON, in the order read, to stdout or to a file.
 
     A row with `passage` gets `score`; a row with `documents` gets `ranking`, best first, each
-    with its index and score. Other keys of a row are kept. Scores are raw logits.
+    with its index and score; a row with `pos` (and `neg`) gets `pos_scores` and `neg_scores`, to
+    distil from. Other keys of a row are kept. Scores are raw logits.
 
     Raises:
         UserError: wrong rows (none is scored then if the input is a file), or a wrong model.
@@ -33,6 +36,7 @@ def score(settings: ScoreCommand) -> None:
     problems = model_problems(settings.model)
     problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
     problems += above_zero({"top_k": settings.top_k})
+    problems += output_file_problems(settings.output, settings.input)
     require(problems)
     if settings.input == "-":
         _score_all(settings, _read(sys.stdin.buffer, "stdin"))
@@ -52,7 +56,7 @@ def _read(stream: Any, name: str) -> Iterator[list[dict[str, Any]]]:
     problems: list[str] = []
     block: list[dict[str, Any]] = []
     for where, row in parse_rows(stream, name, problems):
-        if not _is_right(row):
+        if not is_right(row):
             problems.append(f"{where}: a row is {FORMS}")
         elif not problems:  # after the first problem only more problems are looked for
             block.append(row)
@@ -64,27 +68,35 @@ def _read(stream: Any, name: str) -> Iterator[list[dict[str, Any]]]:
         yield block
 
 
-def _is_right(row: dict[str, Any]) -> bool:
-    if not isinstance(row.get("query"), str):
-        return False
-    documents = row.get("documents")
-    if documents is None:
-        return isinstance(row.get("passage"), str)
-    return isinstance(documents, list) and all(isinstance(text, str) for text in documents)
-
-
-def _texts(row: dict[str, Any]) -> list[str]:
-    """The texts of a right row that are scored for its query."""
-    documents: list[str] | None = row.get("documents")
-    return [row["passage"]] if documents is None else documents
-
-
 def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -> None:
+    first = next(blocks, [])  # wrong rows at the start of stdin are found before the model is loaded
+    reranker = _load(settings)
+    read, output = reranker.as_read, Output(settings.output, _identity(settings, reranker), ROWS)
+    place = 0
+    with output.open() as (done, write):
+        for rows in chain([first], blocks):
+            place += len(rows)
+            if place <= done:
+                continue
+            pairs = [pair for row in rows for pair in read_pairs(row, reranker.prompts)]
+            found = read.score(pairs) if pairs else np.zeros(0, np.float32)
+            if not np.isfinite(found).all():
+                raise UserError(
+                    f"model.path={settings.model.path}: a score is not a finite number",
+                    advice="The weights are damaged, or overflow in this precision (model.precision=fp32).",
+                )
+            scores = iter(found.tolist())
+            write([scored(row, scores, settings.top_k) for row in rows])
+            reranker.pairs.forget()
+    if settings.output:
+        sys.stderr.write(f"{settings.output}: {place:,} rows\n")
+
+
+def _load(settings: ScoreCommand) -> Any:
     import torch
 
     from .backends import load_model
 
-    first = next(blocks, [])  # wrong rows at the start of stdin are found before the model is loaded
     if settings.threads:
         torch.set_num_threads(settings.threads)
     model = settings.model
@@ -98,24 +110,22 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
         revision=model.revision,
         tokens_per_batch=settings.tokens_per_batch,
         threads=settings.threads,
+        query_prompt=model.query_prompt,
+        passage_prompt=model.passage_prompt,
     )
     if reranker.new_head:
         raise UserError(f"model.path={model.path}: an encoder without a reranking head; fine-tune it first")
-    for rows in chain([first], blocks):
-        pairs = [(row["query"], text) for row in rows for text in _texts(row)]
-        scores = iter(reranker.score(pairs).tolist() if pairs else [])
-        for row in rows:
-            sys.stdout.write(json.dumps(_scored(row, scores, settings.top_k), ensure_ascii=False) + "\n")
-        sys.stdout.flush()
-        reranker.pairs.forget()
+    return reranker
 
 
-def _scored(row: dict[str, Any], scores: Iterator[float], top_k: int | None) -> dict[str, Any]:
-    if row.get("documents") is None:
-        return {**row, "score": next(scores)}
-    values = [next(scores) for _ in row["documents"]]
-    order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:top_k]
-    return {**row, "ranking": [{"index": index, "score": values[index]} for index in order]}
+def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
+    """Everything that decides the lines of an output file; nothing for stdout."""
+    from .backends import identity
+
+    if not settings.output:
+        return {}
+    about = {"prompts": reranker.prompts.stated(), "top_k": settings.top_k}
+    return {**identity(reranker), **about, "input": hash_file(Path(settings.input))}
 
 
 def main() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,8 @@ import numpy as np
 
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
+from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
+from .hashes import hash_config, hash_tokenizer
 from .load import load_tokenizer, locate, quiet_transformers, stated_limits
 
 if TYPE_CHECKING:
@@ -26,10 +26,9 @@ PACKAGES = {
     "sentence_transformers": ("sentence_transformers", "sentence-transformers", "st"),
     "flag_embedding": ("FlagEmbedding", "FlagEmbedding", "flag"),
     "onnx": ("onnxruntime", "onnxruntime", "onnx"),
+    "openvino": ("openvino", "openvino", "openvino"),
 }
-# In a config, what decides no score: where it came from, and what only training or other heads read.
-_BOOKKEEPING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "uprank"}
-_BOOKKEEPING |= {"id2label", "label2id", "sentence_transformers", "sbert_ce_default_activation_function"}
+GRAPHS = ("onnx", "openvino")  # of these a model is a graph in a file
 
 
 @dataclass
@@ -37,19 +36,20 @@ class Peer:
     """A model in another library.
 
     Attributes:
-        backend: `sentence_transformers`, `flag_embedding` or `onnx`.
+        backend: `sentence_transformers`, `flag_embedding`, `onnx` or `openvino`.
         predict: raw logits of a few pairs in one padded batch.
         tokenizer: of the model.
-        pairs: counts tokens; only `onnx` encodes with it, the others cut by rules of their own.
+        pairs: counts tokens; only graphs are encoded with it, the others cut by rules of their own.
         budgets: tokens of the query (0 where the library has no such budget) and of the pair.
         weights: `sha256:…`.
         path: where it was loaded from.
         device: `cpu`, `cuda:0`…
         tokens_per_batch: tokens in one padded batch.
-        precision: always `fp32`, whatever the ONNX file computes in.
+        precision: always `fp32`, whatever the graph computes in.
         new_head: always False: the other libraries score only with a trained head.
         settings: what decides a score besides weights, tokenizer and budgets, for the cache.
         alone: whether each pair is a batch of its own, because scores depend on what else is in the batch.
+        prompts: what is put before the texts that are scored.
     """
 
     backend: str
@@ -65,6 +65,12 @@ class Peer:
     new_head: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     alone: bool = False
+    prompts: Prompts = NO_PROMPTS
+
+    @property
+    def as_read(self) -> Peer:
+        """The same model for texts that hold their prompts already: it puts nothing before them."""
+        return replace(self, prompts=NO_PROMPTS)
 
     def score(self, pairs: Iterable[Pair], *, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
@@ -74,7 +80,7 @@ class Peer:
             progress: called with the number of distinct pairs done since the last call.
         """
         slots: dict[Pair, int] = {}
-        where = [slots.setdefault((query, passage), len(slots)) for query, passage in pairs]
+        where = [slots.setdefault(pair, len(slots)) for pair in self.prompts.pairs(pairs)]
         distinct = list(slots)
         scores = np.empty(len(distinct), dtype=np.float32)
         lengths = np.minimum(self.pairs.full_lengths(distinct), self.pairs.max_tokens)
@@ -85,7 +91,7 @@ class Peer:
         return scores[np.asarray(where, dtype=np.int64)]
 
     def weights_hash(self) -> str:
-        """`sha256:…` of the weights; of the files where they are an ONNX graph."""
+        """`sha256:…` of the weights; of the files where they are a graph."""
         return self.weights
 
 
@@ -101,6 +107,8 @@ def load_model(
     tokens_per_batch: int | None = None,
     threads: int | None = None,
     seed: int = 0,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
 ) -> Reranker | Peer:
     """Load a model by the library that is to score it.
 
@@ -110,10 +118,12 @@ def load_model(
     problems = backend_problems(backend, path, precision=precision, revision=revision)
     if problems:
         raise UserError(problems)
-    if backend == "onnx":
+    if backend in GRAPHS:
         from .onnx_backend import load_onnx
 
-        return load_onnx(path, query_tokens, max_tokens, device, tokens_per_batch or 2048, threads)
+        tokens = tokens_per_batch or 2048
+        peer = load_onnx(path, query_tokens, max_tokens, device, tokens, threads, backend=backend)
+        return replace(peer, prompts=choose_prompts(query_prompt, passage_prompt, peer.prompts.stated()))
     from .packing import suitable_tokens
     from .reranker import Reranker, choose_device
     from .weights import hash_weights
@@ -128,6 +138,8 @@ def load_model(
             revision=revision,
             tokens_per_batch=tokens_per_batch,
             seed=seed,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
         )
     target = str(choose_device(device))
     tokenizer = load_tokenizer(path, revision=revision)
@@ -145,8 +157,9 @@ def load_model(
     tokens = tokens_per_batch or suitable_tokens(target)
     settings["config"] = hash_config(model.config)
     return Peer(
-        backend, predict, tokenizer, pairs, (own, longest), weights, path, target, tokens, settings=settings
-    )
+        backend, predict, tokenizer, pairs, (own, longest), weights, path, target, tokens,
+        settings=settings, prompts=choose_prompts(query_prompt, passage_prompt, stated),
+    )  # fmt: skip
 
 
 def backend_problems(
@@ -163,10 +176,10 @@ def backend_problems(
     """
     problems = []
     try:
-        if backend == "onnx":
-            from .onnx_backend import find_onnx
+        if backend in GRAPHS:
+            from .onnx_backend import find_graph
 
-            find_onnx(path)
+            find_graph(path, backend)
         else:
             locate(path)
     except UserError as error:
@@ -183,33 +196,6 @@ def backend_problems(
     if revision is not None and backend != "sentence_transformers":
         problems.append(f"{name}.revision={revision}: backend {backend} takes folders and main branches only")
     return problems
-
-
-def hash_tokenizer(tokenizer: Any) -> str:
-    """`sha256:…` of everything that decides the ids of a text."""
-    content: list[object] = [
-        type(tokenizer).__name__,
-        [str(token) for token in tokenizer.all_special_tokens],
-        list(tokenizer.all_special_ids),
-    ]
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    if fast is None:
-        content.append(sorted(tokenizer.get_vocab().items()))
-    else:
-        fast.no_truncation()  # the state of the last call, which every call sets anew
-        fast.no_padding()
-        content.append(fast.to_str())
-    return "sha256:" + hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
-
-
-def hash_config(config: Any) -> str:
-    """`sha256:…` of a transformers config without bookkeeping: heads, activations, epsilons and such."""
-    kept = {
-        key: value
-        for key, value in config.to_dict().items()
-        if key not in _BOOKKEEPING and "dropout" not in key
-    }
-    return "sha256:" + hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def identity(model: Reranker | Peer) -> dict[str, object]:

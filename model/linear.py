@@ -1,6 +1,6 @@
 """Linear layers and the word table of training: what a step needs only once is done once a step.
 
-fp32 master weights, products in fp32 or bf16. A step is many batches on the same weights, so the bf16
+fp32 master weights, products in fp32 or 16 bit. A step is many batches on the same weights, so the 16-bit
 copies live as long as the weights do; and the gradient of a word table with 250,000 rows, of which
 a batch touches some hundreds, is written once a step and not once a batch.
 """
@@ -22,7 +22,7 @@ class Products:
     """Matrix products in the precision of training, with copies of the weights that follow the weights.
 
     Args:
-        dtype: float32 or bfloat16.
+        dtype: float32, bfloat16 or float16.
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32) -> None:

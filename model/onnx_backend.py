@@ -1,4 +1,4 @@
-"""A reranker as an ONNX graph: `model.onnx` and `tokenizer.json`, run without torch or transformers."""
+"""A reranker as a graph of ONNX or OpenVINO, and `tokenizer.json`: run without torch or transformers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ import numpy as np
 
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
+from ..data.prompts import choose_prompts
 from .backends import Pair, Peer
+from .openvino_session import open_openvino
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Where optimum, sentence-transformers and `uprank publish` put a graph.
+PLACES = {
+    "onnx": ("onnx/model.onnx", "model.onnx"),
+    "openvino": ("openvino/openvino_model.xml", "openvino_model.xml"),
+}
 DYNAMIC = b"DynamicQuantize"  # beginning of the operators that take a scale from the batch
 
 
-def find_onnx(path: str) -> tuple[Path, Path]:
+def find_graph(path: str, backend: str = "onnx") -> tuple[Path, Path]:
     """The graph, and the folder of the tokenizer.
 
     Args:
-        path: a folder with `onnx/model.onnx` or `model.onnx`, or a file `….onnx` in such a folder.
+        path: a folder with one of `PLACES`, or a file `….onnx` or `….xml` in such a folder.
+        backend: `onnx` or `openvino`.
 
     Raises:
         UserError: one of the two is not there.
     """
-    given = Path(path).expanduser()
-    if given.suffix == ".onnx" and given.is_file():
+    given, places = Path(path).expanduser(), PLACES[backend]
+    if given.suffix == Path(places[0]).suffix and given.is_file():
         graph, folders = given, [given.parent, given.parent.parent]
     else:
-        graphs = [given / "onnx" / "model.onnx", given / "model.onnx"]
-        found = next((file for file in graphs if file.is_file()), None)
+        found = next((given / place for place in places if (given / place).is_file()), None)
         if found is None:
-            raise UserError(f"model.path={path}: neither onnx/model.onnx nor model.onnx is in this folder")
+            raise UserError(f"model.path={path}: neither {' nor '.join(places)} is in this folder")
         graph, folders = found, [given, found.parent]
     for folder in folders:
         if (folder / "tokenizer.json").is_file():
@@ -49,6 +56,8 @@ def load_onnx(
     device: str | None,
     tokens_per_batch: int,
     threads: int | None,
+    *,
+    backend: str = "onnx",
 ) -> Peer:
     """Open the graph with the budgets that its folder states, where the user gives none.
 
@@ -58,7 +67,7 @@ def load_onnx(
     Raises:
         UserError: the graph cannot be run, or is not one of a reranker.
     """
-    graph, folder = find_onnx(path)
+    graph, folder = find_graph(path, backend)
     config = _read_json(folder / "config.json")
     tokenizer = FastTokenizer(folder)
     stated = config.get("uprank")
@@ -66,7 +75,8 @@ def load_onnx(
         tokenizer, query_tokens, max_tokens, positions=_positions(config), stated=stated
     )
     pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
-    session, target = _open(path, graph, device, threads)
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+    session, target = (_open if backend == "onnx" else open_openvino)(path, graph, device, threads)
     names = [entry.name for entry in session.get_inputs()]
     unknown = [name for name in names if name not in INPUTS]
     if unknown or "input_ids" not in names:
@@ -89,8 +99,8 @@ def load_onnx(
     predict([("a", "b")])  # a graph that is no reranker is found before the candidates are scored
     weights, alone = _hash(graph), DYNAMIC in graph.read_bytes()
     return Peer(
-        "onnx", predict, tokenizer, pairs, (kept, longest), weights, path, target, tokens_per_batch,
-        settings={"padding": padding}, alone=alone,
+        backend, predict, tokenizer, pairs, (kept, longest), weights, path, target, tokens_per_batch,
+        settings={"padding": padding}, alone=alone, prompts=choose_prompts(None, None, stated),
     )  # fmt: skip
 
 
@@ -147,7 +157,7 @@ def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tu
 
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0))
+    options.intra_op_num_threads = threads or 0
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and device != "cpu"
     if device not in (None, "cpu") and not gpu:
         raise UserError(f"model.device={device}: this onnxruntime has no provider for it; allowed is cpu")
@@ -168,6 +178,7 @@ def _hash(graph: Path) -> str:
     """`sha256:…` over the graph and the files with its weights: those whose name the graph contains."""
     digest, content = hashlib.sha256(), graph.read_bytes()
     named = [file for file in graph.parent.rglob("*") if file.is_file() and file.name.encode() in content]
+    named += [graph.with_suffix(".bin")] if graph.suffix == ".xml" else []  # OpenVINO's is not named
     for file in [graph, *sorted(set(named) - {graph})]:
         digest.update(f"{'' if file == graph else file.relative_to(graph.parent).as_posix()}\n".encode())
         with file.open("rb") as stream:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from .attention import attend
 from .dropout import KeyedDropout
@@ -42,6 +43,7 @@ def packed_logits(
     table: WordTable | None = None,
     *,
     more: bool = False,
+    checkpointing: bool = False,
 ) -> torch.Tensor:
     """Raw scores of the sequences.
 
@@ -51,6 +53,7 @@ def packed_logits(
         products: how matrix products are made; in fp32 when None.
         table: collects the gradient of the word table.
         more: further batches of the same step follow; see `WordTable`.
+        checkpointing: the backward pass computes each layer again from what entered it.
 
     Returns:
         Logits, shape (S,), float32.
@@ -63,7 +66,11 @@ def packed_logits(
     starts = torch.tensor(batch.offsets[:-1], device=states.device)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        states = _layer(layer, states, batch, dropout, products, 4 * number + 4, starts if last else None)
+        given = (layer, states, batch, dropout, products, 4 * number + 4, starts if last else None)
+        if checkpointing and torch.is_grad_enabled():  # dropout is drawn from keys: no generator to restore
+            states = checkpoint(_layer, *given, use_reentrant=False, preserve_rng_state=False)
+        else:
+            states = _layer(*given)
     # In bf16 a logit has three digits, and documents tie that do not; the head's cost is nothing.
     return head_logits(model, states, dropout)
 

@@ -123,6 +123,31 @@ def plan_groups(sizes: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
+def split_batch(batch: PackedBatch, budget: int) -> list[PackedBatch]:
+    """A batch as several of at most `budget` tokens, in order; a longer sequence is one by itself.
+
+    The sequences keep their keys, and so their dropout.
+    """
+    parts, first = [], 0
+    for number in range(1, len(batch.keys)):
+        if batch.offsets[number + 1] - batch.offsets[first] > budget:
+            parts.append(_slice(batch, first, number))
+            first = number
+    return [*parts, _slice(batch, first, len(batch.keys))]
+
+
+def _slice(batch: PackedBatch, first: int, end: int) -> PackedBatch:
+    """Sequences `first` to `end` of a batch, with unused tokens behind them up to the grain."""
+    start, stop = batch.offsets[first], batch.offsets[end]
+    unused = -(stop - start) % GRAIN
+    ids, types, positions = (
+        torch.cat([flat[start:stop], flat.new_zeros(unused)])
+        for flat in (batch.ids, batch.types, batch.positions)
+    )
+    offsets = [offset - start for offset in batch.offsets[first : end + 1]]
+    return PackedBatch(ids, types, positions, offsets, batch.keys[first:end])
+
+
 def share_out(sizes: Sequence[int], shares: int) -> list[list[int]]:
     """Split groups over processes so that each has about as many tokens: the largest go first.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from ..configs.check import PRECISIONS, above_zero
 from ..configs.errors import UserError
 from ..data.pairs import PairEncoder, choose_budgets
+from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
 from .adapters import plain_state
 from .load import load, usable_positions
 from .packing import GRAIN, pack, plan_by_length, suitable_tokens
@@ -42,9 +43,11 @@ class Reranker:
         scorer: the module that maps packed batches to scores.
         tokenizer: the model's own tokenizer.
         pairs: the pair encoder with its token budgets.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16` or `fp16`.
         path: where it was loaded from.
         new_head: whether the head was made at loading and knows nothing yet.
+        tokens_per_batch: tokens in one forward pass.
+        prompts: what is put before the texts that are scored.
     """
 
     scorer: Scorer
@@ -54,6 +57,7 @@ class Reranker:
     path: str
     new_head: bool
     tokens_per_batch: int = 2048
+    prompts: Prompts = NO_PROMPTS
 
     @classmethod
     def load(
@@ -67,12 +71,14 @@ class Reranker:
         revision: str | None = None,
         tokens_per_batch: int | None = None,
         seed: int = 0,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
     ) -> Reranker:
         """Load any one-logit cross-encoder of transformers, or an encoder that gets a new head.
 
         Args:
             path: hub id, folder, or `package:NAME`.
-            precision: `fp32`, or `bf16` matrix products.
+            precision: `fp32`, or matrix products in `bf16` or `fp16`.
             query_tokens: tokens a query keeps when a pair is too long; when None what the model was
                 saved with, else 128.
             max_tokens: longest pair; when None what the model was saved with, else the length that
@@ -82,6 +88,8 @@ class Reranker:
             revision: of a hub model.
             tokens_per_batch: tokens in one forward pass; what suits the device when None.
             seed: of a new head.
+            query_prompt: put before every query; when None what the model was saved with, else nothing.
+            passage_prompt: put before every passage, likewise.
 
         Raises:
             UserError: the model cannot be found or used, or a setting is not allowed.
@@ -93,7 +101,7 @@ class Reranker:
         }
         problems = above_zero(counts)
         if precision not in PRECISIONS:
-            problems.append(f"model.precision={precision}: allowed are {' and '.join(PRECISIONS)}")
+            problems.append(f"model.precision={precision}: allowed are {', '.join(PRECISIONS)}")
         if problems:
             raise UserError(problems)
         target = choose_device(device)
@@ -112,7 +120,8 @@ class Reranker:
         if not scorer.packed:
             log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
         tokens = tokens_per_batch or suitable_tokens(target.type)
-        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens)
+        prompts = choose_prompts(query_prompt, passage_prompt, stated)
+        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens, prompts)
 
     @property
     def model(self) -> Any:
@@ -129,6 +138,11 @@ class Reranker:
         return self.pairs.query_tokens, self.pairs.max_tokens
 
     @property
+    def as_read(self) -> Reranker:
+        """The same model for texts that hold their prompts already: it puts nothing before them."""
+        return replace(self, prompts=NO_PROMPTS)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.scorer.parameters()).device
@@ -142,7 +156,7 @@ class Reranker:
         rounding. A sigmoid makes a number between 0 and 1 of a logit; the order is the same.
 
         Args:
-            pairs: any number of pairs of strings.
+            pairs: any number of pairs of strings; the model's prompts are put before them.
             progress: called with the number of distinct pairs done since the last call, by one thread at a
                 time, not always the caller's.
 
@@ -152,7 +166,7 @@ class Reranker:
         Raises:
             UserError: a pair is not two strings.
         """
-        given = [_checked(number, pair) for number, pair in enumerate(pairs)]
+        given = [self.prompts.pair(*_checked(number, pair)) for number, pair in enumerate(pairs)]
         slots: dict[tuple[str, str], int] = {}
         where = np.fromiter((slots.setdefault(pair, len(slots)) for pair in given), np.int64, len(given))
         distinct = list(slots)
@@ -213,11 +227,12 @@ class Reranker:
                 module.p = module.p if rate is None else rate
 
     def save(self, folder: str | Path) -> None:
-        """Write config.json, model.safetensors and the tokenizer; the token budgets go along."""
+        """Write config.json, model.safetensors and the tokenizer; token budgets and prompts go along."""
         self.tokenizer.model_max_length = self.pairs.max_tokens
         self.model.config.uprank = {
             "query_tokens": self.pairs.query_tokens,
             "max_tokens": self.pairs.max_tokens,
+            **self.prompts.stated(),
         }
         self.model.save_pretrained(folder, state_dict=plain_state(self.model))
         self.tokenizer.save_pretrained(folder)

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..configs.errors import UserError
 from .fused import FusedForward, can_fuse
 from .linear import Products, WordTable
 from .packed import can_pack, packed_logits
 from .packing import PackedBatch
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Scorer(nn.Module):
@@ -22,7 +23,8 @@ class Scorer(nn.Module):
 
     Args:
         model: a transformers `…ForSequenceClassification` with one label.
-        precision: `fp32`, or `bf16` matrix products; weights, norms, softmax and head stay fp32 in training.
+        precision: `fp32`, or matrix products in `bf16` or `fp16`; weights, norms, softmax and head stay fp32
+            in training.
     """
 
     def __init__(self, model: Any, precision: str = "fp32") -> None:
@@ -32,6 +34,22 @@ class Scorer(nn.Module):
         self._dtype = DTYPES[precision]
         self._products, self._table = Products(self._dtype), WordTable()
         self._fused: FusedForward | None = None
+        self._checkpointing = False
+
+    def checkpoint_layers(self) -> None:
+        """From now on keep only what enters each layer for the backward pass; the rest is computed again.
+
+        Raises:
+            UserError: the model cannot.
+        """
+        if not self.packed:
+            if not self.model.supports_gradient_checkpointing:
+                raise UserError(
+                    f"train.gradient_checkpointing=true: {type(self.model).__name__} cannot do it",
+                    advice="Leave it out; a lower train.tokens_per_batch saves memory, too.",
+                )
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        self._checkpointing = True
 
     def forward(self, batch: PackedBatch, *, more: bool = False) -> torch.Tensor:
         """Raw scores of S sequences, shape (S,), float32.
@@ -44,7 +62,9 @@ class Scorer(nn.Module):
         if not self.packed:
             return padded_logits(self.model, batch, self._dtype)
         if torch.is_grad_enabled() or self.training:
-            return packed_logits(self.model, batch, self._products, self._table, more=more)
+            return packed_logits(
+                self.model, batch, self._products, self._table, more=more, checkpointing=self._checkpointing
+            )
         fused = self.prepare()
         return fused.logits(batch) if fused else packed_logits(self.model, batch, self._products)
 
@@ -80,7 +100,8 @@ class Scorer(nn.Module):
         if not self.packed:
             return None
         if self._fused is None or not self._fused.is_current():
-            self._fused = FusedForward(self.model, self._dtype) if can_fuse(self.model, self._dtype) else None
+            fusible = self._dtype != torch.float16 and can_fuse(self.model, self._dtype)
+            self._fused = FusedForward(self.model, self._dtype) if fusible else None
         return self._fused
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,5 +141,5 @@ def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.flo
     if model.training:
         torch.manual_seed(batch.keys[0])
     # Autocast keeps the casts of the weights for one batch only; such models are not what we are fast at.
-    with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+    with torch.autocast(ids.device.type, dtype=dtype, enabled=dtype != torch.float32):
         return model(**inputs).logits[:, 0].float()

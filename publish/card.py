@@ -15,7 +15,7 @@ from ..configs.schema_publish import PublishCommand
 from ..eval.compare import verdict
 from ..eval.report import Report, System
 from ..eval.table import format_difference, format_estimate, format_p, notes
-from .card_parts import data_part, merging_part, scores_part
+from .card_parts import data_part, example_part, merging_part, scores_part
 from .gate import Ruling, compared, tuned_system
 from .metadata import metadata_yaml
 from .mixtures import Merged
@@ -50,6 +50,7 @@ class Content:
         statistics: of the dev data; None where it is out of reach.
         samples: dev queries with passages to show.
         graphs: for ONNX Runtime.
+        notices: names of the licence texts that came with the base.
     """
 
     source: Source
@@ -61,6 +62,7 @@ class Content:
     statistics: Statistics | None = None
     samples: Sequence[Sample] = ()
     graphs: Graphs = NO_GRAPHS
+    notices: Sequence[str] = ()
 
 
 def render(settings: PublishCommand, content: Content, reranker: Reranker) -> str:
@@ -91,6 +93,8 @@ def render(settings: PublishCommand, content: Content, reranker: Reranker) -> st
         evaluations=[_evaluation(place, found, content) for place, found in content.places.items()],
         model=settings.push.repo or Path(settings.output).resolve().name,
         pushed=settings.push.repo is not None,
+        revision=settings.push.revision if settings.push.repo else None,
+        example=example_part(reranker.prompts),
         max_tokens=pairs.max_tokens,
         query_tokens=pairs.query_tokens,
         equal_query=equally_cut_query(reranker),
@@ -109,7 +113,7 @@ def render(settings: PublishCommand, content: Content, reranker: Reranker) -> st
         data=data_part(content.statistics, content.samples, source),
         training=training_rows(source),
         dataset_words=_dataset_words(settings.card.datasets, source),
-        licence=_licence_words(source),
+        licence=_licence_words(source, content.notices),
         version=__version__,
         weights=content.prepared.weights,
         measured=measured,
@@ -259,9 +263,11 @@ def _dataset_words(datasets: Sequence[str], source: Source) -> str:
     return f"Of the data it was tuned on ({', '.join(names)}): {stated}."
 
 
-def _licence_words(source: Source) -> str:
+def _licence_words(source: Source, notices: Sequence[str]) -> str:
     if source.licence is None:
         return (
             "Unknown: neither the base model's card nor the publisher states one. Find it out before any use."
         )
-    return f"`{source.licence.id}`, {source.licence.origin}."
+    texts = ", ".join(f"[{name}]({name})" for name in notices)
+    words = f" The text that came with the base: {texts}." if texts else ""
+    return f"`{source.licence.id}`, {source.licence.origin}.{words}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from ..data.prompts import Prompts
 from ..eval.table import format_difference, format_estimate
 from .calibrate import Calibrated, Threshold
 from .metadata import candidates_words
@@ -14,6 +17,8 @@ from .sources import Source
 from .statistics import Sample, Statistics, plain, training_facts
 
 Row = tuple[str, ...]
+QUERY = "what is a reranker?"
+PASSAGES = ("A reranker orders the passages that a first stage has found.", "The museum opens at nine.")
 
 
 def calibration_line(calibrated: Calibrated) -> str:
@@ -25,6 +30,28 @@ def calibration_line(calibrated: Calibrated) -> str:
         f"calibration error {calibrated.error_before:.3f} before, {calibrated.error_held_out:.3f} on queries "
         "it was not fitted on"
     )
+
+
+def example_part(prompts: Prompts) -> dict[str, str]:
+    """Query and passages of the snippets as code, with the model's prompts before them.
+
+    >>> example_part(Prompts("query: "))["query"]
+    '"query: what is a reranker?"'
+    """
+    read = prompts.pairs((QUERY, passage) for passage in PASSAGES)
+    texts = [passage for _, passage in read]
+    words = [
+        f"`{json.dumps(text, ensure_ascii=False)}` stands before every {name}"
+        for name, text in (("query", prompts.query), ("passage", prompts.passage))
+        if text
+    ]
+    request = {"query": read[0][0], "texts": texts, "raw_scores": True}
+    return {
+        "prompts": ", ".join(words),
+        "query": json.dumps(read[0][0], ensure_ascii=False),
+        "passages": json.dumps(texts, ensure_ascii=False),
+        "request": shlex.quote(json.dumps(request, ensure_ascii=False)),
+    }
 
 
 def scores_part(prepared: Prepared, source: Source) -> dict[str, Any]:

@@ -194,3 +194,23 @@ def chain_problems(folder: Path, record: Mapping[str, Any], reranker: Reranker) 
     if kind == "fp32" and (before := hash_weights(state_old)) != measured:
         problems.append(f"with the head of {HEAD} the weights are {before}, the reports are about {measured}")
     return problems
+
+
+def remade_problems(record: Mapping[str, Any], reranker: Reranker) -> list[str]:
+    """What contradicts that calibrating and rounding the measured weights gives the published ones.
+
+    Args:
+        record: `uprank.json`.
+        reranker: the model that was measured, in fp32; its weights are changed.
+    """
+    measured = record.get("measured_weights", record["weights"])
+    if (found := reranker.weights_hash()) != measured:
+        return [f"the weights there are {found}, the reports are about {measured}"]
+    kind, calibration = record.get("dtype", "fp32"), record.get("calibration") or {}
+    if calibration.get("weights_after"):
+        fold(reranker, calibration["scale"], calibration["shift"])
+    if kind != "fp32":
+        round_weights(reranker, kind)
+    if (made := reranker.weights_hash()) != record["weights"]:
+        return [f"calibrated and rounded they are {made}, published are {record['weights']}"]
+    return []

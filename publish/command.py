@@ -8,9 +8,12 @@ from tempfile import TemporaryDirectory
 
 from .. import __version__
 from ..configs.schema_publish import PublishCommand
+from ..data.prompts import choose_prompts
 from . import card, curve, folder, gate, hub, merge, probes, verify
 from .card_parts import calibration_line
+from .json_files import write_json
 from .mixtures import Merged, describe
+from .notices import copy_notices
 from .onnx_graphs import NO_GRAPHS, Graphs, add_graphs
 from .prepare import Prepared, prepare
 from .record import make_record
@@ -54,20 +57,23 @@ def publish(settings: PublishCommand) -> Published:
     source = read_source(settings)
     gate.check_push(settings.push, source)
     reranker = gate.load_undamaged(source)
+    stated, given = reranker.prompts.stated(), settings.model
+    reranker.prompts = choose_prompts(given.query_prompt, given.passage_prompt, stated)
     merged, output = None, Path(settings.output)
     with TemporaryDirectory(prefix="uprank-") as scratch:
         if settings.merge.weights or settings.merge.average:
             source, merged = merge.merge(settings, source, reranker, Path(scratch))
         measured = reranker.weights_hash()
-        gate.check_evidence(source, measured, reranker.budgets)
+        gate.check_evidence(source, measured, reranker.budgets, reranker.prompts)
         ruling = gate.judge(source, measured)
         gate.require_better(ruling, force=settings.force)
-        pairs = [*probes.own_pairs(source.evidence), *probes.DIFFICULT]
+        pairs = [*probes.own_pairs(source.evidence), *probes.RECORDED]
         prepared = prepare(settings, source, reranker, measured, pairs)
         with folder.building(output) as making:
             folder.write_model(reranker, making, prepared.kind)
             places = folder.copy_evidence(source.evidence, source.page, making)
             folder.write_head(prepared.head, making)
+            texts = copy_notices(source.base, making)
             if merged:
                 picture = curve.curve(merged, source.evidence[0].name)
                 (making / card.CURVE).write_text(picture, encoding="utf-8")
@@ -84,12 +90,13 @@ def publish(settings: PublishCommand) -> Published:
                 statistics=find_statistics(prepared, reranker),
                 samples=find_samples(source, prepared, ruling.system) if settings.card.samples else [],
                 graphs=graphs,
+                notices=texts,
             )
             record = make_record(content, reranker, version=__version__)
             (making / "README.md").write_text(card.render(settings, content, reranker), encoding="utf-8")
             record["probes"] = probes.recorded(reranker.score(probes.RECORDED))
             record["files"] = folder.file_hashes(making)
-            folder.write_json(making / "uprank.json", record)
+            write_json(making / "uprank.json", record)
     verdict = card.verdict_words(ruling, source.evidence[0].report)
     published = Published(output, verdict, ruling.reason, tuple(proofs), prepared, merged, graphs)
     if settings.push.repo is None:

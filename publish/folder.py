@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..configs.errors import UserError
 from .chain import HEAD, torch_type
+from .json_files import editing
 from .sources import Evidence
+from .tokenizer_files import finish_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 ACTIVATION = "torch.nn.modules.linear.Identity"
 ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
 EVALUATION = "evaluation"
-# What transformers notes about the place it loaded a tokenizer from; it says nothing about the published one.
-LEFTOVERS = ("name_or_path", "is_local", "local_files_only")
 
 
 @contextmanager
@@ -67,21 +66,12 @@ def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
         kind: type of the written weights: `fp32`, `fp16` or `bf16`.
     """
     _save(reranker, folder, kind)
-    for (
-        path
-    ) in folder.iterdir():  # safetensors keeps its files to their owner; a published folder is to be read
+    for path in folder.iterdir():  # safetensors keeps its files to their owner; these are to be read
         path.chmod(path.stat().st_mode | (folder.stat().st_mode & 0o444))
-    with _editing(folder / "config.json") as config:
+    with editing(folder / "config.json") as config:
         config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
         config.pop("_name_or_path", None)  # a path on the machine that trained it
-    with _editing(folder / "tokenizer_config.json") as tokenizer:
-        # What the peers cut at when the caller says truncation=True and nothing else.
-        tokenizer["model_max_length"] = reranker.pairs.max_tokens
-        for key in (*LEFTOVERS, "max_length", "stride", "truncation_side", "truncation_strategy"):
-            tokenizer.pop(key, None)
-    if (folder / "tokenizer.json").is_file():
-        with _editing(folder / "tokenizer.json") as fast:
-            fast["truncation"] = fast["padding"] = None  # a leftover of the last call would win
+    finish_tokenizer(folder, reranker.tokenizer, reranker.pairs.max_tokens)
 
 
 def _save(reranker: Reranker, folder: Path, kind: str) -> None:
@@ -121,28 +111,19 @@ def copy_evidence(evidence: Sequence[Evidence], page: Path | None, folder: Path)
     return places
 
 
+def files_of(folder: Path) -> list[str]:
+    """Every file by its path in the folder, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def file_hashes(folder: Path) -> dict[str, str]:
     """`sha256:…` of every file but `uprank.json`, which holds them, by its path in the folder."""
     hashes = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = file.relative_to(folder).as_posix()
+    for name in files_of(folder):
         if name != "uprank.json":
             digest = hashlib.sha256()
-            with file.open("rb") as stream:
+            with (folder / name).open("rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
             hashes[name] = "sha256:" + digest.hexdigest()
     return hashes
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Readable JSON; NaN is refused."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _editing(path: Path) -> Iterator[dict[str, Any]]:
-    values = json.loads(path.read_text(encoding="utf-8"))
-    yield values
-    write_json(path, values)

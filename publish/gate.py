@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..configs.errors import UserError, collect
 from ..configs.schema_publish import PushSettings
+from ..data.prompts import NO_PROMPTS, Prompts
 from ..eval.compare import compare, contradictions, outcome
 from ..eval.report import Comparison, Report, System
 from . import hub
@@ -96,8 +97,10 @@ def damaged_files(folder: Path) -> list[str]:
     return problems
 
 
-def check_evidence(source: Source, weights: str, budgets: tuple[int, int]) -> None:
-    """Refuse reports about other weights or token budgets, and such as contradict themselves.
+def check_evidence(
+    source: Source, weights: str, budgets: tuple[int, int], prompts: Prompts = NO_PROMPTS
+) -> None:
+    """Refuse reports about other weights, token budgets or prompts, and such as contradict themselves.
 
     Raises:
         UserError: naming each such report and the hashes in it.
@@ -114,6 +117,12 @@ def check_evidence(source: Source, weights: str, budgets: tuple[int, int]) -> No
             problems.append(
                 f"{evidence.folder}: measured with budgets of {system.query_tokens} and {system.max_tokens} "
                 f"tokens, the model is published with {budgets[0]} and {budgets[1]}"
+            )
+        if system is not None and Prompts(system.query_prompt, system.passage_prompt) != prompts:
+            problems.append(
+                f"{evidence.folder}: measured with the prompts {system.query_prompt!r} and "
+                f"{system.passage_prompt!r}, the model is published with {prompts.query!r} and "
+                f"{prompts.passage!r}"
             )
         if system is None:
             known = ", ".join(f"{s.name} {s.weights}" for s in evidence.report.systems if s.weights) or "none"
@@ -132,10 +141,8 @@ def check_push(push: PushSettings, source: Source) -> None:
     Raises:
         UserError: with every problem found; nothing when no push is wanted.
     """
-    if push.repo is None:
-        return
     problems: list[str] = []
-    if source.data_licence is None:
+    if push.repo is not None and source.data_licence is None:
         names = ", ".join(data_names(source.train_paths)) or "no run tells which"
         problems.append(
             f"the licence of the training data is unknown ({names}): no README.md beside it states one; "

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..configs.schema_publish import MergeSettings, PublishCommand
 from ..data.groups import Collection
+from ..data.prompts import Prompts
 from ..data.read import read_judged, require
 from ..eval.candidates import Candidates, find_candidates
 from ..eval.compare import compare, estimate
@@ -208,11 +209,20 @@ def _report(
         if system.kind == "model" and system.weights != tuned.point.weights:
             kept = Scored(dev.runs[system.name], system.pairs, system.truncated_pairs, system.seconds)
             budgets = system.query_tokens, system.max_tokens
-            entries.append(Entry(system.name, kept, system.path, system.weights, system.precision, budgets))
+            read = Prompts(system.query_prompt, system.passage_prompt)
+            entries.append(
+                Entry(system.name, kept, system.path, system.weights, system.precision, budgets, prompts=read)
+            )
     for name, one in (("tuned", tuned), ("merged", chosen)):
         entries.append(
             Entry(
-                name, one.scored, str(source.model), one.point.weights, reranker.precision, reranker.budgets
+                name,
+                one.scored,
+                str(source.model),
+                one.point.weights,
+                reranker.precision,
+                reranker.budgets,
+                prompts=reranker.prompts,
             )
         )
     report = make_report(

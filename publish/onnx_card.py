@@ -22,6 +22,11 @@ NOTES = {
         "fp16: for GPUs. It was proven by a run on a CPU, which computes much of it in fp32: the figures say "
         "that the rounded weights rank as they should, and nothing about a GPU's speed or its fp16 sums."
     ),
+    "openvino": (
+        "openvino: OpenVINO IR, for Intel's processors, computed in fp32. On CPUs with bf16 products "
+        "OpenVINO rounds to bf16 unless `INFERENCE_PRECISION_HINT` says `f32`, as below; the figures hold "
+        "with it."
+    ),
 }
 
 
@@ -40,6 +45,7 @@ def onnx_part(graphs: Graphs, *, model: str, pushed: bool) -> dict[str, Any]:
         "notes": [NOTES[proof.kind] for proof in graphs.proofs],
         "measure": compared.measure if compared else "the measure",
         "first": graphs.proofs[0] if graphs.proofs else None,
+        "openvino": next((proof for proof in graphs.proofs if proof.kind == "openvino"), None),
         "opset": OPSET,
         "batch": BATCH,
         "folder": model.rpartition("/")[2] if pushed else model,

@@ -15,9 +15,10 @@ from ..eval.words import count_of
 from . import onnx_export, quantise
 from .dev_scores import DevScores
 from .onnx_proof import EXACT_PAIRS, GraphProof, prove_graph, shortfalls
-from .onnx_settings import FILES, missing_packages
+from .onnx_settings import FILES, missing_packages, name_of
 from .onnx_truth import Truth, find_truth
 from .probes import RECORDED, Pair
+from .to_openvino import to_openvino
 
 if TYPE_CHECKING:
     from ..model.reranker import Reranker
@@ -58,6 +59,7 @@ class Graphs:
 
 
 NO_GRAPHS = Graphs()
+MAKERS = {"int8": quantise.to_int8, "fp16": quantise.to_fp16, "openvino": to_openvino}
 
 
 def add_graphs(
@@ -95,8 +97,7 @@ def add_graphs(
     onnx_export.export(reranker, folder / FILES["fp32"])
     proofs = [_prove("fp32", folder, reranker, truth, settings)]
     for kind in wanted[1:]:
-        make = quantise.to_int8 if kind == "int8" else quantise.to_fp16
-        make(folder / FILES["fp32"], folder / FILES[kind])
+        MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
         proofs.append(_prove(kind, folder, reranker, truth, settings))
     names = onnx_export.input_names(reranker.model.config)
     tokenizer = reranker.tokenizer
@@ -107,7 +108,7 @@ def add_graphs(
 def describe(proof: GraphProof) -> str:
     """One line for the terminal."""
     words = [
-        f"ONNX {proof.kind}: {proof.pairs} pairs, largest difference {proof.largest_difference:.1e}",
+        f"{name_of(proof.kind)}: {proof.pairs} pairs, largest difference {proof.largest_difference:.1e}",
         *([f"tau {proof.tau:.4f}"] if proof.tau is not None else []),
     ]
     if proof.comparison is not None:

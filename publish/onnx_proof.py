@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..model.backends import Peer
     from ..model.reranker import Reranker
 
+EXACT = ("fp32", "openvino")  # kinds whose scores are compared; of the others order and measure
 TOLERANCE = 1e-4  # of an fp32 logit, for each 1 of the largest one
 EXACT_PAIRS = 500  # dev pairs that an fp32 graph is compared on
 
@@ -29,10 +30,10 @@ class GraphProof:
     """What was found of one graph.
 
     Attributes:
-        kind: `fp32`, `int8` or `fp16`.
+        kind: `fp32`, `int8`, `fp16` or `openvino`.
         file: in the published folder.
-        size: bytes.
-        onnxruntime: the version that ran it.
+        size: bytes, of the file with the weights, too.
+        runtime: what ran it, with its version.
         pairs: pairs compared.
         largest_difference: of two logits.
         mean_difference: over the pairs.
@@ -48,7 +49,7 @@ class GraphProof:
     kind: str
     file: str
     size: int
-    onnxruntime: str
+    runtime: str
     pairs: int
     largest_difference: float
     mean_difference: float
@@ -75,7 +76,7 @@ def prove_graph(kind: str, folder: Path, file: str, reranker: Reranker, truth: T
         UserError: ONNX Runtime cannot run it.
     """
     peer = open_graph(folder / file, reranker.budgets)
-    queries = truth.first(EXACT_PAIRS if kind == "fp32" else len(truth.pairs)) if truth.queries else 0
+    queries = truth.first(EXACT_PAIRS if kind in EXACT else len(truth.pairs)) if truth.queries else 0
     count = truth.probes + sum(len(docs) for docs in truth.docs[:queries])
     found, expected = peer.score(truth.pairs[:count]).astype(float), truth.scores[:count].astype(float)
     differences = np.abs(found - expected)
@@ -95,12 +96,12 @@ def prove_graph(kind: str, folder: Path, file: str, reranker: Reranker, truth: T
     return GraphProof(
         kind,
         file,
-        (folder / file).stat().st_size,
-        importlib.metadata.version("onnxruntime"),
+        sum(path.stat().st_size for path in graph_files(folder / file)),
+        _runtime(kind),
         count,
         float(differences.max()),
         float(differences.mean()),
-        TOLERANCE * max(1.0, float(np.abs(expected).max())) if kind == "fp32" else None,
+        TOLERANCE * max(1.0, float(np.abs(expected).max())) if kind in EXACT else None,
         queries,
         tau,
         comparison,
@@ -144,12 +145,23 @@ def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
 
 
 def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
-    """The graph in ONNX Runtime on the CPU, on as many threads as torch has."""
+    """The graph in ONNX Runtime or OpenVINO on the CPU, on as many threads as torch has."""
     import torch
 
     from ..model.onnx_backend import load_onnx
 
-    return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads())
+    backend = "openvino" if file.suffix == ".xml" else "onnx"
+    return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads(), backend=backend)
+
+
+def graph_files(file: Path) -> list[Path]:
+    """The graph and, of OpenVINO, its weights."""
+    return [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
+
+
+def _runtime(kind: str) -> str:
+    name, module = ("OpenVINO", "openvino") if kind == "openvino" else ("ONNX Runtime", "onnxruntime")
+    return f"{name} {importlib.metadata.version(module)}"
 
 
 def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float:

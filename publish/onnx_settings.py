@@ -9,7 +9,12 @@ from ..configs.check import one_of
 from ..configs.schema_publish import OnnxSettings
 
 # The names that optimum, sentence-transformers and transformers.js look for.
-FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx", "fp16": "onnx/model_fp16.onnx"}
+FILES = {
+    "fp32": "onnx/model.onnx",
+    "int8": "onnx/model_int8.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "openvino": "openvino/openvino_model.xml",
+}
 PACKAGES = ("onnx", "onnxruntime")
 
 
@@ -19,6 +24,8 @@ def onnx_problems(onnx: OnnxSettings) -> list[str]:
     if onnx.graphs and missing_packages():
         names = " and ".join(missing_packages())
         problems.append(f'onnx.graphs={onnx.graphs}: {names} not installed: pip install "uprank[onnx]"')
+    if "openvino" in (onnx.graphs or []) and missing_packages(["openvino"]):
+        problems.append(f'onnx.graphs={onnx.graphs}: openvino not installed: pip install "uprank[openvino]"')
     if onnx.graphs and "fp32" not in onnx.graphs:
         problems.append(f"onnx.graphs={onnx.graphs}: the other graphs are made of fp32; add it")
     if onnx.pairs < 1:
@@ -28,6 +35,11 @@ def onnx_problems(onnx: OnnxSettings) -> list[str]:
     if not 0 <= onnx.max_loss <= 1:
         problems.append(f"onnx.max_loss={onnx.max_loss}: allowed is 0 to 1")
     return problems
+
+
+def name_of(kind: str) -> str:
+    """A graph in a line for the terminal."""
+    return "OpenVINO" if kind == "openvino" else f"ONNX {kind}"
 
 
 def missing_packages(names: Sequence[str] | None = None) -> list[str]:

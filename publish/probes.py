@@ -31,7 +31,7 @@ DIFFICULT: tuple[Pair, ...] = (
     ("what is a reranker?", LONG * 200),
     ("重排序", "重排序模型给出一个分数。" * 200),
 )
-# Text to Uprank and to a graph, whose ids come from the same encoder; tokens to the other libraries.
+# Special tokens in a text are text: to Uprank, and to whatever loads the published tokenizer.
 LITERAL: tuple[Pair, ...] = (
     ("what does </s> mean?", "<s> begins and </s> ends a text; <pad> and [SEP] and [CLS] are others."),
     ("[SEP]", "</s></s>"),

@@ -34,7 +34,11 @@ def make_record(content: Content, reranker: Reranker, *, version: str) -> dict[s
         "base": asdict(source.base) if source.base.path else None,
         "licence": asdict(source.licence) if source.licence else None,
         "data_licence": asdict(source.data_licence) if source.data_licence else None,
-        "pairs": {"query_tokens": reranker.pairs.query_tokens, "max_tokens": reranker.pairs.max_tokens},
+        "pairs": {
+            "query_tokens": reranker.pairs.query_tokens,
+            "max_tokens": reranker.pairs.max_tokens,
+            **reranker.prompts.stated(),
+        },
         "data": manifest.get("data"),
         "statistics": asdict(content.statistics) if content.statistics else None,
         "samples": [

@@ -67,9 +67,9 @@ def find_statistics(prepared: Prepared, reranker: Reranker) -> Statistics | None
     dev = prepared.dev
     if dev is None:
         return None
-    ids = dev.candidates.pairs
+    ids, read = dev.candidates.pairs, reranker.prompts.collection(dev.collection)
     step = max(1, -(-len(ids) // MOST_PAIRS))
-    texts = [(dev.collection.queries[query], dev.collection.passages[doc]) for query, doc in ids[::step]]
+    texts = [(read.queries[query], read.passages[doc]) for query, doc in ids[::step]]
     lengths = reranker.pairs.full_lengths(texts)
     relevant = [{doc for doc, grade in row.items() if grade > 0} for row in dev.collection.qrels.values()]
     found = [

@@ -93,7 +93,11 @@ def prove(
 def compare_libraries(
     folder: Path, reranker: Reranker, pairs: Sequence[Pair], tolerance: float
 ) -> tuple[list[Proof], list[str]]:
-    """What each library gave, and what is wrong; arguments as `prove`."""
+    """What each library gave, and what is wrong; arguments as `prove`.
+
+    The other libraries know no prompts: they are given the texts as the model reads them.
+    """
+    pairs, reranker = reranker.prompts.pairs(pairs), reranker.as_read
     probes = Probes.read(folder, reranker, pairs)
     proofs, problems = [], list(probes.problems)
     for peer in PEERS:

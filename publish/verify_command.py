@@ -29,7 +29,8 @@ def _verify(settings: VerifyCommand) -> None:
 
         torch.set_num_threads(settings.threads)
     lines = []
-    for line in verify_folder(Path(settings.folder).expanduser()):
+    measured = Path(settings.measured).expanduser() if settings.measured else None
+    for line in verify_folder(Path(settings.folder).expanduser(), measured):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
         lines.append(line)

@@ -16,8 +16,8 @@ from . import chain, verify
 from .card_check import card_problems
 from .folder import file_hashes
 from .gate import damaged_files
-from .onnx_proof import TOLERANCE, open_graph
-from .onnx_settings import PACKAGES, missing_packages
+from .onnx_proof import EXACT, TOLERANCE, open_graph
+from .onnx_settings import missing_packages, name_of
 from .probes import Pair
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ class Line:
         return f"{word:11}  {self.what}: {self.detail}"
 
 
-def verify_folder(folder: Path) -> Iterator[Line]:
+def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
     """Every proof, one after the other.
 
     Args:
         folder: what `uprank publish` made, or a copy of it.
+        measured: the model that was measured, to make the published weights anew; None without it.
 
     Raises:
         UserError: it is no published folder.
@@ -80,6 +81,8 @@ def verify_folder(folder: Path) -> Iterator[Line]:
         return
     problems = chain.chain_problems(folder, record, reranker)
     yield Line("weights", not problems, "; ".join(problems) or f"{record['weights']}, as recorded")
+    if measured is not None:
+        yield _remade_line(measured, record)
     probes = _probes(record)
     if not probes:
         yield Line("scores", None, f"{RECORD} has no probes; it was made by an older Uprank")
@@ -91,6 +94,17 @@ def verify_folder(folder: Path) -> Iterator[Line]:
             yield _graph_line(folder, stated, reranker.budgets, pairs, scores)
     problems = card_problems(folder, record)
     yield Line("card", not problems, "; ".join(problems) or "every measured number is that of a report file")
+
+
+def _remade_line(measured: Path, record: Mapping[str, Any]) -> Line:
+    from ..model.reranker import Reranker
+
+    what = "measured weights"
+    try:
+        problems = chain.remade_problems(record, Reranker.load(measured, device="cpu"))
+    except UserError as error:
+        return Line(what, False, error.problems[0])
+    return Line(what, not problems, "; ".join(problems) or "give the published ones, calibrated and rounded")
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -160,15 +174,17 @@ def _library_lines(
 def _graph_line(
     folder: Path, stated: Mapping[str, Any], budgets: tuple[int, int], pairs: list[Pair], scores: np.ndarray
 ) -> Line:
-    what, file = f"ONNX {stated['kind']}", folder / stated["file"]
+    kind, file = stated["kind"], folder / stated["file"]
+    what = name_of(kind)
+    package = "openvino" if kind == "openvino" else "onnxruntime"
     if not file.is_file():
         return Line(what, False, f"{stated['file']} is missing")
-    if "onnxruntime" in missing_packages(PACKAGES[1:]):
-        return Line(what, None, "onnxruntime is not installed here (`pip install onnxruntime`)")
+    if missing_packages([package]):
+        return Line(what, None, f"{package} is not installed here (`pip install {package}`)")
     try:
         found = open_graph(file, budgets).score(pairs)
     except UserError as error:
         return Line(what, False, error.problems[0])
-    if stated["kind"] == "fp32":
+    if kind in EXACT:
         return _score_line(what, found, scores, _allowed(scores, TOLERANCE))
     return _score_line(what, found, scores, ELSEWHERE * float(stated["largest_difference"]))

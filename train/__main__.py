@@ -2,9 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
 
 from ..configs.command import run
 from ..configs.schema_train import TrainCommand
+from ..configs.sweep import Sweep
 
 
 def _train(settings: TrainCommand) -> None:
@@ -19,11 +21,34 @@ def _train(settings: TrainCommand) -> None:
                 f"uprank train: {stopped}; the same command continues it:\n  {stopped.command}\n"
             )
         raise SystemExit(128 + stopped.signal) from None
+    except RuntimeError as error:
+        # What gloo says to the others when the first process has ended, and has said why.
+        if os.environ.get("RANK", "0") == "0" or "closed by peer" not in str(error):
+            raise
+        raise SystemExit(1) from None
+
+
+def _finished(settings: TrainCommand) -> bool:
+    from .sweep import finished
+
+    return finished(settings)
+
+
+def _value(settings: TrainCommand) -> float | None:
+    from .sweep import best_value
+
+    return best_value(settings)
+
+
+def _tell(folder: Path) -> None:
+    from .sweep import tell
+
+    tell(folder)
 
 
 def main() -> None:
     """Run the command."""
-    run("train", TrainCommand, _train)
+    run("train", TrainCommand, _train, Sweep(_finished, _value, _tell))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,19 @@ import torch
 from ..data.pairs import PairEncoder
 from ..data.sampling import Draw
 from ..model.dropout import mix
-from ..model.packing import GRAIN, PackedBatch, pack, plan_groups, share_out
+from ..model.packing import GRAIN, PackedBatch, pack, plan_groups, share_out, suitable_tokens
+
+# Budgets whose memory is there on every machine. That of a CPU is what stays in a core's cache, a small part
+# of its memory, and usual groups, 8 passages of 512 tokens, must not pay for what only large ones need.
+FITTING = 4
+
+
+def largest_group(device: str, tokens_per_batch: int | None) -> int:
+    """Tokens of a group, at most, whose gradient is computed at once; a larger one is cut into parts.
+
+    What the user set as `train.tokens_per_batch` is what fits; else 8,192 on a CPU and 32,768 elsewhere.
+    """
+    return tokens_per_batch or FITTING * suitable_tokens(device, training=True)
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def step_batches(
     sizes = [int(encoder.lengths(_pairs(draw)).sum()) for draw in draws]
     own = share_out(sizes, processes)[process]
     # A process without a group still takes part in the reduction of gradients, with weight 0.
-    counts, chosen = bool(own), own or [0]
+    counts, chosen = bool(own), own or [sizes.index(min(sizes))]
     plan = plan_groups([sizes[index] for index in chosen], budget)
     return [
         _batch(draws, [chosen[place] for place in places], encoder, seed=seed, device=device, counts=counts)

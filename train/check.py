@@ -25,6 +25,7 @@ from ..data.groups import Collection, Group, collection_fingerprint
 from ..data.mix import sources_of
 from ..data.near import pieces_of
 from ..data.pairs import PairEncoder, choose_budgets
+from ..data.prompts import Prompts, choose_prompts
 from ..data.read import is_beir, read_groups, require
 from ..data.repeats import find_contradictions
 from ..data.sources import describe
@@ -46,7 +47,7 @@ def check(settings: CheckCommand) -> None:
     named = {name: getattr(settings.data, name) for name in ("train", "dev", "test")}
     given = {name: sources_of(paths) for name, paths in named.items() if paths}
     _require_settings(settings, given)
-    encoder = _encoder(settings)
+    encoder, prompts = _encoder(settings)
     findings = Findings(settings.examples)
     problems: list[str] = []
     dropped: list[str] | None = [] if settings.data.on_error == "skip" else None
@@ -71,7 +72,7 @@ def check(settings: CheckCommand) -> None:
     findings.extend(problems)
     findings.extend(dropped or [], "dropped")
     findings.extend(_read_notes(splits))
-    summaries, shared = check_splits(splits, findings, encoder)
+    summaries, shared = check_splits(splits, findings, encoder, prompts)
     notes = _mining_notes(splits)
     if settings.model.path and settings.noise_queries and "train" in splits:
         notes += _noise_notes(splits["train"], settings, findings)
@@ -184,10 +185,10 @@ def _require_settings(settings: CheckCommand, given: Mapping[str, list[Any]]) ->
         raise UserError(problems)
 
 
-def _encoder(settings: CheckCommand) -> PairEncoder | None:
+def _encoder(settings: CheckCommand) -> tuple[PairEncoder | None, Prompts]:
     model = settings.model
     if not model.path:
-        return None
+        return None, Prompts()
     from ..model.load import load_tokenizer, stated_limits
 
     tokenizer = load_tokenizer(model.path, revision=model.revision)
@@ -195,7 +196,8 @@ def _encoder(settings: CheckCommand) -> PairEncoder | None:
     query_tokens, max_tokens = choose_budgets(
         tokenizer, model.query_tokens, model.max_tokens, positions=positions, stated=stated
     )
-    return PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
+    encoder = PairEncoder(tokenizer, query_tokens=query_tokens, max_tokens=max_tokens)
+    return encoder, choose_prompts(model.query_prompt, model.passage_prompt, stated)
 
 
 def _mining_notes(splits: Mapping[str, Sequence[Source]]) -> list[str]:

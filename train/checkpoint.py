@@ -6,17 +6,16 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..configs.errors import UserError
+from .files import write_folder, writing
 from .optimizer import optimizer_state, restore_optimizer
+from .scale import LossScale
 
 log = logging.getLogger(__name__)
 FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
@@ -35,6 +34,7 @@ class Progress:
         waited: evaluations since then.
         evaluated: step of the last evaluation: a run may be stopped between a step and its evaluation.
         seconds: time spent training so far.
+        scale: of the loss, in fp16.
     """
 
     step: int = 0
@@ -43,39 +43,11 @@ class Progress:
     waited: int = 0
     evaluated: int = 0
     seconds: float = 0.0
+    scale: LossScale | None = None
 
-
-def write_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside the target, then put it in the target's place.
-
-    Raises:
-        UserError: it cannot be written (disk full, no permission); the target is as it was.
-    """
-    beside = target.with_name(f".{target.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        write(beside)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise UserError(
-            f"{target}: cannot be written ({error})",
-            advice="Make room on the disk; the same command continues after the last complete checkpoint.",
-        ) from error
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.replace(old)
-    beside.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def put_back(folder: Path) -> None:
-    """Give folders their names again that a kill caught between the two renames of `write_folder`."""
-    for old in folder.glob(".*.old"):
-        target = folder / old.name[1 : -len(".old")]
-        if not target.exists():
-            old.replace(target)
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, dict):  # from JSON
+            self.scale = LossScale(**self.scale)
 
 
 def save_checkpoint(
@@ -91,22 +63,43 @@ def save_checkpoint(
         (beside / "hashes.json").write_text(json.dumps({name: _hash(beside / name) for name in FILES}))
 
     write_folder(folder / f"step-{progress.step:06d}", write)
-    for old in sorted(folder.glob("step-*"))[: -max(1, keep)]:
-        shutil.rmtree(old)
+    found = _found(folder)
+    # Later ones are of an earlier start that went on from here: damaged, so they were passed over.
+    later = [old for old in found if step_of(old) > progress.step]
+    with writing(folder):
+        for old in [*later, *found[: max(0, len(found) - len(later) - max(1, keep))]]:
+            shutil.rmtree(old)
 
 
-def load_newest(folder: Path, model: Any, optimizer: torch.optim.Optimizer) -> Progress | None:
-    """Restore the newest complete checkpoint; damaged ones are named and passed over."""
-    put_back(folder)
-    for candidate in sorted(folder.glob("step-*"), reverse=True):
+def newest_checkpoint(folder: Path) -> int:
+    """Step of the newest complete checkpoint, 0 if there is none; damaged ones are named and passed over."""
+    for candidate in reversed(_found(folder)):
         problem = damage(candidate)
-        if problem:
-            log.warning("%s is damaged (%s): passed over", candidate, problem)
-            continue
-        model.load_state_dict(load_file(candidate / "model.safetensors"))
-        restore_optimizer(model, optimizer, load_file(candidate / "optimizer.safetensors"))
-        return Progress(**json.loads((candidate / "progress.json").read_text()))
-    return None
+        if not problem:
+            return step_of(candidate)
+        log.warning("%s is damaged (%s): passed over", candidate, problem)
+    return 0
+
+
+def load_checkpoint(folder: Path, step: int, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restore the checkpoint of a step; where there is none to restore, step 0, everything is as it is."""
+    if not step:
+        return Progress()
+    checkpoint = folder / f"step-{step:06d}"
+    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    restore_optimizer(model, optimizer, load_file(checkpoint / "optimizer.safetensors"))
+    return Progress(**json.loads((checkpoint / "progress.json").read_text()))
+
+
+def _found(folder: Path) -> list[Path]:
+    """Complete and damaged checkpoints, oldest first."""
+    numbered = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(numbered, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Number of the step after which a checkpoint was made."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def damage(checkpoint: Path) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +15,11 @@ from ..configs.errors import UserError
 from ..configs.schema_train import DevSettings
 from ..data.groups import Collection
 from ..eval.candidates import Candidates, find_candidates
-from ..eval.evaluate import mean_values
+from ..eval.evaluate import mean_intervals, mean_values
 from ..eval.measure import Measure, parse_measures
 from ..eval.scoring import Scored, Share, score_candidates
 from ..model.reranker import Reranker
+from .files import on_first, write_folder
 
 
 @dataclass
@@ -27,29 +31,43 @@ class Dev:
         candidates: what is ranked.
         measures: what is measured; the first one chooses the best checkpoint.
         folder: `eval/` of the run folder; one folder for the base and each evaluated step.
+        seed: of the intervals.
     """
 
     collection: Collection
     candidates: Candidates
     measures: list[Measure]
     folder: Path
+    seed: int = 0
 
-    def evaluate(self, reranker: Reranker, share: Share, name: str) -> dict[str, float]:
-        """Measure a model and keep its scores as `NAME/`; the means by measure."""
-        scored = score_candidates(reranker, self.collection, self.candidates, share=share)
+    def evaluate(
+        self, reranker: Reranker, share: Share, name: str, *, stop: Callable[[], int] = int
+    ) -> dict[str, float]:
+        """Measure a model and keep its scores as `NAME/`; the means by measure.
+
+        Args:
+            reranker: the model.
+            share: of this process.
+            name: of the folder.
+            stop: asked now and then; the evaluation is left when it gives anything but 0.
+
+        Raises:
+            LeftEarly: it was left; nothing is kept.
+            UserError: the scores cannot be written.
+        """
+        scored = score_candidates(reranker, self.collection, self.candidates, share=share, stop=stop)
         values = mean_values(self.collection, scored, self.measures)
-        if share.index == 0:
-            self._keep(name, scored, values)
+        on_first(share, lambda: write_folder(self.folder / name, partial(self._keep, scored, values)))
         return values
 
     def has(self, name: str) -> bool:
         """Whether an evaluation of that name was kept."""
         return all((self.folder / name / file).is_file() for file in ("scores.npy", "measures.json"))
 
-    def values(self, name: str) -> dict[str, float]:
-        """Means of an earlier evaluation, by measure."""
-        means: dict[str, float] = json.loads((self.folder / name / "measures.json").read_text())["measures"]
-        return means
+    def row(self, name: str) -> dict[str, dict[str, Any]]:
+        """Means of an earlier evaluation with their 95 % intervals, as a line of metrics.jsonl has them."""
+        about = json.loads((self.folder / name / "measures.json").read_text())
+        return {"dev": about["measures"], "intervals": about.get("intervals", {})}
 
     def kept(self, name: str) -> Scored:
         """Scores of an earlier evaluation."""
@@ -61,13 +79,12 @@ class Dev:
             run[query][doc] = score
         return Scored(run, about["pairs"], about["truncated"], about["seconds"])
 
-    def _keep(self, name: str, scored: Scored, values: dict[str, float]) -> None:
-        folder = self.folder / name
-        folder.mkdir(parents=True, exist_ok=True)
+    def _keep(self, scored: Scored, values: dict[str, float], folder: Path) -> None:
         flat = [score for row in scored.run.values() for score in row.values()]
         np.save(folder / "scores.npy", np.asarray(flat, dtype=np.float32))
         about = {
             "measures": values,
+            "intervals": mean_intervals(self.collection, scored, self.measures, seed=self.seed),
             "pairs": scored.pairs,
             "truncated": scored.truncated,
             "seconds": scored.seconds,
@@ -90,17 +107,16 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
             f"{collection.path}: every dev candidate is relevant, so that every model would score 1",
             advice="Give negatives (`neg`), or candidates from a first stage: bm25 or a TREC run file.",
         )
-    return Dev(collection, candidates, measures, folder)
+    return Dev(collection, candidates, measures, folder, seed)
 
 
 def _sample(collection: Collection, count: int, seed: int) -> Collection:
     chosen = np.random.default_rng(seed).choice(len(collection.queries), size=count, replace=False)
     names = list(collection.queries)
     keep = {names[i] for i in chosen}
-    return Collection(
-        collection.path,
-        {query: text for query, text in collection.queries.items() if query in keep},
-        collection.passages,
-        {query: row for query, row in collection.qrels.items() if query in keep},
-        {query: row for query, row in collection.pools.items() if query in keep},
+    return replace(
+        collection,
+        queries={query: text for query, text in collection.queries.items() if query in keep},
+        qrels={query: row for query, row in collection.qrels.items() if query in keep},
+        pools={query: row for query, row in collection.pools.items() if query in keep},
     )

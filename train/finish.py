@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -14,9 +14,12 @@ from ..eval.report import Report
 from ..eval.table import print_report
 from ..model.load import load
 from ..model.weights import hash_weights
-from .checkpoint import Progress, write_folder
+from .checkpoint import Progress
+from .ema import averaged
+from .files import write_folder, writing
 from .run_folder import now, read_manifest, write_manifest
 from .track import read_metrics
+from .trackers import report_end
 
 if TYPE_CHECKING:
     from .step import Run
@@ -27,7 +30,9 @@ log = logging.getLogger(__name__)
 def finish(run: Run, progress: Progress) -> None:
     """Keep the last model, write the dev report of the best one, and close the manifest."""
     output, manifest = run.output, read_manifest(run.output)
-    write_folder(output / "last", run.reranker.save)
+    run.optimizer.zero_grad()  # the best model is loaded beside this one
+    with averaged(run):
+        write_folder(output / "last", run.reranker.save)
     best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
     new_head = manifest["base"]["new_head"]
@@ -40,19 +45,24 @@ def finish(run: Run, progress: Progress) -> None:
         seed=run.settings.seed,
         command=manifest["command"],
     )
-    page = write_report(
-        report,
-        output / "eval" / "final",
-        title=f"Training run {output.name}",
-        runs={entry.name: entry.scored.run for entry in entries},
-        collection=run.dev.collection,
-        steps=read_metrics(output / "metrics.jsonl"),
-        page=output / "report.html",
-    )
+    with writing(output / "eval" / "final"):
+        page = write_report(
+            report,
+            output / "eval" / "final",
+            title=f"Training run {output.name}",
+            runs={entry.name: entry.scored.run for entry in entries},
+            collection=run.dev.collection,
+            steps=read_metrics(output / "metrics.jsonl"),
+            page=output / "report.html",
+        )
     sentence = _verdict(report, new_head)
     found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
     closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}
+    if progress.scale:
+        found["skipped_steps"] = progress.scale.skipped
+        log.info("steps skipped as their gradients were beyond fp16: %d", progress.scale.skipped)
     data = {"data": manifest["data"] | {"train": run.mix.facts()}}  # a stream now knows what it left out
+    report_end(run, progress.step, _summary(report, progress, sentence))
     write_manifest(output, manifest | data | found | closing)
     print_report(report, Console(), page)
     log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
@@ -61,13 +71,25 @@ def finish(run: Run, progress: Progress) -> None:
         log.info("the best step was chosen on these queries: prove the gain on others with `uprank eval`")
 
 
+def _summary(report: Report, progress: Progress, sentence: str) -> dict[str, Any]:
+    """What the card of the model will say: the best step, each dev measure with its interval, the verdict."""
+    found: dict[str, Any] = {"best_step": progress.best_step, "verdict": sentence}
+    for name in ("base", "tuned"):
+        for measure, estimate in report.system(name).results.items():
+            ends = {"": estimate.mean, "/low": estimate.low, "/high": estimate.high}
+            found |= {f"{name}/{measure}{end}": value for end, value in ends.items()}
+    return found
+
+
 def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
     """First stage, base and best model, from the scores that the evaluations kept."""
     precision, path, budgets = run.settings.model.precision, run.settings.model.path, run.reranker.budgets
     entries = [first_stage_entry(run.dev.candidates)] if run.dev.candidates.first_stage else []
-    entries.append(Entry("base", run.dev.kept("base"), path, base, precision, budgets))
+    read = run.reranker.prompts
+    entries.append(Entry("base", run.dev.kept("base"), path, base, precision, budgets, prompts=read))
     tuned = run.dev.kept(f"step-{progress.best_step:06d}")
-    return [*entries, Entry("tuned", tuned, str(run.output / "best"), best, precision, budgets)]
+    place = str(run.output / "best")
+    return [*entries, Entry("tuned", tuned, place, best, precision, budgets, prompts=read)]
 
 
 def _baseline(run: Run, new_head: bool) -> str:

@@ -38,9 +38,11 @@ def freeze(model: Any, names: str | Sequence[str]) -> int:
             [f"model.freeze: no parameter lies in {name!r}" for name in unknown],
             advice=f"Parts of this model: {', '.join(_parts(list(parameters)))}.",
         )
-    for key, parameter in parameters.items():
-        if any(_within(name, key) for name in names):
-            parameter.requires_grad_(False)
+    chosen = [weight for key, weight in parameters.items() if any(_within(name, key) for name in names)]
+    if not any(parameter.requires_grad for parameter in chosen):
+        log.warning("model.freeze=%s changes nothing: with LoRA these parts are not trained anyway", names)
+    for parameter in chosen:
+        parameter.requires_grad_(False)
     frozen = sum(parameter.numel() for parameter in parameters.values() if not parameter.requires_grad)
     total = sum(parameter.numel() for parameter in parameters.values())
     if frozen == total:

@@ -55,8 +55,11 @@ class Health:
 
         Args:
             row: either `dev` (measure to value; the first one counts, that of step 0 is the base's), or
-                `loss`, `loss_of_equal_scores`, `score_spread`, `grad_norm` and `learning_rate` of a step.
+                `loss`, `loss_of_equal_scores`, `score_spread`, `grad_norm` and `learning_rate` of a step; one
+                without `grad_norm` was skipped and says nothing.
         """
+        if "dev" not in row and "grad_norm" not in row:
+            return []
         if "dev" in row:
             found = self._judge_dev(row["step"], *next(iter(row["dev"].items())))
         else:

@@ -22,6 +22,7 @@ from ..eval.measure import parse_measures
 from ..model.load import locate
 from .check import check_before_training
 from .dev import Dev, make_dev
+from .launch import launch_problems
 from .objective import data_problems
 from .run_folder import prepare, read_manifest
 
@@ -53,12 +54,13 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     """
     output = Path(settings.output)
     problems: list[str] = []
+    problems += launch_problems()
     collect(problems, check_train, settings)
     collect(problems, parse_measures, settings.dev.measures)
     asked = settings.dev
     collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
     collect(problems, locate, settings.model.path)
-    resuming = bool(collect(problems, prepare, output, settings))
+    resuming = not settings.plan and bool(collect(problems, prepare, output, settings))
     mix, collection, found = _read_data(settings, problems)
     fingerprint = collection_fingerprint(collection)
     if resuming:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, NoReturn
 
 from rich.progress import Progress as Bar
 
+from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
-from .checkpoint import Progress, save_checkpoint, write_folder
+from ..eval.scoring import LeftEarly
+from .checkpoint import Progress, save_checkpoint
+from .ema import averaged, update_average
+from .files import on_first, write_folder
 from .health import Health
+from .memory import explaining
 from .optimizer import rate_factor, set_rate
 from .step import Run, prepare_step, train_step
 from .stop import Stopped, StopRequest
 from .track import MetricsFile, read_metrics
+from .trackers import report
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +37,9 @@ def count_steps(settings: TrainCommand, groups: int) -> int:
     return max(1, math.ceil(settings.train.epochs * groups / settings.train.queries_per_step))
 
 
-def fit(run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar) -> Progress:
+def fit(
+    run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar, request: StopRequest
+) -> Progress:
     """Train from `progress` to the last step; evaluate, keep the best model and checkpoints.
 
     Returns:
@@ -36,12 +47,13 @@ def fit(run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar) -> 
 
     Raises:
         Stopped: a signal asked for it; a checkpoint of the last step was made.
+        UserError: a file could not be written, or a loss was not finite.
     """
     train, health = run.settings.train, _health(run)
     task = bar.add_task("training", total=run.steps, completed=progress.step, note="")
-    with StopRequest() as request, ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
         if _is_due(run, progress.step) and progress.evaluated < progress.step:
-            _evaluate(run, progress, metrics, health, "stopped before it")
+            _evaluate(run, progress, metrics, health, request, "stopped before it")
         coming = ahead.submit(prepare_step, run, progress.step)
         while progress.step < run.steps and not _out_of_patience(run, progress):
             begun = time.perf_counter()
@@ -51,8 +63,13 @@ def fit(run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar) -> 
                 coming = ahead.submit(prepare_step, run, progress.step + 1)
             factor = rate_factor(progress.step, steps=run.steps, warmup_ratio=run.settings.optim.warmup_ratio)
             rate = set_rate(run.optimizer, factor)
-            told = train_step(run, step, stop=lambda: request.signal)
+            with explaining(run, f"step {progress.step + 1}", step.batches):
+                told = train_step(run, step, stop=request.asked)
             progress.step += 1
+            if told.skipped and run.scale:
+                run.scale.say_skipped(progress.step)
+            else:
+                update_average(run.optimizer, train.ema, progress.step)
             seconds = time.perf_counter() - begun
             progress.seconds += seconds
             speed = {
@@ -64,23 +81,36 @@ def fit(run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar) -> 
             note = f"loss {told.loss:.3f}  {queries:.1f} queries/s  {words:.0f} tokens/s"
             bar.update(task, completed=progress.step, note=note)
             if progress.step % train.log_every == 0 or progress.step == run.steps:
-                row = {"loss": told.loss, "learning_rate": rate, "grad_norm": told.grad_norm, **speed}
+                row = {"loss": told.loss, "learning_rate": rate, **speed}
+                row |= {} if told.skipped else {"grad_norm": told.grad_norm}
+                row |= run.scale.told() if run.scale else {}
                 row |= {
                     "loss_of_equal_scores": told.loss_of_equal_scores,
                     "score_spread": told.score_spread,
                 }
                 epoch = run.mix.epoch(progress.step * train.queries_per_step)
                 row |= {} if epoch is None else {"epoch": epoch}
-                _write(run, metrics, health, progress.step, row)
-            if told.stop and progress.step < run.steps:
+                _write(run, metrics, health, request, progress.step, row)
+            if told.stop:
                 wait([coming])
-                _save(run, progress)
-                raise Stopped(told.stop, progress.step)
+                _stop(run, progress, request, told.stop)
             if _is_due(run, progress.step):
                 wait([coming])  # the tokenizer serves one thread at a time
-                _evaluate(run, progress, metrics, health, note)
+                _evaluate(run, progress, metrics, health, request, note)
+    on_first(run.share, partial(_refuse, request))
     bar.remove_task(task)
     return progress
+
+
+def keep_best(run: Run, progress: Progress) -> None:
+    """Write the best model if it is that of this step; after its checkpoint, from which it can be made again.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    if progress.best_step == progress.step > 0:
+        with averaged(run):
+            on_first(run.share, partial(write_folder, run.output / "best", run.reranker.save))
 
 
 def _is_due(run: Run, step: int) -> bool:
@@ -88,9 +118,25 @@ def _is_due(run: Run, step: int) -> bool:
     return step > 0 and (step % run.settings.train.eval_every == 0 or step == run.steps)
 
 
-def _evaluate(run: Run, progress: Progress, metrics: MetricsFile | None, health: Health, note: str) -> None:
-    """Dev measures; the best model so far is kept, then a checkpoint is made."""
-    values = run.dev.evaluate(run.reranker, run.share, f"step-{progress.step:06d}")
+def _evaluate(
+    run: Run,
+    progress: Progress,
+    metrics: MetricsFile | None,
+    health: Health,
+    request: StopRequest,
+    note: str,
+) -> None:
+    """Dev measures; a checkpoint is made, then the best model so far is kept.
+
+    Raises:
+        Stopped: a signal came; a run that goes on evaluates first.
+    """
+    try:
+        name = f"step-{progress.step:06d}"
+        with averaged(run), explaining(run, "an evaluation"):
+            values = run.dev.evaluate(run.reranker, run.share, name, stop=request.asked)
+    except LeftEarly:
+        _stop(run, progress, request, request.signal or signal.SIGTERM)
     leading = next(iter(values.values()))
     better = leading > progress.best_value
     if better:
@@ -102,14 +148,16 @@ def _evaluate(run: Run, progress: Progress, metrics: MetricsFile | None, health:
     log.info(
         "step %d of %d: dev %s%s; %s", progress.step, run.steps, shown, " (best)" if better else "", note
     )
-    _write(run, metrics, health, progress.step, {"dev": values})
-    if better and run.accelerator.is_main_process:
-        write_folder(run.output / "best", run.reranker.save)
-    _save(run, progress)
+    _write(run, metrics, health, request, progress.step, run.dev.row(name) if metrics else {})
+    _save(run, progress, request)
+    keep_best(run, progress)
 
 
-def _save(run: Run, progress: Progress) -> None:
-    if run.accelerator.is_main_process:
+def _save(run: Run, progress: Progress, request: StopRequest) -> None:
+    """A checkpoint of this step, unless a line of metrics.jsonl before it could not be written."""
+
+    def write() -> None:
+        _refuse(request)
         save_checkpoint(
             run.output / "checkpoints",
             run.reranker.model,
@@ -117,7 +165,19 @@ def _save(run: Run, progress: Progress) -> None:
             progress,
             keep=run.settings.train.keep_checkpoints,
         )
-    run.accelerator.wait_for_everyone()
+
+    on_first(run.share, write)
+
+
+def _stop(run: Run, progress: Progress, request: StopRequest, number: int) -> NoReturn:
+    """Save and leave; where a file could not be written, say so instead."""
+    _save(run, progress, request)
+    raise Stopped(number, progress.step)
+
+
+def _refuse(request: StopRequest) -> None:
+    if request.error:
+        raise request.error
 
 
 def _health(run: Run) -> Health:
@@ -130,15 +190,24 @@ def _health(run: Run) -> Health:
     return health
 
 
-def _write(run: Run, metrics: MetricsFile | None, health: Health, step: int, row: dict[str, Any]) -> None:
+def _write(
+    run: Run,
+    metrics: MetricsFile | None,
+    health: Health,
+    request: StopRequest,
+    step: int,
+    row: dict[str, Any],
+) -> None:
     if metrics is not None:  # the main process
         alarms = health.update({"step": step, **row})
-        told = {"alarms": [alarm.kind for alarm in alarms]} if alarms else {}
-        metrics.write(step=step, **row, **told)
+        told = {"alarms": [asdict(alarm) for alarm in alarms]} if alarms else {}
+        try:
+            metrics.write(step=step, **row, **told)
+        except UserError as error:  # the other processes learn of it after the next step
+            request.error = request.error or error
         for alarm in alarms:
             log.warning("step %d: ALARM: %s", step, alarm.text)
-        flat = {f"dev/{key}": value for key, value in row["dev"].items()} if "dev" in row else row
-        run.accelerator.log(flat, step=step)
+        report(run, metrics, step, row)
 
 
 def _out_of_patience(run: Run, progress: Progress) -> bool:

@@ -179,6 +179,8 @@ def _load_teacher(settings: MineCommand, device: str | None) -> Reranker | None:
         revision=teacher.revision,
         tokens_per_batch=teacher.tokens_per_batch,
         seed=settings.seed,
+        query_prompt=teacher.query_prompt,
+        passage_prompt=teacher.passage_prompt,
     )
     if loaded.new_head:
         raise UserError(f"teacher.path={teacher.path}: an encoder without a head, which ranks at random")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -25,8 +26,7 @@ def find_noise(sources: Sequence[Source], settings: CheckCommand, findings: Find
     if not groups:
         return 0, 0
     suspects = []
-    pairs = [(group.query, text) for group in groups for text in group.texts[1:]]
-    scores = _score(pairs, settings)
+    scores = _score(groups, settings)
     ends = list(accumulate(len(group.texts) - 1 for group in groups))
     for group, end in zip(groups, ends, strict=True):
         own = scores[end - len(group.texts) + 1 : end]
@@ -42,22 +42,22 @@ def find_noise(sources: Sequence[Source], settings: CheckCommand, findings: Find
 
 
 def sample(sources: Sequence[Source], count: int, seed: int) -> list[Group]:
-    """Some of the groups that have negatives, cut to `PASSAGES`, as the model reads them."""
+    """Some of the groups that have negatives, cut to `PASSAGES`."""
     ends = list(accumulate((len(source.groups) for source in sources), initial=0))
     # A few more than asked for, as some have no negatives.
     places = np.random.default_rng(seed).choice(ends[-1], min(ends[-1], 2 * count), replace=False)
     found: list[Group] = []
     for place in places.tolist():
         number = int(np.searchsorted(ends, place, side="right")) - 1
-        group = sources[number].groups[place - ends[number]].prompted
+        group = sources[number].groups[place - ends[number]]
         if group.negatives and len(found) < count:
             positives = group.positives[: PASSAGES // 2]
             negatives = group.negatives[: PASSAGES - len(positives)]
-            found.append(Group(group.query, positives, negatives, group.where))
+            found.append(replace(group, positives=positives, negatives=negatives, grades=(), scores=()))
     return found
 
 
-def _score(pairs: Sequence[tuple[str, str]], settings: CheckCommand) -> np.ndarray:
+def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
     import torch
 
     from ..model.reranker import Reranker
@@ -74,7 +74,11 @@ def _score(pairs: Sequence[tuple[str, str]], settings: CheckCommand) -> np.ndarr
         device=model.device,
         revision=model.revision,
         seed=settings.seed,
+        query_prompt=model.query_prompt,
+        passage_prompt=model.passage_prompt,
     )
+    read = [reranker.prompts.group(group).prompted for group in groups]
+    pairs = [(group.query, text) for group in read for text in group.texts[1:]]
     if reranker.new_head:
         return np.zeros(len(pairs), np.float32)  # it has not learned to rank
-    return reranker.score(pairs)
+    return reranker.as_read.score(pairs)

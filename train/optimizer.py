@@ -1,20 +1,22 @@
-"""AdamW with its parameter groups, and the learning rate as a function of the step."""
+"""The optimisers with their parameter groups, and the learning rate as a function of the step."""
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 import torch
 
+from ..configs.errors import UserError
 from ..configs.schema_train import OptimSettings
 from ..model.weights import is_head
 
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
-def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> torch.optim.AdamW:
-    """AdamW over the model; biases and norms without decay, a new head with its own rate.
+def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> torch.optim.Optimizer:
+    """The optimiser over what is trained; biases and norms without decay, a new head with its own rate.
 
     With `layer_decay` d, layer l of L (from 0) learns at d^(L - l) of the rate, the embeddings at
     d^(L + 1), the head at the whole rate (Clark et al. 2020, arXiv:2003.10555, counted as by Bao et al. 2021,
@@ -32,21 +34,40 @@ def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> to
             key = (new_head and head, parameter.ndim > 1, 0 if settings.layer_decay == 1 else depth)
             groups.setdefault(key, []).append(parameter)
     head_rate = settings.head_learning_rate or settings.learning_rate
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "lr": 0.0,
-                "base_lr": head_rate if head else settings.learning_rate * settings.layer_decay**depth,
-                "weight_decay": settings.weight_decay if decay else 0.0,
-                "body": not head,
-            }
-            for (head, decay, depth), parameters in groups.items()
-        ],
-        betas=(settings.betas[0], settings.betas[1]),
-        eps=settings.eps,
-        fused=next(model.parameters()).device.type in ("cpu", "cuda"),  # one pass over the memory
-    )
+    made = [
+        {
+            "params": parameters,
+            "lr": 0.0,
+            "base_lr": head_rate if head else settings.learning_rate * settings.layer_decay**depth,
+            "weight_decay": settings.weight_decay if decay else 0.0,
+            "body": not head,
+        }
+        for (head, decay, depth), parameters in groups.items()
+    ]
+    if settings.name == "adafactor":
+        return torch.optim.Adafactor(made)
+    moments: Any = {"betas": (settings.betas[0], settings.betas[1]), "eps": settings.eps}
+    if settings.name == "adamw_8bit":
+        return _eight_bit()(made, **moments)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")  # one pass over the memory
+    return torch.optim.AdamW(made, **moments, fused=fused)
+
+
+def _eight_bit() -> Any:
+    """AdamW with moments of 8 bit, block by block (Dettmers et al. 2022, arXiv:2110.02861).
+
+    Raises:
+        UserError: `bitsandbytes` is not installed, or cannot work here.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it has no kernels for is not used
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"optim.name=adamw_8bit: bitsandbytes cannot be used ({error})",
+            advice='pip install "uprank[8bit]", or optim.name=adamw',
+        ) from error
+    return AdamW8bit
 
 
 def rate_factor(step: int, *, steps: int, warmup_ratio: float) -> float:
@@ -78,13 +99,18 @@ def _layer(name: str) -> int | None:
 
 
 def optimizer_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's tensors by parameter name, ready for safetensors."""
+    """The optimiser's tensors and counts by parameter name, ready for safetensors."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}/{key}": value.detach().cpu().contiguous()
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
-    }
+    found: dict[str, torch.Tensor] = {}
+    shared = set()
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            tensor = torch.as_tensor(value).detach().cpu().contiguous()
+            # The parameters have tables of bitsandbytes in common, which safetensors refuses.
+            tensor = tensor.clone() if tensor.data_ptr() in shared else tensor
+            shared.add(tensor.data_ptr())
+            found[f"{names[parameter]}/{key}"] = tensor
+    return found
 
 
 def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
@@ -93,6 +119,9 @@ def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[
     for entry, value in state.items():
         name, _, key = entry.rpartition("/")
         parameter = parameters[name]
-        # The fused AdamW has its step count beside the parameter, the others on the CPU.
-        beside = key != "step" or optimizer.defaults["fused"]
-        optimizer.state[parameter][key] = value.to(parameter.device) if beside else value
+        if key == "step" and not value.is_floating_point():
+            optimizer.state[parameter][key] = int(value)  # bitsandbytes counts in Python
+        else:
+            # The fused AdamW has its step count beside the parameter, the others on the CPU.
+            beside = key != "step" or optimizer.defaults.get("fused")
+            optimizer.state[parameter][key] = value.to(parameter.device) if beside else value

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
 from ..data.mix import Mix
+from ..data.prompts import Prompts
 from ..data.stream import EXAMPLES, Stream
 from ..data.tokens import prepare_groups, prepare_texts
+from ..eval.processes import Processes
+from ..eval.scoring import LeftEarly
 from ..model.load import base_card, location_kind
-from .checkpoint import Progress, load_newest, put_back
+from .backward import make_replicas
+from .checkpoint import Progress, load_checkpoint, newest_checkpoint
 from .dev import Dev
+from .files import on_first, put_back
 from .finish import finish
 from .inputs import Inputs, read_inputs
-from .loop import count_steps, fit
-from .run_folder import environment, lock, read_manifest, write_start
-from .step import Run, make_replicas
-from .stop import Stopped
+from .loop import count_steps, fit, keep_best
+from .memory import available_memory, explaining, used_memory
+from .plan import Machine, make_plan
+from .plan_text import print_plan
+from .run_folder import environment, lock, write_start
+from .scale import LossScale
+from .step import Run
+from .stop import Stopped, StopRequest, settle
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
+from .trackers import report, require_tracker, start_tracker
+from .unused import warn_unused
 
 log = logging.getLogger(__name__)
 
@@ -36,50 +49,85 @@ def train(settings: TrainCommand) -> None:
     """
     inputs = read_inputs(settings)
     accelerator = _accelerator(settings)
-    held = lock(Path(settings.output)) if accelerator.is_main_process else None
-    try:
+    if settings.plan:
+        _plan(settings, inputs, accelerator)
+        return
+    with lock(Path(settings.output), Processes(accelerator.process_index, accelerator.num_processes)):
         _train(settings, inputs, accelerator)
-    finally:
-        if held:
-            held.release()
 
 
 def _train(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
-    main, output = accelerator.is_main_process, Path(settings.output)
     console = Console(stderr=True)
-    set_up_logging(console, main=main)
+    set_up_logging(console, main=accelerator.is_main_process)
     queries = len(inputs.dev.collection.queries)
     groups = "a stream of" if inputs.mix.length is None else f"{inputs.mix.length:,}"
     log.info("%s training groups, %d dev queries, %s", groups, queries, accelerator.device)
     run = _make_run(settings, accelerator, inputs)
-    if main and not inputs.resuming:
-        write_start(output, settings, _manifest(run, inputs.dev_fingerprint))
-    accelerator.wait_for_everyone()
-    if main:
-        log_to_file(run.output / "train.log")
+    on_first(run.share, lambda: _open_folder(run, inputs))
     _tell_data(run.mix, inputs.found)
-    if not run.dev.has("base"):  # now, while the weights are still those of the base
-        _evaluate_base(run)
-    progress = load_newest(run.output / "checkpoints", run.reranker.model, run.optimizer) or Progress()
-    if inputs.resuming:
-        log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
-        put_back(run.output)
-        _require_best(run, progress)
-    metrics = MetricsFile(run.output / "metrics.jsonl", after=progress.step) if main else None
-    if metrics and not progress.step:
-        metrics.write(step=0, dev=run.dev.values("base"))
-    _start_tracker(run)
+    warn_unused(run)
     try:
-        with progress_bar(console, enabled=main) as bar:
-            progress = fit(run, progress, metrics, bar)
+        with StopRequest() as request:
+            progress = _fit(run, inputs, console, request)
+        on_first(run.share, lambda: finish(run, progress))
     except Stopped as stopped:
-        stopped.command = read_manifest(output)["command"]
         log.info("%s; the same command continues it", stopped)
         accelerator.end_training()
         raise
-    if main:
-        finish(run, progress)
-    accelerator.wait_for_everyone()
+    finally:
+        settle(accelerator.num_processes)
+    accelerator.end_training()
+
+
+def _open_folder(run: Run, inputs: Inputs) -> None:
+    if inputs.resuming:
+        for folder in (run.output, run.output / "checkpoints", run.output / "eval"):
+            put_back(folder)
+    else:
+        write_start(run.output, run.settings, _manifest(run, inputs.dev_fingerprint))
+    log_to_file(run.output / "train.log")
+
+
+def _fit(run: Run, inputs: Inputs, console: Console, request: StopRequest) -> Progress:
+    """Train from where the run stands; where it ended."""
+    main = run.accelerator.is_main_process
+    if not run.dev.has("base"):  # now, while the weights are still those of the base
+        _evaluate_base(run, request)
+    folder = run.output / "checkpoints"
+    chosen = np.array([newest_checkpoint(folder) if main else 0])
+    progress = load_checkpoint(folder, int(run.total(chosen)[0]), run.reranker.model, run.optimizer)
+    run.scale = progress.scale = progress.scale or run.scale
+    if inputs.resuming:
+        log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
+        _require_best(run, progress)
+        keep_best(run, progress)  # a kill may have come between the checkpoint and it
+    opened: list[MetricsFile] = []
+    on_first(run.share, lambda: opened.append(_open_metrics(run, progress)))
+    metrics = opened[0] if opened else None
+    with progress_bar(console, enabled=main) as bar:
+        return fit(run, progress, metrics, bar, request)
+
+
+def _open_metrics(run: Run, progress: Progress) -> MetricsFile:
+    file = run.output / "metrics.jsonl"
+    metrics = MetricsFile(file, after=progress.step, evaluated=progress.evaluated)
+    start_tracker(run, progress.step)
+    if not progress.step:
+        base = run.dev.row("base")
+        metrics.write(step=0, **base)
+        report(run, metrics, 0, base)
+    return metrics
+
+
+def _plan(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
+    """Say what the run will take, without beginning it."""
+    set_up_logging(Console(stderr=True), main=accelerator.is_main_process)
+    machine = Machine(used_memory(accelerator.device), available_memory(accelerator.device))
+    run = _make_run(settings, accelerator, inputs)
+    warn_unused(run)
+    plan = make_plan(run, machine)
+    if accelerator.is_main_process:
+        print_plan(plan, run, Console())
     accelerator.end_training()
 
 
@@ -89,21 +137,21 @@ def _accelerator(settings: TrainCommand) -> Any:
 
     from ..model.reranker import works_on_cpu
 
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    trackers = None
-    if settings.tracker.name == "wandb":
-        try:
-            import wandb  # noqa: F401
-        except ImportError as error:
-            raise UserError(
-                "tracker=wandb: wandb is not installed", advice='pip install "uprank[wandb]"'
-            ) from error
-        trackers = "wandb"
+    require_tracker(settings.tracker.name)
+    tracker = None if settings.tracker.name == "none" else settings.tracker.name
     cpu = works_on_cpu(settings.model.device)
     # Processes may have different numbers of batches in a step, so only the gradients are exchanged.
     gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision="no", cpu=cpu, log_with=trackers, kwargs_handlers=[gradients_only])
+    accelerator = Accelerator(
+        mixed_precision="no",
+        cpu=cpu,
+        log_with=tracker,
+        project_dir=settings.output,
+        kwargs_handlers=[gradients_only],
+    )
+    if settings.threads:  # accelerate has set a number of its own
+        torch.set_num_threads(settings.threads)
+    return accelerator
 
 
 def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
@@ -121,8 +169,13 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         revision=settings.model.revision,
         tokens_per_batch=settings.train.tokens_per_batch,
         seed=settings.seed,
+        query_prompt=settings.model.query_prompt,
+        passage_prompt=settings.model.passage_prompt,
     )
+    inputs.mix.prompts = prompts = reranker.prompts
     reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
+    if settings.train.gradient_checkpointing:
+        reranker.scorer.checkpoint_layers()
     lora = settings.model.lora
     if lora.rank:
         trained = add_adapters(
@@ -135,8 +188,9 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):
         if not isinstance(source.groups, Stream):
             # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
-            prepare_groups(reranker.pairs, source.groups, build=epochs * share >= len(source.groups) / 4)
-    prepare_texts(reranker.pairs, _dev_texts(inputs.dev))
+            build = epochs * share >= len(source.groups) / 4
+            prepare_groups(reranker.pairs, source.groups, prompts=prompts, build=build)
+    prepare_texts(reranker.pairs, _dev_texts(inputs.dev, prompts))
     scorer = accelerator.prepare(reranker.scorer)
     return Run(
         settings,
@@ -149,12 +203,14 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         inputs.dev,
         steps,
         make_replicas(scorer, accelerator),
+        LossScale() if settings.model.precision == "fp16" else None,
     )
 
 
-def _dev_texts(dev: Dev) -> list[str]:
+def _dev_texts(dev: Dev, prompts: Prompts) -> list[str]:
     documents = dict.fromkeys(doc for row in dev.candidates.run.values() for doc in row)
-    return [*dev.collection.queries.values(), *(dev.collection.passages[doc] for doc in documents)]
+    read = prompts.collection(dev.collection)
+    return [*read.queries.values(), *(read.passages[doc] for doc in documents)]
 
 
 def _manifest(run: Run, dev_fingerprint: str) -> dict[str, Any]:
@@ -182,6 +238,7 @@ def _manifest(run: Run, dev_fingerprint: str) -> dict[str, Any]:
             "query_tokens": run.reranker.budgets[0],
             "max_tokens": run.reranker.budgets[1],
         },
+        "prompts": run.reranker.prompts.stated(),
         "steps": run.steps,
     }
 
@@ -200,20 +257,17 @@ def _tell_data(mix: Mix, found: list[str]) -> None:
             log.warning("%s: rows left out by data.on_error=skip, %d problems: %s", source.name, count, shown)
 
 
-def _start_tracker(run: Run) -> None:
-    from .run_folder import flat
+def _evaluate_base(run: Run, request: StopRequest) -> None:
+    """The untuned model on the dev queries: what every later figure is compared with.
 
-    folder = run.output.resolve()
-    run.accelerator.init_trackers(
-        run.settings.tracker.project,
-        config=flat(run.settings),
-        init_kwargs={"wandb": {"dir": str(folder), "name": folder.name}},
-    )
-
-
-def _evaluate_base(run: Run) -> None:
-    """The untuned model on the dev queries: what every later figure is compared with."""
-    values = run.dev.evaluate(run.reranker, run.share, "base")
+    Raises:
+        Stopped: a signal came; there is nothing yet to save.
+    """
+    try:
+        with explaining(run, "an evaluation"):
+            values = run.dev.evaluate(run.reranker, run.share, "base", stop=request.asked)
+    except LeftEarly:
+        raise Stopped(request.signal or signal.SIGTERM, 0) from None
     shown = ", ".join(f"{measure} {value:.4f}" for measure, value in values.items())
     log.info("base (before the first step): dev %s", shown)
 
@@ -232,7 +286,8 @@ def _require_best(run: Run, progress: Progress) -> None:
         if run.dev.has(scores)
         else [f"{run.dev.folder / scores}: is gone, with the scores of the best model"]
     )
-    if not (run.output / "best" / "config.json").is_file():
+    here = progress.best_step == progress.step  # then it can be made again
+    if not here and not (run.output / "best" / "config.json").is_file():
         gone.append(f"{run.output / 'best'}: is gone, with the best model so far")
     if gone:
         raise UserError(gone, advice="The run cannot be continued without them: give a new output folder.")

@@ -10,6 +10,8 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from .. import __version__
 from ..configs.check import output_problems
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
+from ..eval.processes import Processes
+from .files import writing
 
 LOCK, PART = ".lock", ".manifest.part"
 
@@ -39,6 +43,7 @@ MAY_CHANGE = frozenset(
         "threads",
         "model.device",
         "train.tokens_per_batch",
+        "train.gradient_checkpointing",
         "train.log_every",
         "train.keep_checkpoints",
         "tracker.name",
@@ -76,13 +81,9 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
         raise UserError(
             f"output={output}: holds a finished run", advice="Give a new folder; nothing was changed."
         )
-    defaults = flat(OmegaConf.to_container(OmegaConf.structured(type(settings)())))
-    old = {**defaults, **old}  # settings that there were not yet when the run began
-    new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
-    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     problems = [
-        f"{key}={new.get(key)} differs from {old.get(key)} of the run in {output}"
-        for key in changed
+        f"{key}={now} differs from {before} of the run in {output}"
+        for key, before, now in differences(old, settings)
         if key not in MAY_CHANGE and not key.startswith("data.train.")  # files by role
     ]
     if problems:
@@ -90,24 +91,48 @@ def prepare(output: Path, settings: TrainCommand) -> bool:
     return True
 
 
-def lock(output: Path) -> FileLock:
-    """Hold the run folder for this process alone, until it ends however it ends.
+def differences(old: dict[str, Any], settings: TrainCommand) -> list[tuple[str, Any, Any]]:
+    """Name, old and new value of each setting that differs.
+
+    Args:
+        old: flat settings of a run; what was not a setting yet when it began had its default.
+        settings: the new ones.
+    """
+    defaults = flat(OmegaConf.to_container(OmegaConf.structured(type(settings)())))
+    old = {**defaults, **old}
+    new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
+    names = sorted(old.keys() | new.keys())
+    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+@contextmanager
+def lock(output: Path, processes: Processes) -> Iterator[None]:
+    """Hold the run folder for these processes alone, until they end however they end.
 
     Raises:
-        UserError: another process is at work in it.
+        UserError: another run is at work in it, on every process.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    held = FileLock(output / LOCK)
+    held, problems = FileLock(output / LOCK), list[str]()
+    if processes.index == 0:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            held.acquire(timeout=0)
+        except Timeout:
+            problems = [f"output={output}: another process is training in this folder"]
+        except OSError as error:
+            problems = [f"output={output}: cannot be written ({error})"]
     try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"output={output}: another process is training in this folder") from None
-    return held
+        processes.agree(problems)
+        yield
+    finally:
+        held.release()
 
 
 def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) -> None:
     """Write config.yaml and manifest.json."""
-    (output / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.structured(settings)), encoding="utf-8")
+    with writing(output / "config.yaml"):
+        text = OmegaConf.to_yaml(OmegaConf.structured(settings))
+        (output / "config.yaml").write_text(text, encoding="utf-8")
     write_manifest(output, manifest)
 
 
@@ -118,10 +143,15 @@ def read_manifest(output: Path) -> dict[str, Any]:
 
 
 def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest in one instant."""
+    """Replace the manifest in one instant.
+
+    Raises:
+        UserError: it cannot be written; it is as it was.
+    """
     beside = output / PART
-    beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    beside.replace(output / "manifest.json")
+    with writing(output / "manifest.json"):
+        beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.replace(output / "manifest.json")
 
 
 def environment(device: str, processes: int) -> dict[str, Any]:

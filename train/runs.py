@@ -154,6 +154,8 @@ def show(settings: RunsCommand) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from .sweep import luck_of_best
+
     problems: list[str] = []
     rows = read_runs(Path(settings.folder), problems)
     names = differing(rows)
@@ -169,7 +171,7 @@ def show(settings: RunsCommand) -> None:
         table.add_row(row.name, row.state, *numbers, hours, *told)
     console = Console()
     console.print(table)
-    lines = closing(rows)
+    lines = [*closing(rows), *luck_of_best(Path(settings.folder), rows)]
     if len(names) > MANY:
         lines.append(f"They differ in {len(names) - MANY} more settings: {', '.join(names[MANY:])}.")
     for line in [*lines, *problems]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,17 @@ import numpy as np
 import torch
 
 from ..configs.errors import UserError
-from ..configs.schema_train import LossSettings, TrainCommand
+from ..configs.schema_train import TrainCommand
 from ..data.in_batch import in_batch_negatives
 from ..data.mix import Mix
 from ..data.sampling import Draw, draw_visits
 from ..eval.scoring import Share
-from ..model.packing import share_out, suitable_tokens
+from ..model.packing import suitable_tokens
 from ..model.reranker import Reranker
-from ..model.scorer import Scorer
-from ..model.streams import count_streams, run_in_streams
-from .batches import TrainBatch, step_batches
+from .backward import backward
+from .batches import TrainBatch, largest_group, step_batches
 from .dev import Dev
-from .objective import group_losses
+from .scale import LossScale
 
 
 @dataclass
@@ -44,6 +41,8 @@ class Run:
         dev: the dev queries.
         steps: optimiser steps of the whole run.
         replicas: the scorer again, with gradients of their own, for further streams on a CPU.
+        scale: what the loss is multiplied by in fp16.
+        cut_said: whether it was said that gradients of large groups are computed in parts.
     """
 
     settings: TrainCommand
@@ -56,12 +55,19 @@ class Run:
     dev: Dev
     steps: int
     replicas: list[Any] = field(default_factory=list)
+    scale: LossScale | None = None
+    cut_said: bool = False
 
     @property
     def tokens_per_batch(self) -> int:
         """Tokens of a batch: what was asked for, or what suits the device."""
         fitting = suitable_tokens(self.accelerator.device.type, training=True)
         return self.settings.train.tokens_per_batch or fitting
+
+    @property
+    def largest_group(self) -> int:
+        """Tokens of a group at most whose gradient is computed at once."""
+        return largest_group(self.accelerator.device.type, self.settings.train.tokens_per_batch)
 
     @property
     def share(self) -> Share:
@@ -134,6 +140,7 @@ class Outcome:
         grad_norm: of the whole gradient before clipping.
         tokens: in all batches.
         stop: number of the signal that asked some process to stop, 0 if none did.
+        skipped: whether nothing was learned, as the gradient was beyond fp16; `grad_norm` is then no number.
     """
 
     loss: float
@@ -142,6 +149,7 @@ class Outcome:
     grad_norm: float
     tokens: int
     stop: int = 0
+    skipped: bool = False
 
 
 def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcome:
@@ -157,7 +165,8 @@ def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcom
             processes learn of it.
 
     Raises:
-        UserError: the loss or the gradient is not finite; nothing was learned from this step.
+        UserError: the loss or the gradient is not finite, and no scale of the loss helps; nothing was
+            learned from this step.
     """
     run.scorer.train()
     run.optimizer.zero_grad(set_to_none=True)
@@ -168,15 +177,27 @@ def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcom
             sums += [*values.sum(axis=1) / len(step.draws), batch.packed.tokens, 0]
     asked_here = sums[-1] = stop()
     loss, chance, spread, tokens, asked = map(float, run.total(sums))
-    parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, run.settings.optim.max_grad_norm or math.inf))
-    if not math.isfinite(loss) or not math.isfinite(norm):
+    norm = _unscale_and_clip(run)
+    finite = math.isfinite(norm)
+    if run.scale and math.isfinite(loss):
+        run.scale.update(finite=finite)
+    if not math.isfinite(loss) or not (finite or (run.scale and not run.scale.hopeless)):
         raise _not_finite(run, step, told, loss, norm)
-    run.optimizer.step()
-    run.reranker.scorer.weights_changed()
-    return Outcome(
-        loss, chance, spread, norm, int(tokens), int(asked_here) or (signal.SIGTERM if asked else 0)
-    )
+    if finite:
+        run.optimizer.step()
+        run.reranker.scorer.weights_changed()
+    number = int(asked_here) or (signal.SIGTERM if asked else 0)
+    return Outcome(loss, chance, spread, norm, int(tokens), number, skipped=not finite)
+
+
+def _unscale_and_clip(run: Run) -> float:
+    """The norm that the gradient had before clipping, the same on every process."""
+    parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
+    if run.scale:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(run.scale.factor)
+    return float(torch.nn.utils.clip_grad_norm_(parameters, run.settings.optim.max_grad_norm or math.inf))
 
 
 def _not_finite(run: Run, step: Step, told: Sequence[np.ndarray], loss: float, norm: float) -> UserError:
@@ -189,71 +210,11 @@ def _not_finite(run: Run, step: Step, told: Sequence[np.ndarray], loss: float, n
     rows = sorted(set(at_fault or [draw.where for draw in step.draws]))
     more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
     which = "Groups without a finite loss" if at_fault else "Its groups"
+    before = ""
+    if run.scale and math.isfinite(loss):
+        before = f"{run.scale.in_a_row} steps in a row skipped, loss scale now {run.scale.factor:g}: "
     return UserError(
-        f"loss {loss}, gradient norm {norm}: not finite; the step was not taken. "
+        f"{before}loss {loss}, gradient norm {norm}: not finite; the step was not taken. "
         f"{which}: {', '.join(rows[:10])}{more}",
         advice="Lower optim.learning_rate, use model.precision=fp32, or look at these rows.",
     )
-
-
-def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[np.ndarray]:
-    """Gradients of a step of `groups` groups on all processes.
-
-    On a CPU several streams of one thread work side by side. Which batch goes to which stream, and the
-    order in which their gradients are added, depends on nothing but the batches.
-
-    Returns:
-        For each batch, shape (3, G): of its groups the loss, the loss of equal scores, and the standard
-        deviation of the scores.
-    """
-    replicas = run.replicas
-    told = [np.zeros((3, 0))] * len(batches)
-    if not replicas or len(batches) == 1:
-        for number, batch in enumerate(batches):
-            more = number < len(batches) - 1
-            with run.accelerator.no_sync(run.scorer) if more else nullcontext():
-                told[number] = _backward_batch(run, run.scorer, batch, groups, more=more)
-        return told
-    for replica in replicas:
-        replica.train()
-    shares = share_out([batch.packed.tokens for batch in batches], len(replicas) + 1)
-
-    def work(stream: int) -> None:
-        scorer = [run.scorer, *replicas][stream]
-        for number in shares[stream]:
-            told[number] = _backward_batch(run, scorer, batches[number], groups, more=True)
-
-    run_in_streams(work, range(len(shares)), len(shares))
-    run.scorer.gather(replicas)
-    return told
-
-
-def _backward_batch(run: Run, scorer: Any, batch: TrainBatch, groups: int, *, more: bool) -> np.ndarray:
-    scores = scorer(batch.packed, more=more)
-    losses = batch_losses(run.settings.loss, scores, batch)
-    # Processes average their gradients; the loss is a sum over groups, so it is multiplied back.
-    share = losses.sum() * (run.accelerator.num_processes / groups)
-    run.accelerator.backward(share if batch.counts else share * 0.0)
-    with torch.no_grad():
-        chance = batch_losses(run.settings.loss, torch.zeros_like(scores), batch)
-    values = scores.detach().double().cpu().numpy()
-    spread = [values[start:stop].std() for start, stop in pairwise(batch.offsets)]
-    return np.stack([losses.detach().double().cpu().numpy(), chance.double().cpu().numpy(), spread])
-
-
-def batch_losses(settings: LossSettings, scores: torch.Tensor, batch: TrainBatch) -> torch.Tensor:
-    """Loss of each group of a batch, shape (G,), from the scores (N,)."""
-    return group_losses(settings, scores, batch.labels, batch.offsets, batch.teacher)
-
-
-LARGEST_REPLICA = 30_000_000  # weights
-
-
-def make_replicas(scorer: Any, accelerator: Any) -> list[Any]:
-    """One replica for each stream but the first; several processes are streams enough."""
-    if accelerator.num_processes > 1 or not isinstance(scorer, Scorer) or not scorer.packed:
-        return []  # a launcher wraps the scorer even for one process
-    # Larger layers do not stay in a core's cache, so that streams only cost the memory of their gradients.
-    if sum(weight.numel() for weight in scorer.model.base_model.encoder.parameters()) > LARGEST_REPLICA:
-        return []
-    return [scorer.replica() for _ in range(count_streams(accelerator.device) - 1)]

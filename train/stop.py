@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..configs.errors import UserError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SETTLED = 0.3  # seconds
 COPIES = 2.0  # seconds in which another signal is the same one, sent by a launcher, too
 
 
 class Stopped(Exception):
-    """The run was stopped by a signal after a checkpoint.
+    """The run was stopped by a signal; what it had learned is in a checkpoint.
 
     Attributes:
         signal: its number; the exit code is 128 plus it, as a shell has it.
@@ -27,7 +32,28 @@ class Stopped(Exception):
         super().__init__(f"stopped by {signal.Signals(number).name} after step {step}")
         self.signal = number
         self.step = step
-        self.command = ""
+        self.command = again(sys.argv[1:], os.environ)
+
+
+def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """The command that starts this process again, with the launcher that started it.
+
+    >>> again(["output=runs/a"], {})
+    'uprank train output=runs/a'
+    >>> again(["output=runs/a"], {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"})
+    'torchrun --nproc-per-node 2 -m uprank.train output=runs/a'
+    """
+    words = shlex.join(arguments)
+    count = int(environment.get("WORLD_SIZE", "1"))
+    if count == 1 and "TORCHELASTIC_RUN_ID" not in environment:
+        return f"uprank train {words}"
+    # Also for `accelerate launch`, which does not say in which file it found how many to start.
+    here = int(environment.get("LOCAL_WORLD_SIZE", count))
+    if here == count:
+        return f"torchrun --nproc-per-node {count} -m uprank.train {words}"
+    nodes = f"--nnodes {count // here} --nproc-per-node {here} --rdzv-backend c10d "
+    nodes += f"--rdzv-endpoint {environment.get('MASTER_ADDR', '<first node>')}:29500"
+    return f"torchrun {nodes} -m uprank.train {words}  (on every node)"
 
 
 class StopRequest:
@@ -35,10 +61,12 @@ class StopRequest:
 
     Attributes:
         signal: number of the signal that came, 0 before.
+        error: what else ends the run: a file that could not be written.
     """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.error: UserError | None = None
         self._came = 0.0
         self._before: dict[int, Any] = {}
 
@@ -53,6 +81,10 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def asked(self) -> int:
+        """Number of the signal that came, SIGTERM if there was an error, else 0."""
+        return self.signal or (signal.SIGTERM if self.error else 0)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             if time.monotonic() - self._came < COPIES:
@@ -66,6 +98,17 @@ class StopRequest:
         os.write(sys.stderr.fileno() if _has_number(sys.stderr) else 2, _words(name))
 
 
+def settle(processes: int) -> None:
+    """Let the threads of gloo drop what they hold, before the model and its process group are let go.
+
+    After a collective such a thread drops its tensors, for which it needs the interpreter's lock. The
+    destructor of the process group, which DistributedDataParallel keeps until the end, waits for that thread
+    with the lock held: for ever, if it comes first (seen with torch 2.13).
+    """
+    if processes > 1:
+        time.sleep(SETTLED)
+
+
 def _has_number(stream: Any) -> bool:
     try:
         stream.fileno()
@@ -75,7 +118,5 @@ def _has_number(stream: Any) -> bool:
 
 
 def _words(name: str) -> bytes:
-    words = (
-        "the run stops after this step (of an evaluation: after it and a step) and saves; again stops it now"
-    )
+    words = "the run stops after this step, or leaves this evaluation, and saves; again stops it now"
     return f"\n{name}: {words}\n".encode()

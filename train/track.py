@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .files import writing
 
 log = logging.getLogger("uprank")
 
@@ -20,19 +23,37 @@ class MetricsFile:
     Args:
         path: the file; lines of an earlier start are kept as far as they are still true.
         after: step of the checkpoint that training goes on from, 0 if there is none.
+        evaluated: step of the last evaluation before it.
+
+    Attributes:
+        told: step, and whether it is of an evaluation, of the lines that an earlier start wrote too far.
+
+    Raises:
+        UserError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, *, after: int) -> None:
-        if path.is_file():
+    def __init__(self, path: Path, *, after: int, evaluated: int) -> None:
+        self._path = path
+        with writing(path):
+            # Not buffered: what could not be written would be tried again when the file is closed.
+            self._stream = path.open("ab", buffering=0)
+            lines = path.read_bytes()
             # Lines after the checkpoint belong to steps that are done again; without one, all do.
-            lines = [line for line in path.read_text().split("\n") if line and after and _step(line) <= after]
-            path.write_text("".join(line + "\n" for line in lines))
-        self._stream = path.open("a", encoding="utf-8")
+            kept = _kept(lines, after, evaluated) if after else 0
+            # Cut in place, which a kill cannot spoil and a full disk allows.
+            self._stream.truncate(kept)
+        self.told = {key for line in lines[kept:].splitlines() if (key := _key(line))}
 
     def write(self, **values: Any) -> None:
-        """Add one line."""
-        self._stream.write(json.dumps(values) + "\n")
-        self._stream.flush()
+        """Add one line.
+
+        Raises:
+            UserError: it cannot be written, or only in part; the next start cuts it off.
+        """
+        rest = json.dumps(values).encode() + b"\n"
+        with writing(self._path):
+            while rest:
+                rest = rest[self._stream.write(rest) :]
 
     def close(self) -> None:
         """Close the file."""
@@ -59,9 +80,24 @@ def set_up_logging(console: Console, *, main: bool) -> None:
     log.addHandler(handler)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that gives up, with one line on the terminal, when its disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say why, once."""
+        log.removeHandler(self)
+        reason = sys.exc_info()[1]
+        log.error("%s: cannot be written (%s); the log goes on here alone", self.baseFilename, reason)
+
+
 def log_to_file(path: Path) -> None:
-    """Copy our lines into train.log."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Copy our lines into train.log.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    with writing(path):
+        handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
 
@@ -80,8 +116,21 @@ def progress_bar(console: Console, *, enabled: bool) -> Progress:
     )
 
 
-def _step(line: str) -> int:
+def _kept(lines: bytes, after: int, evaluated: int) -> int:
+    """Length in bytes of the lines before the first that is not true any more, or was cut short by a kill."""
+    length = 0
+    for line in lines.splitlines(keepends=True):
+        key = _key(line)
+        if key is None or not line.endswith(b"\n") or key[0] > (evaluated if key[1] else after):
+            break
+        length += len(line)
+    return length
+
+
+def _key(line: bytes) -> tuple[int, bool] | None:
+    """Step of a line, and whether it is of an evaluation; None where a kill cut it short."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):  # a line cut short by a kill
-        return 2**62
+        row = json.loads(line)
+        return int(row["step"]), "dev" in row
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -37,16 +37,16 @@ def compose(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     GlobalHydra.instance().clear()
 
-    def compose(command, *arguments, function=None):
+    def compose(command, *arguments, function=None, sweep=None, traceback=False):
         jobs = []
         monkeypatch.setattr(sys, "argv", [f"uprank {command}", *arguments])
         code = 0
         try:
-            run(command, SCHEMAS[command], function or jobs.append)
+            run(command, SCHEMAS[command], function or jobs.append, sweep)
         except SystemExit as error:
             code = error.code
         out, err = capsys.readouterr()
-        assert "Traceback" not in err
+        assert traceback or "Traceback" not in err
         return code, jobs, out, err
 
     yield compose

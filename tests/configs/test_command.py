@@ -84,6 +84,8 @@ def test_choices_were_found():
         "loss=listwise",
         "optim=adamw",
         "tracker=wandb",
+        "tracker=tensorboard",
+        "tracker=trackio",
     } <= set(CHOICES)
 
 

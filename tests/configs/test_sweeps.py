@@ -1,10 +1,13 @@
 """Sweeps: each job with its own output, and nothing run when one value is wrong."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from uprank.configs.errors import UserError
+from uprank.configs.sweep import Sweep
 
 
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
@@ -63,3 +66,114 @@ def test_mine_sweeps_for_real(monkeypatch, capsys, tmp_path, beir):
         rows = (tmp_path / "sweep" / job).read_text().splitlines()
         counts[job] = max(row.count('"', row.index('"neg"')) for row in rows)
     assert counts["0"] < counts["1"]
+
+
+def test_a_job_that_fails_does_not_end_the_others(compose, tmp_path):
+    done = []
+
+    def work(settings):
+        if settings.depth == 5:
+            raise UserError(["first problem", "second problem"], advice="Do something.")
+        if settings.depth == 6:
+            raise ZeroDivisionError("a defect")
+        done.append(settings.depth)
+
+    monkey = ["-m", "data.train=t", "output=sweep", "depth=4,5,6,7"]
+    code, _, _, err = compose("mine", *monkey, function=work, traceback=True)
+    assert (code, done) == (1, [4, 7])
+    told = err[err.index("uprank mine: 2 jobs of the sweep failed, the others ran\n") :].splitlines()
+    assert told[1:3] == [
+        "  sweep/1: first problem; second problem; Do something.",
+        "  sweep/2: ZeroDivisionError: a defect",
+    ]
+    # Started again: what became of the jobs of the first start is not told twice.
+    code, _, _, err = compose("mine", *monkey, function=lambda settings: done.append(0))
+    assert (code, len(done)) == (0, 6)
+    assert "failed" not in err
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_signal_ends_the_whole_sweep(compose, code):
+    started = []
+
+    def work(settings):
+        started.append(settings.depth)
+        raise SystemExit(code)
+
+    assert compose("mine", "-m", "data.train=t", "output=s", "depth=4,5", function=work)[0] == code
+    assert started == [4]
+
+
+def test_finished_jobs_are_not_run_again(compose, tmp_path):
+    started, told = [], []
+    sweep = Sweep(lambda settings: settings.depth < 6, lambda settings: settings.depth / 10, told.append)
+    code, _, _, err = compose(
+        "mine", "-m", "data.train=t", "output=sweep", "depth=4,5,6", function=started.append, sweep=sweep
+    )
+    assert (code, [job.depth for job in started], told) == (0, [6], [Path("sweep")])
+    assert [line for line in err.splitlines() if "finished before" in line] == [
+        "sweep/0: finished before, and is not run again",
+        "sweep/1: finished before, and is not run again",
+    ]
+
+
+def test_mine_started_again_overwrites_nothing_and_takes_no_old_file_for_its_own(
+    monkeypatch, capsys, tmp_path, beir
+):
+    from uprank.train.mine import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["uprank mine", "-m", f"data.train={beir}", "output=sweep", "negatives=2,5"]
+    )
+    main()
+    first = (tmp_path / "sweep" / "0").read_bytes()
+    (tmp_path / "sweep" / "1").unlink()
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "negatives=3,5"])  # the first job is another one now
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "sweep/0: output=sweep/0: exists" in capsys.readouterr().err
+    assert (tmp_path / "sweep" / "0").read_bytes() == first
+    assert (tmp_path / "sweep" / "1").is_file()
+
+
+def test_the_flag_may_stand_anywhere(compose):
+    code, jobs, _, _ = compose("mine", "data.train=t", "output=sweep", "-m", "depth=5,10")
+    assert (code, [job.depth for job in jobs]) == (0, [5, 10])
+
+
+def test_the_output_of_a_sweep_is_one_folder(refused):
+    assert refused("mine", "-m", "data.train=t", "depth=5,10")[0] == (
+        "output is not set: the folder of the whole sweep"
+    )
+    assert refused("mine", "-m", "data.train=t", "output=a,b")[0].startswith("output=a,b: one folder")
+
+
+@pytest.mark.parametrize("group", ["tracker", "loss", "model"])
+def test_a_group_of_settings_cannot_be_null(refused, group):
+    told = refused("train", f"{group}=null", "data.train=t", "data.dev=d", "output=o")[0]
+    assert told.startswith(f"{group}=null: allowed are ")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        ("hydra_joblib_launcher", ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        ("hydra_submitit_launcher", ["hydra/launcher=submitit_local"]),
+    ],
+)
+@pytest.mark.slow
+def test_other_launchers_run_every_job_and_name_those_that_failed(tmp_path, beir, plugin, words):
+    pytest.importorskip(f"hydra_plugins.{plugin}")
+    command = [sys.executable, "-m", "uprank", "mine", "-m", f"data.train={beir}", "output=sweep", *words]
+    command += ["retriever=random", "absolute_margin=null,1", "threads=1"]  # chance has no scores to compare
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "1 job of the sweep failed, the others ran" in done.stderr
+    assert "  sweep/1: retriever=random: has no scores for absolute_margin" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "sweep" / "0").is_file()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 1

@@ -37,10 +37,11 @@ def test_wrong_models_are_named_all_at_once():
     with pytest.raises(UserError) as caught:
         parse_models(settings(models=given))
     assert caught.value.problems == [
-        "models.a.size: no such setting; allowed are path, backend, precision, revision",
+        "models.a.size: no such setting; allowed are path, backend, precision, revision, "
+        "query_prompt, passage_prompt",
         "models.a: has no path",
         "models.a.backend=tf: allowed are uprank, sentence_transformers, flag_embedding, onnx",
-        "models.b.precision=int4: allowed are fp32, bf16",
+        "models.b.precision=int4: allowed are fp32, bf16, fp16",
     ]
     with pytest.raises(UserError, match="two models are called 'x'"):
         parse_models(settings(models=["x", "x"]))

@@ -251,7 +251,7 @@ def test_seconds_are_those_of_scoring_on_the_slowest_process(tmp_path):
     begun = time.perf_counter()
     seconds = score_candidates(Slow(), collection, candidates).seconds
     assert 0.05 <= sum(slept) <= seconds <= time.perf_counter() - begun
-    sums = np.concatenate((np.ones(4 * len(candidates.pairs)), [3.0, 7.0]))
+    sums = np.concatenate((np.ones(4 * len(candidates.pairs)), [3.0, 7.0, 0.0]))
     scored = score_candidates(
         Recorder(), collection, candidates, share=Share(0, 2, lambda array: sums), cache=None
     )

@@ -137,5 +137,5 @@ def test_pickled_weights_are_not_read(tiny_xlmr, tmp_path):
 def test_devices_and_precisions_that_are_not_there(tiny_xlmr):
     with pytest.raises(UserError, match=r"model\.device=abc"):
         Reranker.load(tiny_xlmr, device="abc")
-    with pytest.raises(UserError, match="allowed are fp32 and bf16"):
+    with pytest.raises(UserError, match="allowed are fp32, bf16, fp16"):
         Reranker.load(tiny_xlmr, precision="fp8")

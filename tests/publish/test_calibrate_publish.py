@@ -17,10 +17,11 @@ from uprank.configs.schema_publish import CardSettings
 from uprank.model.reranker import Reranker
 from uprank.publish import calibrate, chain, verify
 from uprank.publish.calibrate import Calibrated
-from uprank.publish.chain import HEAD, chain_problems, compare_scores
+from uprank.publish.chain import HEAD, chain_problems, compare_scores, remade_problems
 from uprank.publish.command import publish, summary
 from uprank.publish.probes import DIFFICULT
 from uprank.publish.statistics import plain
+from uprank.publish.verify_folder import verify_folder
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +165,20 @@ def test_rounded_weights(kind, dtype, measured, settings, monkeypatch):
     assert 0 < record["rounding"]["largest_difference"] <= record["rounding"]["allowed"]
     assert record["weights"] != record["calibration"]["weights_after"]
     assert chain_problems(done.folder, record, load(done.folder)) == []
+    # whoever has the measured weights can follow every step
+    assert remade_problems(record, load(measured.run / "best")) == []
+    other = "bf16" if kind == "fp16" else "fp16"
+    assert (
+        "calibrated and rounded they are"
+        in remade_problems({**record, "dtype": other}, load(measured.run / "best"))[0]
+    )
+    calibration = {**record["calibration"], "shift": record["calibration"]["shift"] + 0.5}
+    assert remade_problems({**record, "calibration": calibration}, load(measured.run / "best"))
+    assert "the reports are about" in remade_problems(record, load(measured.base))[0]
+    lines = {line.what: line for line in verify_folder(done.folder, measured.run / "best")}
+    assert lines["measured weights"].held
+    lines = {line.what: line for line in verify_folder(done.folder, measured.folder / "nowhere")}
+    assert lines["measured weights"].held is False
     assert f"The weights are {kind}" in (done.folder / "README.md").read_text(encoding="utf-8")
 
 

@@ -168,7 +168,7 @@ def test_settings_that_cannot_be_meant(monkeypatch):
     wrong = OnnxSettings(graphs=["int8", "int4"], pairs=0, min_tau=2, max_loss=-1)
     problems = onnx_settings.onnx_problems(wrong)
     assert len(problems) == 5
-    assert problems[0] == "onnx.graphs=int4: allowed are fp32, int8, fp16"
+    assert problems[0] == "onnx.graphs=int4: allowed are fp32, int8, fp16, openvino"
     assert onnx_settings.onnx_problems(OnnxSettings()) == []
     monkeypatch.setattr(onnx_settings, "PACKAGES", ("onnx", "no_such_runtime"))
     (problem,) = onnx_settings.onnx_problems(OnnxSettings(graphs=["fp32"]))

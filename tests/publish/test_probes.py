@@ -10,7 +10,6 @@ from uprank.publish.probes import (
     EMPTY,
     FLAG_QUERY,
     LONG_QUERY,
-    SPECIAL,
     Probes,
     own_pairs,
 )
@@ -59,12 +58,12 @@ def test_libraries_cut_in_the_same_place_up_to_the_stated_query(published_source
     [
         ("what", "a passage", "", ""),
         ("what", LONG, "", ""),
-        ("a literal </s> in the text", "a passage", SPECIAL, None),
+        ("a literal </s> in the text", "a passage", "", None),
         ("passage " * 40, LONG, LONG_QUERY, ""),
         ("passage " * 40, "a passage", "", ""),
         ("passage " * 80, "a passage", "", FLAG_QUERY),
         ("what", "", "", EMPTY),
-        ("what", "жΩ is not in its vocabulary", "", DECODED),
+        ("what", "жΩ is not in its vocabulary", "", ""),
     ],
 )
 def test_why_a_pair_is_left_out(query, passage, reason, flag_reason, reranker, written):
@@ -74,6 +73,16 @@ def test_why_a_pair_is_left_out(query, passage, reason, flag_reason, reranker, w
     assert flag_reason is None or read.flag_reasons == (flag_reason,)
     chosen, left_out = read.choose(flag=False)
     assert (chosen, left_out) == (([], {reason: 1}) if reason else ([(query, passage)], {}))
+
+
+def test_what_flag_embedding_decodes_to_other_ids_is_left_out(tiny_bert, tmp_path):
+    """Text that is unknown becomes `[UNK]`, which is text itself."""
+    reranker = Reranker.load(tiny_bert, query_tokens=24, max_tokens=96, device="cpu")
+    folder.write_model(reranker, tmp_path)
+    pair = ("what", "\N{OLD ITALIC LETTER A}\N{OLD ITALIC LETTER BE}")
+    assert AutoTokenizer.from_pretrained(tmp_path).unk_token_id in reranker.pairs.encode(*pair).ids
+    read = Probes.read(tmp_path, reranker, [pair])
+    assert (read.problems, read.reasons, read.flag_reasons) == ((), ("",), (DECODED,))
 
 
 def test_difficult_pairs_are_nearly_all_compared(reranker, written):

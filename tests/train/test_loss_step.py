@@ -10,8 +10,8 @@ from uprank.data.groups import Group
 from uprank.data.in_batch import in_batch_negatives
 from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
+from uprank.train.backward import batch_losses
 from uprank.train.batches import step_batches
-from uprank.train.step import batch_losses
 
 SEED = 4
 # Of scores this far apart approx_ndcg has hardly a gradient.

@@ -1,8 +1,13 @@
 """The learning rate, the parameter groups and the optimiser's state on disk."""
 
+import sys
+
 import pytest
 import torch
-from uprank.configs.schema_train import OptimSettings
+from safetensors.torch import load, save
+from uprank.configs import check_train
+from uprank.configs.errors import UserError
+from uprank.configs.schema_train import OptimSettings, TrainCommand, TrainDataSettings
 from uprank.model.reranker import Reranker
 from uprank.train.optimizer import make_optimizer, optimizer_state, rate_factor, restore_optimizer, set_rate
 
@@ -34,21 +39,61 @@ def test_biases_and_norms_have_no_decay_and_a_new_head_its_own_rate(tiny_xlmr):
     assert rates == {1e-4}
 
 
-def test_the_state_comes_back_bit_for_bit(tiny_xlmr):
-    def trained(steps, restored=None):
-        reranker = Reranker.load(tiny_xlmr)
-        optimizer = make_optimizer(reranker.model, OptimSettings(), new_head=False)
-        set_rate(optimizer, 1.0)
-        if restored:
-            reranker.model.load_state_dict(restored[0])
-            restore_optimizer(reranker.model, optimizer, restored[1])
-        for step in steps:
-            for place, parameter in enumerate(reranker.model.parameters()):
-                parameter.grad = torch.full_like(parameter, 0.1 * (step + 1) * (-1) ** place)
-            optimizer.step()
-        return reranker.model.state_dict(), optimizer_state(reranker.model, optimizer)
+NAMES = ["adamw", "adamw_8bit", "adafactor"]
 
-    whole, _ = trained(range(5))
-    half = trained(range(2))
-    resumed, _ = trained(range(2, 5), restored=half)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+def trained(folder, name, steps, restored=None):
+    """Weights and states after some steps of made-up gradients, through the file of a checkpoint."""
+    if name == "adamw_8bit":
+        pytest.importorskip("bitsandbytes")
+    reranker = Reranker.load(folder)
+    optimizer = make_optimizer(reranker.model, OptimSettings(name=name, learning_rate=1e-2), new_head=False)
+    set_rate(optimizer, 1.0)
+    if restored:
+        reranker.model.load_state_dict(restored[0])
+        restore_optimizer(reranker.model, optimizer, load(save(restored[1])))
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        for parameter in reranker.model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return reranker.model.state_dict(), optimizer_state(reranker.model, optimizer)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_comes_back_bit_for_bit(tiny_xlmr, name):
+    whole, states = trained(tiny_xlmr, name, range(5))
+    half = trained(tiny_xlmr, name, range(2))
+    resumed, again = trained(tiny_xlmr, name, range(2, 5), restored=half)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert states.keys() == again.keys()
+    assert all(torch.equal(states[key], again[key]) for key in states)
+    forgotten, _ = trained(tiny_xlmr, name, range(2, 5), restored=(half[0], {}))
+    assert not all(torch.equal(whole[key], forgotten[key]) for key in whole)
+
+
+def test_moments_of_8_bit_are_a_quarter_as_large_and_learn_the_same(tiny_xlmr):
+    start = Reranker.load(tiny_xlmr).model.state_dict()
+    (full, large), (eight, small) = (trained(tiny_xlmr, name, range(3)) for name in NAMES[:2])
+    table = next(name for name in start if name.endswith("word_embeddings.weight"))
+    assert small[f"{table}/state1"].dtype == torch.uint8
+    assert large[f"{table}/exp_avg"].nbytes == 4 * small[f"{table}/state1"].nbytes
+    moved, differ = (full[table] - start[table]).norm(), (full[table] - eight[table]).norm()
+    assert 0 < differ < 0.1 * moved
+
+
+def test_adafactor_has_no_moments_of_matrices(tiny_xlmr):
+    _, states = trained(tiny_xlmr, "adafactor", range(2))
+    weights = sum(weight.nbytes for weight in Reranker.load(tiny_xlmr).model.parameters())
+    assert sum(state.nbytes for state in states.values()) < weights / 4
+
+
+def test_without_bitsandbytes_the_line_that_installs_it_is_said(monkeypatch, tiny_xlmr):
+    model, settings = Reranker.load(tiny_xlmr).model, OptimSettings(name="adamw_8bit")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(UserError, match=r'pip install "uprank\[8bit\]"'):
+        make_optimizer(model, settings, new_head=False)
+    monkeypatch.setattr(check_train, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'pip install "uprank\[8bit\]"'):
+        check_train.check_train(TrainCommand(optim=settings, data=TrainDataSettings(train="t")))

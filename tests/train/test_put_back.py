@@ -1,7 +1,7 @@
 """A kill between the two renames of a folder leaves nothing lost."""
 
 import pytest
-from uprank.train.checkpoint import put_back, write_folder
+from uprank.train.files import put_back, write_folder
 
 
 @pytest.mark.parametrize("name", ["best", "step-000004"])

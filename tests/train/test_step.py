@@ -14,9 +14,10 @@ from uprank.data.groups import Group
 from uprank.data.mix import Mix, Source
 from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
+from uprank.train.backward import batch_losses, make_replicas
 from uprank.train.batches import step_batches
 from uprank.train.optimizer import make_optimizer, set_rate
-from uprank.train.step import Run, Step, batch_losses, make_batches, make_replicas, prepare_step, train_step
+from uprank.train.step import Run, Step, make_batches, prepare_step, train_step
 
 SEED = 3
 
@@ -172,14 +173,19 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_step(tiny_xlmr, groups)
         assert torch.equal(parameter.nan_to_num(), before[name].nan_to_num())
 
 
-def test_the_groups_whose_loss_is_not_finite_are_named(tiny_xlmr, groups, monkeypatch):
+@pytest.mark.parametrize("budget", [1, 90])
+def test_the_groups_whose_loss_is_not_finite_are_named(budget, tiny_xlmr, groups, monkeypatch):
     run = make_run(tiny_xlmr, groups)
-    run.settings.train.tokens_per_batch = 1  # every group is a batch
+    run.settings.train.tokens_per_batch = budget  # every group is a batch, or most are computed in parts
     draws = draw_step(groups, start=0, count=5, group_size=4, positives=1, seed=0)
     step = Step(draws, make_batches(run, draws))
     wrong = step.batches[3].packed
     real = run.scorer.forward
-    run.scorer.forward = lambda batch, **more: real(batch, **more) * (float("nan") if batch is wrong else 1.0)
+
+    def forward(batch, **more):
+        return real(batch, **more) * (float("nan") if {*batch.keys} <= {*wrong.keys} else 1.0)
+
+    run.scorer.forward = forward
     with pytest.raises(UserError) as caught:
         train_step(run, step)
     (place,) = step.batches[3].places
@@ -215,7 +221,7 @@ def test_the_step_lowers_the_loss_of_its_groups(tiny_xlmr, groups):
 def test_streams_side_by_side_learn_what_one_learns_and_the_same_each_time(
     family, request, groups, monkeypatch
 ):
-    monkeypatch.setattr("uprank.train.step.count_streams", lambda _: 3)
+    monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: 3)
 
     def step_taken(streams):
         run = make_run(request.getfixturevalue(family), groups)
@@ -245,7 +251,7 @@ def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(
     fused, streams, tiny_xlmr, groups, monkeypatch
 ):
     """With the optimiser of training, whose kernel has to tell that it wrote the weights."""
-    monkeypatch.setattr("uprank.train.step.count_streams", lambda _: streams)
+    monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: streams)
     if not fused:  # as on a GPU, where scoring and training have their copies in common
         monkeypatch.setattr("uprank.model.scorer.can_fuse", lambda *_: False)
     told = []
@@ -272,17 +278,17 @@ def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(
 
 
 def test_layers_too_large_for_a_cache_have_no_replicas(tiny_xlmr, groups, monkeypatch):
-    monkeypatch.setattr("uprank.train.step.count_streams", lambda _: 3)
+    monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: 3)
     run = make_run(tiny_xlmr, groups)
     assert len(make_replicas(run.scorer, run.accelerator)) == 2
     wrapped = torch.nn.Sequential(run.scorer)  # as DistributedDataParallel does, even for one process
     assert make_replicas(wrapped, run.accelerator) == []
-    monkeypatch.setattr("uprank.train.step.LARGEST_REPLICA", 1000)
+    monkeypatch.setattr("uprank.train.backward.LARGEST_REPLICA", 1000)
     assert make_replicas(run.scorer, run.accelerator) == []
 
 
 def test_frozen_layers_and_a_frozen_word_table_stay_as_they_are(tiny_xlmr, groups, monkeypatch):
-    monkeypatch.setattr("uprank.train.step.count_streams", lambda _: 2)
+    monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: 2)
     run = make_run(tiny_xlmr, groups)
     run.settings.train.tokens_per_batch = 1
     frozen = [run.reranker.model.get_input_embeddings().weight]

@@ -7,11 +7,10 @@ import subprocess
 import sys
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from uprank.eval.scoring import score_candidates
 from uprank.train import loop
 from uprank.train.run import train
-from uprank.train.stop import Stopped
+from uprank.train.stop import Stopped, again
 from uprank.train.track import read_metrics
 
 
@@ -28,8 +27,39 @@ def signalled(monkeypatch, number, at):
     monkeypatch.setattr(loop, "train_step", step)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("at", [1, 3, 4])  # evaluations are after steps 2, 4 and 6
+def signalled_while_scoring(monkeypatch, number, evaluation):
+    """Let this process get a signal in the middle of an evaluation; the first one is that of the base."""
+    seen = []
+
+    def scoring(reranker, *args, stop, **given):
+        seen.append(1)
+        blocks = []
+
+        def asked():
+            blocks.append(1)
+            if len(seen) == evaluation and len(blocks) == 2:
+                os.kill(os.getpid(), number)
+            return stop()
+
+        return score_candidates(reranker, *args, **given, stop=asked, block_tokens=200)
+
+    monkeypatch.setattr("uprank.train.dev.score_candidates", scoring)
+
+
+def bits(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def rows(output):
+    """metrics.jsonl without what clocks say."""
+    return [
+        {key: value for key, value in row.items() if "second" not in key and key != "data_share"}
+        for row in read_metrics(output / "metrics.jsonl")
+    ]
+
+
+# Evaluations are after steps 2, 4 and 6; the last one is left to the run that goes on.
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 1), (signal.SIGINT, 4), (signal.SIGTERM, 6)])
 def test_a_stopped_run_that_goes_on_is_one_that_never_stopped(
     settings, run, tiny_xlmr, jsonl, tmp_path, monkeypatch, number, at
 ):
@@ -44,24 +74,68 @@ def test_a_stopped_run_that_goes_on_is_one_that_never_stopped(
     assert stopped.value.signal == number
     assert stopped.value.command == json.loads((output / "manifest.json").read_text())["command"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # as it was
+    assert not (output / "eval" / f"step-{at:06d}").exists()
     train(settings(tiny_xlmr, jsonl, output))
-    for part in ("last", "best"):
-        whole, found = (load_file(folder / part / "model.safetensors") for folder in (run, output))
-        assert all(torch.equal(whole[name], found[name]) for name in whole), part
-    told = [
-        [
-            {key: value for key, value in row.items() if "second" not in key and key != "data_share"}
-            for row in read_metrics(folder / "metrics.jsonl")
-        ]
-        for folder in (run, output)
-    ]
-    assert told[0] == told[1]
+    assert bits(output / "last") == bits(run / "last")
+    assert bits(output / "best") == bits(run / "best")
+    assert rows(output) == rows(run)
 
 
-def test_the_last_step_is_no_reason_to_stop(settings, run, tiny_xlmr, jsonl, tmp_path, monkeypatch):
-    signalled(monkeypatch, signal.SIGTERM, 6)
-    train(settings(tiny_xlmr, jsonl, tmp_path / "last"))
-    assert json.loads((tmp_path / "last" / "manifest.json").read_text())["finished"]
+@pytest.mark.parametrize(("evaluation", "step"), [(1, 0), (3, 4)])
+def test_an_evaluation_is_left_and_done_when_the_run_goes_on(
+    settings, run, tiny_xlmr, jsonl, tmp_path, monkeypatch, evaluation, step
+):
+    output = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        signalled_while_scoring(patch, signal.SIGTERM, evaluation)
+        with pytest.raises(Stopped) as stopped:
+            train(settings(tiny_xlmr, jsonl, output))
+    assert (stopped.value.step, stopped.value.signal) == (step, signal.SIGTERM)
+    assert not (output / "eval" / ("base" if step == 0 else f"step-{step:06d}")).exists()
+    if step:
+        saved = json.loads((output / "checkpoints" / f"step-{step:06d}" / "progress.json").read_text())
+        assert saved["evaluated"] == step - 2
+    train(settings(tiny_xlmr, jsonl, output))
+    assert bits(output / "last") == bits(run / "last")
+    assert bits(output / "best") == bits(run / "best")
+    assert rows(output) == rows(run)
+
+
+def test_killed_in_an_evaluation_that_is_made_up_for_it_is_told_once(
+    settings, run, tiny_xlmr, jsonl, tmp_path, monkeypatch
+):
+    """Stopped before an evaluation, and the run that goes on is killed between it and its checkpoint."""
+    output = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        signalled(patch, signal.SIGTERM, 4)
+        with pytest.raises(Stopped):
+            train(settings(tiny_xlmr, jsonl, output))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", lambda *args, **given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(settings(tiny_xlmr, jsonl, output))
+    assert rows(output)[-1]["step"] == 4
+    assert "dev" in rows(output)[-1]
+    train(settings(tiny_xlmr, jsonl, output))
+    assert rows(output) == rows(run)
+
+
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({}, "uprank train"),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, "uprank train"),  # as a batch system leaves it
+        ({"WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}, "torchrun --nproc-per-node 1 -m uprank.train"),
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "torchrun --nproc-per-node 2 -m uprank.train"),
+        (
+            {"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "n1"},
+            "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint n1:29500 "
+            "-m uprank.train",
+        ),
+    ],
+)
+def test_what_continues_a_run_starts_with_what_started_it(environment, launcher):
+    assert again(["output=a b"], environment).startswith(f"{launcher} 'output=a b'")
 
 
 def test_a_second_signal_ends_the_process_unless_it_is_a_copy():

@@ -96,15 +96,6 @@ def test_patience_ends_a_run_that_no_longer_gains(settings, tiny_xlmr, jsonl, tm
     assert "not distinguishable from" in manifest["verdict"]
 
 
-def test_wandb_offline_works_without_an_account(settings, tiny_xlmr, jsonl, tmp_path, monkeypatch):
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")  # seconds for its own process to start
-    train(settings(tiny_xlmr, jsonl, tmp_path / "w", tracker__name="wandb", train__max_steps=2))
-    assert list((tmp_path / "w" / "wandb").glob("offline-run-*"))
-
-
 def test_an_encoder_is_compared_with_the_first_stage(settings, tiny_encoder, beir, tmp_path, jsonl):
     train(settings(tiny_encoder, jsonl, tmp_path / "e", data__dev=str(beir), train__max_steps=2))
     report = Report.load(tmp_path / "e" / "eval" / "final")

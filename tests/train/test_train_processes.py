@@ -59,10 +59,10 @@ def test_two_processes_learn_what_one_learns(assert_same_learned, run, tiny_xlmr
 
 STANDING_STILL = """
 import sys, time
-from uprank.train import checkpoint
+from uprank.train import checkpoint, files
 from uprank.train.__main__ import main
 
-def write_folder(target, write, real=checkpoint.write_folder):
+def write_folder(target, write, real=files.write_folder):
     def half(folder):
         write(folder)
         if target.name == "step-000004":

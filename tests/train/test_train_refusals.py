@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from uprank.configs.errors import UserError
+from uprank.eval.processes import Processes
 from uprank.train.run import train
 from uprank.train.run_folder import lock
 
@@ -78,8 +79,7 @@ def test_what_is_in_the_output_folder_is_never_overwritten(settings, run, tiny_x
 
 
 def test_two_starts_at_once_do_not_share_a_folder(settings, run, tiny_xlmr, jsonl, tmp_path):
-    held = lock(tmp_path / "one")
-    with pytest.raises(UserError, match="another process is training"):
+    other = pytest.raises(UserError, match="another process is training")
+    with lock(tmp_path / "one", Processes()), other:
         train(settings(tiny_xlmr, jsonl, tmp_path / "one"))
-    held.release()
     train(settings(tiny_xlmr, jsonl, tmp_path / "one", train__max_steps=1))

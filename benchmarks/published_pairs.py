@@ -1,0 +1,141 @@
+"""Scores of a published folder in every library, on real pairs and on difficult ones.
+
+    python benchmarks/published_pairs.py FOLDER BEIR_FOLDER [BEIR_FOLDER …] [--pairs 500] [--seed 0]
+
+Pairs are drawn from the queries and passages of the BEIR folders: judged and random passages, whole
+passages and such as are far too long, short ones, and texts with `</s>` and its like put into them. Each is
+scored by transformers, CrossEncoder, FlagReranker and ONNX Runtime as their users call them, and by Uprank.
+The table has the largest difference to Uprank for each kind of pair. What FlagReranker reads otherwise by its
+own rules is counted apart, with its reason.
+"""
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from uprank.data.read import read_judged, require
+from uprank.model.backends import load_model
+from uprank.model.reranker import Reranker
+from uprank.publish.probes import Probes
+from uprank.publish.verify import PEERS
+
+Pair = tuple[str, str]
+ALLOWED = 1e-4  # of a logit, for each 1 of the largest one
+INSERTED = ("</s>", "<s>", "<pad>", "[SEP]", "[CLS]", "</s></s>", "<mask>")
+SHORT = (".", "?", "a", "的", " ", "\n", "", "…", "0")
+
+
+def draw(folders: Sequence[Path], count: int, seed: int) -> dict[str, list[Pair]]:
+    """`count` pairs of all folders together, by kind."""
+    generator, kinds = random.Random(seed), dict[str, list[Pair]]()
+    for folder in folders:
+        problems: list[str] = []
+        split = next(name for name in ("dev", "test") if (folder / "qrels" / f"{name}.tsv").is_file())
+        collection = read_judged(str(folder), problems, split=split)
+        require(problems)
+        assert collection is not None
+        queries, passages = collection.queries, list(collection.passages.values())
+        share = count // len(folders)
+        for kind, part in {
+            "judged": 0.3, "random": 0.3, "over-long": 0.15, "empty-ish": 0.1, "special tokens": 0.15
+        }.items():  # fmt: skip
+            rows = kinds.setdefault(f"{folder.name}: {kind}", [])
+            for _ in range(round(share * part)):
+                query = generator.choice(list(queries))
+                rows.append(_pair(kind, query, collection, passages, generator))
+    return kinds
+
+
+def _pair(kind: str, query: str, collection: Any, passages: list[str], generator: random.Random) -> Pair:
+    text, passage = collection.queries[query], generator.choice(passages)
+    if kind == "judged":
+        return text, collection.passages[generator.choice(list(collection.qrels[query]))]
+    if kind == "over-long":
+        return text, " ".join([passage, *generator.choices(passages, k=9)])
+    if kind == "empty-ish":
+        return (
+            (generator.choice(SHORT), passage)
+            if generator.random() < 0.3
+            else (text, generator.choice(SHORT))
+        )
+    if kind == "special tokens":
+        return _with(text, generator), _with(passage[:300], generator)
+    return text, passage
+
+
+def _with(text: str, generator: random.Random) -> str:
+    """The text with a special token inside, with and without spaces around it."""
+    place, token = generator.randrange(len(text) + 1), generator.choice(INSERTED)
+    return text[:place] + generator.choice(("{}", " {} ")).format(token) + text[place:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="made by `uprank publish`, with onnx/model.onnx")
+    parser.add_argument("data", type=Path, nargs="+", help="BEIR folders")
+    parser.add_argument("--pairs", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+
+    kinds = draw(given.data, given.pairs, given.seed)
+    pairs = [pair for rows in kinds.values() for pair in rows]
+    names = [kind for kind, rows in kinds.items() for _ in rows]
+    reranker = Reranker.load(given.folder, device="cpu")
+    pairs, reranker = reranker.prompts.pairs(pairs), reranker.as_read  # the others know no prompts
+    expected = reranker.score(pairs).astype(float)
+    probes = Probes.read(given.folder, reranker, pairs)
+    print(f"{len(pairs)} pairs; tokenizer: {len(probes.problems)} unexplained differences")
+    graph = load_model(str(given.folder), backend="onnx", device="cpu")
+    scorers: dict[str, Callable[[], Sequence[float] | np.ndarray]] = {
+        peer.loader: lambda peer=peer: peer.scores(given.folder, pairs, reranker.pairs.max_tokens)
+        for peer in PEERS
+    }
+    scorers["ONNX Runtime fp32"] = lambda: graph.score(pairs)
+    bound = ALLOWED * max(1.0, float(np.abs(expected).max()))
+    results: dict[str, Any] = {"pairs": len(pairs), "allowed": bound, "seed": given.seed}
+    for name, scorer in scorers.items():
+        differences = np.abs(np.asarray(scorer(), dtype=float) - expected)
+        own = probes.flag_reasons if name == "FlagReranker" else [""] * len(pairs)
+        reasons = [reason or other for reason, other in zip(probes.reasons, own, strict=True)]
+        results[name] = _summary(differences, names, reasons, pairs, reranker)
+        print(f"\n{name}: {json.dumps(results[name], ensure_ascii=False, indent=1)}", flush=True)
+    worst = max(row["largest"] for name in scorers for row in results[name]["kinds"].values())
+    print(f"\nlargest difference {worst:.1e}, allowed {bound:.1e}: {'held' if worst <= bound else 'FAILED'}")
+    if given.json:
+        given.json.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if not worst <= bound:
+        raise SystemExit(1)
+
+
+def _summary(
+    differences: np.ndarray, names: list[str], reasons: list[str], pairs: list[Pair], reranker: Reranker
+) -> dict[str, Any]:
+    """Largest difference of each kind over the pairs that are read alike; the others by reason."""
+    found: dict[str, Any] = {"kinds": {}, "apart": {}}
+    cut = [reranker.pairs.encode(*pair).truncated for pair in pairs]
+    for kind in dict.fromkeys(names):
+        places = [n for n, name in enumerate(names) if name == kind and not reasons[n]]
+        found["kinds"][kind] = {
+            "pairs": len(places),
+            "cut": sum(cut[n] for n in places),
+            "largest": float(differences[places].max()) if places else 0.0,
+        }
+    for reason, count in Counter(filter(None, reasons)).items():
+        places = [n for n, other in enumerate(reasons) if other == reason]
+        kinds = Counter(names[n] for n in places)
+        found["apart"][reason] = {
+            "pairs": count,
+            "largest": float(differences[places].max()),
+            "kinds": dict(kinds),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()
