@@ -23,10 +23,12 @@ class Products:
 
     Args:
         dtype: float32, bfloat16 or float16.
+        keep: False where weights come and go at the same address (FSDP): copies are made for each use.
     """
 
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32, *, keep: bool = True) -> None:
         self.dtype = dtype
+        self._keep = keep
         self._copies: dict[int, tuple[int, torch.Tensor, torch.Tensor]] = {}
 
     def forget(self) -> None:
@@ -51,6 +53,8 @@ class Products:
         return product
 
     def _copy(self, parameter: torch.Tensor) -> torch.Tensor:
+        if not self._keep:
+            return parameter.detach().to(self.dtype)
         place = parameter.data_ptr()  # the replicas of several streams have weights in common
         version, copy, _ = self._copies.get(place, (-1, parameter, parameter))
         if version != version_of(parameter):

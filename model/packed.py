@@ -11,6 +11,7 @@ Scores and gradients equal those of the padded forward to rounding (contract 5).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from .linear import Products, WordTable
 from .packing import PackedBatch
 
 FAMILIES = ("bert", "roberta", "xlm-roberta")
+METHOD = "packed_forward"
 _EMBEDDINGS, _HEAD_IN, _HEAD_OUT = 0, 1, 2  # dropout sites; those of layer i start at 4 * i + 4
 
 
@@ -66,13 +68,20 @@ def packed_logits(
     starts = torch.tensor(batch.offsets[:-1], device=states.device)
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        given = (layer, states, batch, dropout, products, 4 * number + 4, starts if last else None)
+        given = (states, batch, dropout, products, 4 * number + 4, starts if last else None)
+        work = getattr(layer, METHOD, partial(_layer, layer))
         if checkpointing and torch.is_grad_enabled():  # dropout is drawn from keys: no generator to restore
-            states = checkpoint(_layer, *given, use_reentrant=False, preserve_rng_state=False)
+            states = checkpoint(work, *given, use_reentrant=False, preserve_rng_state=False)
         else:
-            states = _layer(*given)
+            states = work(*given)
     # In bf16 a logit has three digits, and documents tie that do not; the head's cost is nothing.
-    return head_logits(model, states, dropout)
+    return head_logits(model, states, dropout).clone()  # of its own: FSDP warns of views
+
+
+def method_of_layer(layer: Any) -> str:
+    """Make what is computed with a layer a method of it, for FSDP to gather its weights around; its name."""
+    setattr(layer, METHOD, partial(_layer, layer))
+    return METHOD
 
 
 def embed(

@@ -116,6 +116,10 @@ class Scorer(nn.Module):
         self._fused = None
         self._products.forget()
 
+    def keep_no_copies(self) -> None:
+        """For weights that come and go at the same address, without a sign of having changed: FSDP's."""
+        self._products = Products(self._dtype, keep=False)
+
     def train(self, mode: bool = True) -> Scorer:
         """Copies of weights that are about to change only cost memory."""
         if mode:

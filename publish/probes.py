@@ -132,10 +132,11 @@ def equally_cut_query(reranker: Reranker) -> int:
 
 def _reason(tokenizer: Any, reranker: Reranker, query: str, passage: str) -> str:
     """Why the ids may differ; empty: they may not."""
-    if any(token in text for token in tokenizer.all_special_tokens for text in (query, passage)):
-        return SPECIAL
     too_long = reranker.pairs.encode(query, passage).truncated
-    return LONG_QUERY if too_long and len(_ids(tokenizer, query)) > equally_cut_query(reranker) else ""
+    if too_long and len(reranker.pairs.tokenise([query])[0]) > equally_cut_query(reranker):
+        return LONG_QUERY
+    special = any(token in text for token in tokenizer.all_special_tokens for text in (query, passage))
+    return SPECIAL if special else ""
 
 
 def _flag_reason(tokenizer: Any, query: str, passage: str, max_tokens: int) -> str:

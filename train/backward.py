@@ -17,6 +17,7 @@ from ..model.scorer import Scorer
 from ..model.streams import count_streams, run_in_streams
 from .batches import TrainBatch
 from .objective import group_losses
+from .sharded import exchange
 
 if TYPE_CHECKING:
     from .step import Run
@@ -107,6 +108,9 @@ def _in_parts(
 
 def _no_exchange(run: Run, scorer: Any, more: bool) -> Any:
     """Processes exchange their gradients once a step, with the last of them."""
+    if run.sharded:
+        exchange(scorer, last=not more)
+        return nullcontext()
     return run.accelerator.no_sync(scorer) if more else nullcontext()
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from .files import write_folder, writing
 from .optimizer import optimizer_state, restore_optimizer
 from .scale import LossScale
+from .sharded import full, restore_weights
 
 log = logging.getLogger(__name__)
 FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
@@ -50,15 +51,37 @@ class Progress:
             self.scale = LossScale(**self.scale)
 
 
+States = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
+
+
+def gather_states(model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> States:
+    """Weights and optimiser as a checkpoint holds them, on the CPU.
+
+    Under FSDP every process has to ask, and those without `keep` get nothing.
+    """
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        tensor = full(tensor.detach())
+        if keep:
+            weights[name] = tensor.cpu().contiguous()
+    return weights, optimizer_state(model, optimizer, keep=keep)
+
+
 def save_checkpoint(
-    folder: Path, model: Any, optimizer: torch.optim.Optimizer, progress: Progress, *, keep: int
+    folder: Path,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    keep: int,
+    states: States | None = None,
 ) -> None:
-    """Write `step-NNNNNN` and remove all but the `keep` newest."""
+    """Write `step-NNNNNN` and remove all but the `keep` newest; `states` if they were gathered before."""
 
     def write(beside: Path) -> None:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, beside / "model.safetensors")
-        save_file(optimizer_state(model, optimizer), beside / "optimizer.safetensors")
+        weights, moments = states or gather_states(model, optimizer)
+        save_file(weights, beside / "model.safetensors")
+        save_file(moments, beside / "optimizer.safetensors")
         (beside / "progress.json").write_text(json.dumps(asdict(progress)))
         (beside / "hashes.json").write_text(json.dumps({name: _hash(beside / name) for name in FILES}))
 
@@ -86,7 +109,7 @@ def load_checkpoint(folder: Path, step: int, model: Any, optimizer: torch.optim.
     if not step:
         return Progress()
     checkpoint = folder / f"step-{step:06d}"
-    model.load_state_dict(load_file(checkpoint / "model.safetensors"))
+    restore_weights(model, load_file(checkpoint / "model.safetensors"))
     restore_optimizer(model, optimizer, load_file(checkpoint / "optimizer.safetensors"))
     return Progress(**json.loads((checkpoint / "progress.json").read_text()))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .sharded import local, whole
+
 if TYPE_CHECKING:
     from .step import Run
 
@@ -39,23 +41,26 @@ def update_average(optimizer: torch.optim.Optimizer, decay: float | None, step: 
         return
     for parameter, state in optimizer.state.items():
         if KEY in state:
-            state[KEY].lerp_(parameter.detach().to(state[KEY].dtype), 1 - decay_at(step, decay))
+            weights = local(parameter.detach()).to(state[KEY].dtype)
+            local(state[KEY]).lerp_(weights, 1 - decay_at(step, decay))
         else:
             state[KEY] = parameter.detach().to(torch.float32, copy=True)
 
 
 @contextmanager
 def averaged(run: Run) -> Iterator[None]:
-    """Let the model have the averaged weights meanwhile, where they are kept.
+    """Let the model have the averaged weights meanwhile, where they are kept; under FSDP whole ones.
 
     They change places with the weights, bit for bit and back again, also where an error ends it.
     """
     if run.settings.train.ema is None:
-        yield
+        with whole(run):
+            yield
         return
     _exchange(run)
     try:
-        yield
+        with whole(run):
+            yield
     finally:
         _exchange(run)
 
@@ -64,7 +69,7 @@ def averaged(run: Run) -> Iterator[None]:
 def _exchange(run: Run) -> None:
     for parameter, state in run.optimizer.state.items():
         if KEY in state:
-            pieces = (tensor.view(-1).split(PIECE) for tensor in (parameter.detach(), state[KEY]))
+            pieces = (tensor.view(-1).split(PIECE) for tensor in map(local, (parameter.detach(), state[KEY])))
             for weights, average in zip(*pieces, strict=True):
                 held = weights.clone()
                 weights.copy_(average)

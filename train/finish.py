@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from ..model.load import load
 from ..model.weights import hash_weights
 from .checkpoint import Progress
 from .ema import averaged
-from .files import write_folder, writing
+from .files import on_first, write_folder, writing
 from .run_folder import now, read_manifest, write_manifest
 from .track import read_metrics
 from .trackers import report_end
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def finish(run: Run, progress: Progress) -> None:
-    """Keep the last model, write the dev report of the best one, and close the manifest."""
-    output, manifest = run.output, read_manifest(run.output)
+def end(run: Run, progress: Progress) -> None:
+    """Keep the last model and let the first process finish the run."""
     run.optimizer.zero_grad()  # the best model is loaded beside this one
     with averaged(run):
-        write_folder(output / "last", run.reranker.save)
+        on_first(run.share, partial(write_folder, run.output / "last", run.reranker.save))
+    on_first(run.share, partial(finish, run, progress))
+
+
+def finish(run: Run, progress: Progress) -> None:
+    """Write the dev report of the best model, and close the manifest."""
+    output, manifest = run.output, read_manifest(run.output)
     best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
     new_head = manifest["base"]["new_head"]

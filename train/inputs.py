@@ -25,6 +25,7 @@ from .dev import Dev, make_dev
 from .launch import launch_problems
 from .objective import data_problems
 from .run_folder import prepare, read_manifest
+from .sharded import sharding_problems
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     output = Path(settings.output)
     problems: list[str] = []
     problems += launch_problems()
+    problems += sharding_problems(settings)
     collect(problems, check_train, settings)
     collect(problems, parse_measures, settings.dev.measures)
     asked = settings.dev

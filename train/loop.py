@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
 from ..eval.scoring import LeftEarly
-from .checkpoint import Progress, save_checkpoint
+from .checkpoint import Progress, gather_states, save_checkpoint
 from .ema import averaged, update_average
 from .files import on_first, write_folder
 from .health import Health
@@ -155,16 +155,14 @@ def _evaluate(
 
 def _save(run: Run, progress: Progress, request: StopRequest) -> None:
     """A checkpoint of this step, unless a line of metrics.jsonl before it could not be written."""
+    main = run.accelerator.is_main_process
+    states = gather_states(run.trained, run.optimizer, keep=main) if run.sharded else None
 
     def write() -> None:
         _refuse(request)
-        save_checkpoint(
-            run.output / "checkpoints",
-            run.reranker.model,
-            run.optimizer,
-            progress,
-            keep=run.settings.train.keep_checkpoints,
-        )
+        keep = run.settings.train.keep_checkpoints
+        folder = run.output / "checkpoints"
+        save_checkpoint(folder, run.trained, run.optimizer, progress, keep=keep, states=states)
 
     on_first(run.share, write)
 

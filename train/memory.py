@@ -138,7 +138,7 @@ def savings(run: Run) -> tuple[list[str], list[str]]:
         same.append("train.gradient_checkpointing=true")
     if run.accelerator.device.type != "cpu" and settings.model.precision == "fp32":
         other.append("model.precision=bf16")
-    table = run.reranker.model.get_input_embeddings().weight
+    table = run.trained.get_input_embeddings().weight
     if table.requires_grad:
         freed = table.numel() * table.element_size() + state_bytes(run.optimizer, [table])
         other.append(f"model.freeze=embeddings (at least {size_words(freed)} less)")

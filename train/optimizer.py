@@ -11,6 +11,7 @@ import torch
 from ..configs.errors import UserError
 from ..configs.schema_train import OptimSettings
 from ..model.weights import is_head
+from .sharded import full, spread_like
 
 _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
@@ -98,14 +99,25 @@ def _layer(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def optimizer_state(model: Any, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's tensors and counts by parameter name, ready for safetensors."""
+def optimizer_state(
+    model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True
+) -> dict[str, torch.Tensor]:
+    """The optimiser's tensors and counts by parameter name, ready for safetensors.
+
+    Args:
+        model: has the names.
+        optimizer: where parameters are shared out (FSDP), every process has to ask, and gets whole ones.
+        keep: False gives nothing: this process only helps to gather.
+    """
     names = {parameter: name for name, parameter in model.named_parameters()}
     found: dict[str, torch.Tensor] = {}
     shared = set()
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            tensor = torch.as_tensor(value).detach().cpu().contiguous()
+            tensor = full(torch.as_tensor(value).detach())
+            if not keep:
+                continue
+            tensor = tensor.cpu().contiguous()
             # The parameters have tables of bitsandbytes in common, which safetensors refuses.
             tensor = tensor.clone() if tensor.data_ptr() in shared else tensor
             shared.add(tensor.data_ptr())
@@ -124,4 +136,4 @@ def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[
         else:
             # The fused AdamW has its step count beside the parameter, the others on the CPU.
             beside = key != "step" or optimizer.defaults.get("fused")
-            optimizer.state[parameter][key] = value.to(parameter.device) if beside else value
+            optimizer.state[parameter][key] = spread_like(parameter, value) if beside else value

@@ -23,7 +23,7 @@ from .backward import make_replicas
 from .checkpoint import Progress, load_checkpoint, newest_checkpoint
 from .dev import Dev
 from .files import on_first, put_back
-from .finish import finish
+from .finish import end
 from .inputs import Inputs, read_inputs
 from .loop import count_steps, fit, keep_best
 from .memory import available_memory, explaining, used_memory
@@ -31,6 +31,7 @@ from .plan import Machine, make_plan
 from .plan_text import print_plan
 from .run_folder import environment, lock, write_start
 from .scale import LossScale
+from .sharded import is_wanted, shard, whole
 from .step import Run
 from .stop import Stopped, StopRequest, settle
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
@@ -63,13 +64,14 @@ def _train(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
     groups = "a stream of" if inputs.mix.length is None else f"{inputs.mix.length:,}"
     log.info("%s training groups, %d dev queries, %s", groups, queries, accelerator.device)
     run = _make_run(settings, accelerator, inputs)
-    on_first(run.share, lambda: _open_folder(run, inputs))
+    with whole(run):
+        on_first(run.share, lambda: _open_folder(run, inputs))
     _tell_data(run.mix, inputs.found)
     warn_unused(run)
     try:
         with StopRequest() as request:
             progress = _fit(run, inputs, console, request)
-        on_first(run.share, lambda: finish(run, progress))
+        end(run, progress)
     except Stopped as stopped:
         log.info("%s; the same command continues it", stopped)
         accelerator.end_training()
@@ -95,7 +97,7 @@ def _fit(run: Run, inputs: Inputs, console: Console, request: StopRequest) -> Pr
         _evaluate_base(run, request)
     folder = run.output / "checkpoints"
     chosen = np.array([newest_checkpoint(folder) if main else 0])
-    progress = load_checkpoint(folder, int(run.total(chosen)[0]), run.reranker.model, run.optimizer)
+    progress = load_checkpoint(folder, int(run.total(chosen)[0]), run.trained, run.optimizer)
     run.scale = progress.scale = progress.scale or run.scale
     if inputs.resuming:
         log.info("continuing the run in %s after step %d of %d", run.output, progress.step, run.steps)
@@ -178,10 +180,10 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         reranker.scorer.checkpoint_layers()
     lora = settings.model.lora
     if lora.rank:
-        trained = add_adapters(
+        count = add_adapters(
             reranker.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=settings.seed
         )
-        log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{trained:,}")
+        log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{count:,}")
     freeze(reranker.model, settings.model.freeze)
     steps = count_steps(settings, inputs.mix.per_epoch)
     epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
@@ -191,19 +193,22 @@ def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
             build = epochs * share >= len(source.groups) / 4
             prepare_groups(reranker.pairs, source.groups, prompts=prompts, build=build)
     prepare_texts(reranker.pairs, _dev_texts(inputs.dev, prompts))
-    scorer = accelerator.prepare(reranker.scorer)
+    sharded = is_wanted()
+    scorer = shard(reranker.scorer, accelerator) if sharded else accelerator.prepare(reranker.scorer)
+    trained = scorer.model if sharded else reranker.model
     return Run(
         settings,
         Path(settings.output),
         accelerator,
         reranker,
         scorer,
-        make_optimizer(reranker.model, settings.optim, new_head=reranker.new_head),
+        make_optimizer(trained, settings.optim, new_head=reranker.new_head),
         inputs.mix,
         inputs.dev,
         steps,
         make_replicas(scorer, accelerator),
         LossScale() if settings.model.precision == "fp16" else None,
+        sharded=sharded,
     )
 
 
@@ -264,7 +269,7 @@ def _evaluate_base(run: Run, request: StopRequest) -> None:
         Stopped: a signal came; there is nothing yet to save.
     """
     try:
-        with explaining(run, "an evaluation"):
+        with whole(run), explaining(run, "an evaluation"):
             values = run.dev.evaluate(run.reranker, run.share, "base", stop=request.asked)
     except LeftEarly:
         raise Stopped(request.signal or signal.SIGTERM, 0) from None

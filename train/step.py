@@ -24,6 +24,7 @@ from .backward import backward
 from .batches import TrainBatch, largest_group, step_batches
 from .dev import Dev
 from .scale import LossScale
+from .sharded import full
 
 
 @dataclass
@@ -43,6 +44,8 @@ class Run:
         replicas: the scorer again, with gradients of their own, for further streams on a CPU.
         scale: what the loss is multiplied by in fp16.
         cut_said: whether it was said that gradients of large groups are computed in parts.
+        sharded: whether the processes have shared the weights out (FSDP); the reranker's are then only there
+            within `sharded.whole`.
     """
 
     settings: TrainCommand
@@ -57,6 +60,12 @@ class Run:
     replicas: list[Any] = field(default_factory=list)
     scale: LossScale | None = None
     cut_said: bool = False
+    sharded: bool = False
+
+    @property
+    def trained(self) -> Any:
+        """The transformers model whose parameters the optimiser has."""
+        return self.scorer.model if self.sharded else self.reranker.model
 
     @property
     def tokens_per_batch(self) -> int:
@@ -197,7 +206,8 @@ def _unscale_and_clip(run: Run) -> float:
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad.div_(run.scale.factor)
-    return float(torch.nn.utils.clip_grad_norm_(parameters, run.settings.optim.max_grad_norm or math.inf))
+    norm = torch.nn.utils.clip_grad_norm_(parameters, run.settings.optim.max_grad_norm or math.inf)
+    return float(full(norm))
 
 
 def _not_finite(run: Run, step: Step, told: Sequence[np.ndarray], loss: float, norm: float) -> UserError:

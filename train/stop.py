@@ -42,6 +42,8 @@ def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     'uprank train output=runs/a'
     >>> again(["output=runs/a"], {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"})
     'torchrun --nproc-per-node 2 -m uprank.train output=runs/a'
+    >>> again(["output=a"], {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"})
+    'ACCELERATE_USE_FSDP=true FSDP_VERSION=2 torchrun --nproc-per-node 2 -m uprank.train output=a'
     """
     words = shlex.join(arguments)
     count = int(environment.get("WORLD_SIZE", "1"))
@@ -49,11 +51,13 @@ def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
         return f"uprank train {words}"
     # Also for `accelerate launch`, which does not say in which file it found how many to start.
     here = int(environment.get("LOCAL_WORLD_SIZE", count))
+    fsdp = environment.get("ACCELERATE_USE_FSDP") == "true"
+    shared = "ACCELERATE_USE_FSDP=true FSDP_VERSION=2 " if fsdp else ""
     if here == count:
-        return f"torchrun --nproc-per-node {count} -m uprank.train {words}"
+        return f"{shared}torchrun --nproc-per-node {count} -m uprank.train {words}"
     nodes = f"--nnodes {count // here} --nproc-per-node {here} --rdzv-backend c10d "
     nodes += f"--rdzv-endpoint {environment.get('MASTER_ADDR', '<first node>')}:29500"
-    return f"torchrun {nodes} -m uprank.train {words}  (on every node)"
+    return f"{shared}torchrun {nodes} -m uprank.train {words}  (on every node)"
 
 
 class StopRequest:

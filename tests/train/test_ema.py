@@ -55,6 +55,7 @@ def test_weights_and_average_change_places_and_back_to_the_bit(monkeypatch):
     run = SimpleNamespace(
         settings=SimpleNamespace(train=SimpleNamespace(ema=0.9)),
         optimizer=optimizer,
+        sharded=False,
         reranker=SimpleNamespace(scorer=SimpleNamespace(weights_changed=lambda: told.append(1))),
     )
     with averaged(run):
