@@ -84,6 +84,7 @@ def render(settings: PublishCommand, content: Content, reranker: Reranker) -> st
         base=source.base.description,
         train=_train_words(source),
         verdict=verdict_words(ruling, report),
+        further_verdicts=_further_verdicts(content),
         new_head=source.base.new_head,
         from_first_stage=ruling.from_first_stage,
         dev_chose=bool(source.manifest),
@@ -146,6 +147,21 @@ def verdict_words(ruling: Ruling, report: Report) -> str:
         return f"Not compared with anything: {ruling.reason}"
     mean = report.system(comparison.baseline).results[comparison.measure].mean
     return verdict(comparison, baseline_mean=mean)
+
+
+def _further_verdicts(content: Content) -> list[tuple[str, str]]:
+    """What the reports behind the first say on the same measure, so that a dev gain does not stand alone."""
+    verdicts = []
+    for found in list(content.places.values())[1:]:
+        report, tuned = found.report, _tuned(found.report, content.prepared.measured)
+        measure = content.source.evidence[0].report.measures[0]
+        if measure not in report.measures:
+            measure = report.measures[0]
+        made = compared(found, tuned.name, measure, from_first_stage=content.ruling.from_first_stage)
+        if made is not None:
+            mean = report.system(made.baseline).results[measure].mean
+            verdicts.append((f"{found.name} ({found.split})", verdict(made, baseline_mean=mean)))
+    return verdicts
 
 
 def _other_systems(report: Report, tuned: System) -> str:

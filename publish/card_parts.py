@@ -63,7 +63,7 @@ def scores_part(prepared: Prepared, source: Source) -> dict[str, Any]:
         "share": f"{100 * fitted.relevant / max(fitted.pairs, 1):.1f} %",
         "data": f"`{evidence.name}` ({evidence.split})",
         "candidates": candidates_words(evidence.report),
-        "thresholds": [_threshold_row(row) for row in fitted.thresholds],
+        "thresholds": [_threshold_row(row) for row in _worth_showing(fitted.thresholds)],
         "proof": prepared.calibration_change,
         "kind": prepared.kind,
         "rounding": prepared.rounding,
@@ -115,6 +115,12 @@ def data_part(statistics: Statistics | None, samples: Sequence[Sample], source: 
             for sample in samples
         ],
     }
+
+
+def _worth_showing(rows: Sequence[Threshold]) -> list[Threshold]:
+    """Cut-offs up to the first that nothing reaches."""
+    empty = next((place for place, row in enumerate(rows) if not row.kept), len(rows))
+    return list(rows[: empty + 1])
 
 
 def _threshold_row(row: Threshold) -> Row:

@@ -40,7 +40,7 @@ def test_wrong_models_are_named_all_at_once():
         "models.a.size: no such setting; allowed are path, backend, precision, revision, "
         "query_prompt, passage_prompt",
         "models.a: has no path",
-        "models.a.backend=tf: allowed are uprank, sentence_transformers, flag_embedding, onnx",
+        "models.a.backend=tf: allowed are uprank, sentence_transformers, flag_embedding, onnx, openvino",
         "models.b.precision=int4: allowed are fp32, bf16, fp16",
     ]
     with pytest.raises(UserError, match="two models are called 'x'"):

@@ -86,6 +86,32 @@ def test_fp32_and_int8_are_proven_on_the_dev_queries(place, dev, report):
     assert json.loads(json.dumps(graphs.record))[1]["kind"] == "int8"
 
 
+def test_exact_graphs_are_compared_on_fewer_pairs_than_rounded_ones(place, dev, report, monkeypatch):
+    monkeypatch.setattr(onnx_proof, "EXACT_PAIRS", 2 * DOCS + 1)
+    fp32, int8 = add(place, dev, report, graphs=["fp32", "int8"], min_tau=0, max_loss=1.0).proofs
+    assert (fp32.queries, int8.queries) == (2, QUERIES)
+    assert (fp32.pairs, int8.pairs) == (len(RECORDED) + 2 * DOCS, len(RECORDED) + QUERIES * DOCS)
+
+
+def test_the_time_of_a_scorer_is_its_best_round(place, monkeypatch):
+    seconds = {"a": iter([9.0, 1.0, 5.0]), "b": iter([2.0, 4.0, 3.0])}
+    clock, sizes = [0.0], {"a": [], "b": []}
+
+    def scorer(name):
+        def score(batch):
+            if len(batch) == 2 or name == "b":  # once a round
+                clock[0] += next(seconds[name])
+            sizes[name].append(len(batch))
+
+        return score
+
+    monkeypatch.setattr(onnx_truth.time, "perf_counter", lambda: clock[0])
+    pairs = [("what", "word " * n) for n in (1, 9, 4)]
+    found = onnx_truth.fastest([(scorer("a"), 2), (scorer("b"), 3)], place[1], pairs)
+    assert found == [1.0, 2.0]
+    assert sizes == {"a": [2, 1] * 3, "b": [3] * 3}
+
+
 def test_measure_and_tau_are_those_of_scores_by_hand(place, dev, report, monkeypatch):
     """A graph that reverses every order: tau is -1, and the measure is that of the reversed ranking."""
 

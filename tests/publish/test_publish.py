@@ -111,6 +111,9 @@ def test_further_reports_are_shown_and_carried_along(only_transformers, settings
     assert (done.folder / "evaluation/1-law-test/report.json").is_file()
     card = ModelCard.load(done.folder / "README.md")
     assert "### law (test)" in card.text
+    # the dev gain does not stand alone: what was found elsewhere is said beside it
+    head = card.text.split("## Results")[0]
+    assert "On law (test): tuned is better than base: nDCG@10" in head
     found = {(result.dataset_name, result.metric_name) for result in card.data.eval_results}
     assert found == {(name, m) for name in ("mine (dev)", "law (test)") for m in ("nDCG@10", "MRR@10")}
 
