@@ -5,6 +5,10 @@ wrote it: a passage could end itself. `split_special_tokens` in tokenizer_config
 transformers and whatever loads by it. Vocabularies of whole words (unigram) hold `</s>` as an ordinary piece,
 too, so that it would come back by the model of the tokenizer; a last step of the pre-tokenizer then takes
 exactly these words apart.
+
+Not where it would do harm: FlagEmbedding makes text of token ids and ids of that text. Where an unknown
+letter is `[UNK]`, which is then read letter by letter (WordPiece), the tokenizer stays as it was, and pairs
+with special tokens in their texts are left out of the proofs.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ CALLS = ("max_length", "stride", "truncation_side", "truncation_strategy")
 # Loads tokenizer.json as it is, in transformers 4 and 5; a class with a name of its own builds the
 # pre-tokenizer anew.
 AS_WRITTEN = "PreTrainedTokenizerFast"
+UNKNOWN = "\N{OLD ITALIC LETTER A}"  # a letter that no vocabulary has
 
 
 def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
@@ -39,8 +44,11 @@ def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
             config.pop(key, None)
         if not (folder / "tokenizer.json").is_file():
             return
-        config["split_special_tokens"] = True
-        pieces = pieces_that_are_special(tokenizer)
+        pieces: list[str] = []
+        config.pop("split_special_tokens", None)
+        if unknown_stays(tokenizer):
+            config["split_special_tokens"] = True
+            pieces = pieces_that_are_special(tokenizer)
         if pieces or config.get("tokenizer_class") == "TokenizersBackend":  # its name since transformers 5
             config["tokenizer_class"] = AS_WRITTEN
             config["model_input_names"] = list(tokenizer.model_input_names)  # that class has others
@@ -48,6 +56,15 @@ def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
         fast["truncation"] = fast["padding"] = None
         if pieces:
             fast["pre_tokenizer"] = _with_split(fast["pre_tokenizer"], spelling(pieces))
+
+
+def unknown_stays(tokenizer: Any) -> bool:
+    """Whether what an unknown letter becomes is read as that again, also where special tokens are split."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown not in tokenizer(UNKNOWN, add_special_tokens=False)["input_ids"]:
+        return True  # there is nothing unknown to bytes
+    ids = tokenizer(tokenizer.unk_token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return unknown in ids
 
 
 def pieces_that_are_special(tokenizer: Any) -> list[str]:

@@ -1,5 +1,7 @@
 """Which pairs other libraries read as Uprank does, against their own tokenizer."""
 
+import json
+
 import pytest
 from transformers import AutoTokenizer
 from uprank.model.reranker import Reranker
@@ -76,11 +78,16 @@ def test_why_a_pair_is_left_out(query, passage, reason, flag_reason, reranker, w
 
 
 def test_what_flag_embedding_decodes_to_other_ids_is_left_out(tiny_bert, tmp_path):
-    """Text that is unknown becomes `[UNK]`, which is text itself."""
+    """An unknown letter becomes `[UNK]`, which is read letter by letter where special tokens are split."""
     reranker = Reranker.load(tiny_bert, query_tokens=24, max_tokens=96, device="cpu")
     folder.write_model(reranker, tmp_path)
     pair = ("what", "\N{OLD ITALIC LETTER A}\N{OLD ITALIC LETTER BE}")
     assert AutoTokenizer.from_pretrained(tmp_path).unk_token_id in reranker.pairs.encode(*pair).ids
+    assert Probes.read(tmp_path, reranker, [pair]).flag_reasons == ("",)  # so they are not split there
+    path = tmp_path / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    assert "split_special_tokens" not in config
+    path.write_text(json.dumps({**config, "split_special_tokens": True}), encoding="utf-8")
     read = Probes.read(tmp_path, reranker, [pair])
     assert (read.problems, read.reasons, read.flag_reasons) == ((), ("",), (DECODED,))
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, XLMRobertaTokenizer
 from uprank.model.reranker import Reranker
 from uprank.publish import folder
 from uprank.publish.probes import LITERAL, RECORDED, SPECIAL, Probes
-from uprank.publish.tokenizer_files import AS_WRITTEN, pieces_that_are_special
+from uprank.publish.tokenizer_files import AS_WRITTEN, unknown_stays
 
 TEXTS = [
     "what does </s> mean?",
@@ -54,14 +54,24 @@ def differing(place, reranker):
     ]
 
 
-@pytest.mark.parametrize("family", ["xlmr", "bert"])
-def test_every_text_is_read_as_uprank_reads_it(family, request):
-    place, reranker = request.getfixturevalue(family)
+def test_every_text_is_read_as_uprank_reads_it(xlmr):
+    place, reranker = xlmr
     assert differing(place, reranker) == []
     assert Probes.read(place, reranker, RECORDED).reasons == ("",) * len(RECORDED)
     # as it comes, the tokenizer would take them for tokens
     plain = reranker.tokenizer([LITERAL[1][0]], [LITERAL[1][1]])["input_ids"][0]
     assert plain != reranker.pairs.encode(*LITERAL[1]).ids.tolist()
+
+
+def test_where_unknown_letters_would_suffer_nothing_is_split(bert):
+    place, reranker = bert
+    assert not unknown_stays(reranker.tokenizer)
+    special = AutoTokenizer.from_pretrained(place).all_special_tokens
+    different = differing(place, reranker)
+    assert different
+    assert all(any(token in text for token in special for text in pair) for pair in different)
+    reasons = Probes.read(place, reranker, RECORDED).reasons
+    assert reasons == ("",) * (len(RECORDED) - len(LITERAL)) + (SPECIAL,) * len(LITERAL)
 
 
 def test_a_special_token_in_a_text_is_its_letters(xlmr):
@@ -90,10 +100,9 @@ def test_settings_that_both_versions_of_transformers_know(xlmr, bert):
     assert config["split_special_tokens"] is True
     assert config["model_input_names"] == ["input_ids", "attention_mask"]
     assert not {"name_or_path", "is_local", "truncation_side"} & config.keys()
-    assert pieces_that_are_special(bert[1].tokenizer) == []  # only a flag is needed
     config = json.loads((bert[0] / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert config["tokenizer_class"] == "BertTokenizer"
-    assert config["split_special_tokens"] is True
+    assert "split_special_tokens" not in config
     names = {"input_ids", "attention_mask", "token_type_ids"}
     assert set(AutoTokenizer.from_pretrained(bert[0])("a", "b")) == names
     assert set(AutoTokenizer.from_pretrained(xlmr[0])("a", "b")) == names - {"token_type_ids"}
