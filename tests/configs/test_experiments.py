@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import uprank.configs
 from hydra.core.global_hydra import GlobalHydra
 from uprank.configs.check_train import check_train
 from uprank.train.__main__ import main
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "experiment"
+FOLDER = Path(uprank.configs.__file__).parent / "experiment"
 EXPERIMENTS = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 OWN = {"data.train=t", "data.dev=d", "output=o"}
 

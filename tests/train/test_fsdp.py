@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import uprank.configs
 import yaml
 from uprank.configs.errors import UserError
 from uprank.model.reranker import Reranker
@@ -11,7 +12,7 @@ from uprank.train.launch import REFUSED, launch_problems
 from uprank.train.run import train
 from uprank.train.sharded import is_wanted, shard, sharding_problems
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs" / "accelerate"
+FOLDER = Path(uprank.configs.__file__).parent / "accelerate"
 
 
 def test_no_launch_file_asks_for_what_is_refused():

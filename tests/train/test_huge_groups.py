@@ -59,6 +59,7 @@ def make_run(folder, *, budget, learning_rate=0.1, part=""):
     with torch.no_grad():  # scores of one another's size, so that ranks do not hang on rounding
         getattr(head, "out_proj", head).weight.mul_(20)
     if part == "lora":
+        pytest.importorskip("peft")
         add_adapters(reranker.model, rank=2, alpha=None, targets=["query", "dense"], seed=SEED)
     if part == "frozen":
         reranker.model.get_input_embeddings().weight.requires_grad_(False)
