@@ -119,6 +119,22 @@ def test_numbers_of_the_card_are_those_of_the_reports(copy):
     assert "is not about the measured weights" in failed(copy)["card"]
 
 
+def test_reports_and_metadata_have_to_be_the_same_ones(copy):
+    card, record = copy / "README.md", copy / "uprank.json"
+    text, stated = card.read_text(encoding="utf-8"), record.read_text(encoding="utf-8")
+    for number in (1, 2):  # a measure under another name: one is missing, one is in no report
+        card.write_text(text.replace("name: MRR@10", f"name: MRR@{number}"), encoding="utf-8")
+        detail = failed(copy)["card"]
+        assert f"README.md: no report has mine (dev) MRR@{number}" in detail
+        assert "README.md: metadata lacks mine (dev) MRR@10" in detail
+    card.write_text(text, encoding="utf-8")
+    edit(record, lambda values: values["evaluation"][0].update(fingerprint="sha256:other"))
+    assert "the report is about other data than uprank.json states" in failed(copy)["card"]
+    record.write_text(stated, encoding="utf-8")
+    edit(record, lambda values: values.update(evaluation=[]))
+    assert "uprank.json names no report" in failed(copy)["card"]
+
+
 def test_what_cannot_be_checked_is_said(copy, monkeypatch):
     (copy / ".gitattributes").write_text("*.onnx lfs")
     (copy / "notes.txt").write_text("mine")
