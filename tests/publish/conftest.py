@@ -1,10 +1,12 @@
 """A tiny XLM-R that was never tuned, and the run folder of a run that tuned it: all built in code."""
 
+import importlib.util
 import json
 import math
 import os
 import random
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 import torch
+from huggingface_hub import constants
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer
 from uprank.configs.schema_publish import CardSettings, OnnxSettings, PublishCommand
@@ -25,7 +28,13 @@ from uprank.eval.output import write_report
 from uprank.eval.report import Report, System
 from uprank.eval.scoring import score_candidates
 from uprank.model.reranker import Reranker
+from uprank.publish import hub_errors
 from uprank.publish.probes import DIFFICULT, LONG
+
+spec = importlib.util.spec_from_file_location("hub_double", Path(__file__).with_name("hub_double.py"))
+double = importlib.util.module_from_spec(spec)
+sys.modules["hub_double"] = double
+spec.loader.exec_module(double)
 
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 QUERIES = 40
@@ -276,3 +285,18 @@ def measured(source, tmp_path) -> PublishedSource:
     write_report(report, source.final, title="run", runs=runs, collection=collection)
     source.manifest(base__path=str(source.base), base__kind="folder")
     return source
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """The double of the hub, running, and the client told to use it."""
+    with double.Hub(double.TOKEN) as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        files = running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the double knows LFS only
+        monkeypatch.setenv("HF_TOKEN", double.TOKEN)
+        monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
+        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+        yield running

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+TOKEN = "hf_secretsecretsecret"
+
 spec = importlib.util.spec_from_file_location(
     "hub_double_requests", Path(__file__).with_name("hub_double_requests.py")
 )

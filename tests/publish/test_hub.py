@@ -1,23 +1,16 @@
 """The upload, against a local server that speaks the hub's API: one commit or none, no token in sight."""
 
-import importlib.util
 import json
 import logging
-import sys
 from pathlib import Path
 
+import hub_double as double  # made importable by conftest.py
 import pytest
 from huggingface_hub import constants
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PushSettings
-from uprank.publish import hub, hub_errors
+from uprank.publish import hub
 
-spec = importlib.util.spec_from_file_location("hub_double", Path(__file__).with_name("hub_double.py"))
-double = importlib.util.module_from_spec(spec)
-sys.modules["hub_double"] = double
-spec.loader.exec_module(double)
-
-TOKEN = "hf_secretsecretsecret"
 FILES = {
     "README.md": b"---\nlicense: mit\n---\n# Mine\n",
     "config.json": b"{}",
@@ -25,20 +18,6 @@ FILES = {
     "onnx/model.onnx": b"graph",
     "evaluation/report.json": b"{}",
 }
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with double.Hub(TOKEN) as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        files = running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the double knows LFS only
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-        yield running
 
 
 def made(folder: Path, **files: bytes) -> Path:
@@ -64,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def refused(folder, **push) -> UserError:
     with pytest.raises(UserError) as raised:
         hub.upload(folder, PushSettings(**{"repo": "me/mine", **push}))
-    assert TOKEN not in str(raised.value) + raised.value.advice
+    assert double.TOKEN not in str(raised.value) + raised.value.advice
     assert "127.0.0.1" not in str(raised.value)
     return raised.value
 
@@ -83,7 +62,7 @@ def test_a_push_makes_a_private_repository_by_one_commit(server, folder, caplog)
     assert server.asked("PUT /storage/.*/part/") == 3
     assert server.asked("POST .*/commit/main") == 1
     assert repo.branches["main"][-1].message.startswith("uprank.json sha256:")
-    assert TOKEN not in caplog.text
+    assert double.TOKEN not in caplog.text
 
 
 def test_an_update_removes_what_the_last_publication_had_and_nothing_else(server, folder, tmp_path):
@@ -214,7 +193,7 @@ def test_a_change_in_between_is_not_overwritten(branch, server, folder):
 
 def test_a_wrong_token_and_a_foreign_organisation(server, folder, monkeypatch):
     assert "may not write there" in str(refused(folder, repo="them/new"))
-    monkeypatch.setenv("HF_TOKEN", TOKEN + "x")
+    monkeypatch.setenv("HF_TOKEN", double.TOKEN + "x")
     assert "token is not valid" in str(refused(folder))
     assert server.repos == {}
 

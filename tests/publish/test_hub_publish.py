@@ -1,41 +1,20 @@
 """Publishing with a push: its settings and the whole way, against the double of the hub."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import hub_double as double  # made importable by conftest.py
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PushSettings
-from uprank.publish import hub, hub_errors, verify
+from uprank.publish import hub, verify
 from uprank.publish.command import publish
 from uprank.publish.licence import Licence
-
-spec = importlib.util.spec_from_file_location("hub_double", Path(__file__).with_name("hub_double.py"))
-double = importlib.util.module_from_spec(spec)
-sys.modules["hub_double"] = double
-spec.loader.exec_module(double)
-
-TOKEN = "hf_secretsecretsecret"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with double.Hub(TOKEN) as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        files = running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the double knows LFS only
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-        yield running
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -88,7 +67,7 @@ def test_published_and_pushed(only_transformers, settings, server):
     card = there["README.md"].decode()
     assert 'CrossEncoder("me/mine")' in card
     assert '`revision="next"`' in card
-    assert not any(TOKEN.encode() in data for data in there.values())
+    assert not any(double.TOKEN.encode() in data for data in there.values())
 
 
 def test_without_push_the_hub_is_not_asked(only_transformers, settings, server):
@@ -116,11 +95,11 @@ def test_a_refusal_leaves_the_published_folder(only_transformers, settings, serv
 @pytest.mark.slow
 def test_the_command_line_pushes_to_the_endpoint_of_the_environment(settings, source, server, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    environment |= {"HF_ENDPOINT": server.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    environment |= {"HF_ENDPOINT": server.url, "HF_TOKEN": double.TOKEN, "HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, "-m", "uprank", "publish", f"run={source.run}", f"output={tmp_path / 'o'}"]
     command += ["push.repo=me/mine", "push.pr=true", "card.data_license=mit", "onnx.graphs=[]"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"Pushed: {server.url}/me/mine/discussions/1" in done.stdout
-    assert TOKEN not in done.stdout + done.stderr
+    assert double.TOKEN not in done.stdout + done.stderr
     assert server.repos["me/mine"].files("refs/pr/1")["README.md"]

@@ -1,6 +1,7 @@
 """Mining and training on tiny models as the tests of this room start them."""
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 from uprank.configs.errors import UserError
 from uprank.configs.schema_data import MineCommand, MineDataSettings
 from uprank.configs.schema_train import TrainCommand
+from uprank.data.groups import Group
 from uprank.model.reranker import Reranker
 from uprank.train.mine import mine
 from uprank.train.run import train
@@ -17,6 +19,33 @@ from uprank.train.track import read_metrics
 def mine_into(data, output, **options):
     mine(MineCommand(data=MineDataSettings(train=str(data)), output=str(output), **options))
     return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+
+
+def make_graded_groups(count, *, negatives):
+    generator = random.Random(8)
+    words = ["rank", "query", "passage", "river", "stone", "light", "heart", "blood", "drug"]
+
+    def text(most):
+        return " ".join(generator.choices(words, k=generator.randrange(1, most)))
+
+    def group(number):
+        positives, others = 1 + number % 3, negatives(number)
+        return Group(
+            f"{text(6)} q{number}",
+            tuple(f"{text(20)} {number}.{i}" for i in range(positives)),
+            tuple(f"{text(40)} n{i}" for i in range(others)),
+            f"row:{number}",
+            tuple(generator.randrange(1, 4) for _ in range(positives)),
+            tuple(generator.gauss(0, 2) for _ in range(positives + others)),
+        )
+
+    return [group(number) for number in range(count)]
+
+
+@pytest.fixture(scope="session")
+def graded_groups():
+    """`graded_groups(count, negatives=number -> how many)`: grades 1 to 3, and scores of a teacher."""
+    return make_graded_groups
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Groups that are larger than the memory: the same gradient, from parts of a group."""
 
-import random
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
@@ -9,7 +8,6 @@ import pytest
 import torch
 from uprank.configs.check_loss import NEEDS
 from uprank.configs.schema_train import LossSettings, TrainCommand
-from uprank.data.groups import Group
 from uprank.data.in_batch import in_batch_negatives
 from uprank.data.sampling import draw_step
 from uprank.model.adapters import add_adapters
@@ -26,26 +24,9 @@ LOSSES = [LossSettings(name, temperature=20.0 if name == "approx_ndcg" else 1.0)
 
 
 @pytest.fixture(scope="module")
-def groups():
+def groups(graded_groups):
     """Of 3 to 12 passages: grades 1 to 3, and scores of a teacher."""
-    generator = random.Random(8)
-    words = ["rank", "query", "passage", "river", "stone", "light", "heart", "blood", "drug"]
-
-    def text(most):
-        return " ".join(generator.choices(words, k=generator.randrange(1, most)))
-
-    def group(number):
-        positives, negatives = 1 + number % 3, 2 + 2 * number
-        return Group(
-            f"{text(6)} q{number}",
-            tuple(f"{text(20)} {number}.{i}" for i in range(positives)),
-            tuple(f"{text(40)} n{i}" for i in range(negatives)),
-            f"row:{number}",
-            tuple(generator.randrange(1, 4) for _ in range(positives)),
-            tuple(generator.gauss(0, 2) for _ in range(positives + negatives)),
-        )
-
-    return [group(number) for number in range(5)]
+    return graded_groups(5, negatives=lambda number: 2 + 2 * number)
 
 
 def make_run(folder, *, budget, learning_rate=0.1, part=""):

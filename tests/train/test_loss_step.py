@@ -1,12 +1,9 @@
 """Contract 1 for every loss: a step's gradient does not know of token budgets and processes."""
 
-import random
-
 import pytest
 import torch
 from uprank.configs.check_loss import NEEDS
 from uprank.configs.schema_train import LossSettings
-from uprank.data.groups import Group
 from uprank.data.in_batch import in_batch_negatives
 from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
@@ -30,26 +27,9 @@ def reranker(tiny_xlmr):
 
 
 @pytest.fixture(scope="module")
-def groups():
+def groups(graded_groups):
     """Uneven ones: 1 to 3 positives of grades 1 to 3, 1 to 6 negatives, scores of a teacher."""
-    generator = random.Random(8)
-    words = ["rank", "query", "passage", "river", "stone", "light", "heart", "blood", "drug"]
-
-    def text(most):
-        return " ".join(generator.choices(words, k=generator.randrange(1, most)))
-
-    def group(number):
-        positives, negatives = 1 + number % 3, 1 + number % 6
-        return Group(
-            f"{text(6)} q{number}",
-            tuple(f"{text(20)} {number}.{i}" for i in range(positives)),
-            tuple(f"{text(40)} n{i}" for i in range(negatives)),
-            f"row:{number}",
-            tuple(generator.randrange(1, 4) for _ in range(positives)),
-            tuple(generator.gauss(0, 2) for _ in range(positives + negatives)),
-        )
-
-    return [group(number) for number in range(13)]
+    return graded_groups(13, negatives=lambda number: 1 + number % 6)
 
 
 def gradient(reranker, draws, loss, *, budget, processes=1):
