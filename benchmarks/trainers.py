@@ -5,10 +5,12 @@
 START is a reranker with a head; there may be more collections NAME=FOLDER:FILE. A FOLDER is a BEIR folder
 with train, dev and test queries (benchmarks/hold_out.py makes one), a FILE has rows `query, pos, neg`
 (`uprank mine` makes one). Every tool trains on the same QUERIES rows of one positive and PASSAGES - 1
-negatives, once over, in its own order, by its own loss of the same form; the weights after the last step
-count. With several --rates the first seed is trained with each, and the best by dev nDCG@10, the mean over
-tools and collections, is taken for all. Finished runs are kept: call it again to go on. The test queries are
-scored after all training.
+negatives, once over, by its own loss of the same form; the weights after the last step count. The others draw
+the same order of the rows from a seed, and Uprank is given its rows so that it draws that order, too: over a
+few hundred rows the order decides more than the tool does (--order own leaves each its own). With several
+--rates the first seed is trained with each, and the best by dev nDCG@10, the mean over tools and collections,
+is taken for all. Finished runs are kept: call it again to go on. The test queries are scored after all
+training.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from common import report, say
-from trainers_runs import TOOLS, VARIANTS, Plan, run
+from trainers_runs import TOOLS, VARIANTS, Plan, run, trainer_order, uprank_rows
 from trainers_tables import mean_of, read_values, sections
 
 Collection = tuple[str, str, str]  # name, BEIR folder, training file
@@ -78,6 +80,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-tokens", type=int, default=128, help="longest pair")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
     parser.add_argument("--attention-dropout", type=float, help="of all tools; START's own if not set")
+    parser.add_argument("--hidden-dropout", type=float, help="of all tools; START's own if not set")
+    parser.add_argument("--order", default="shared", choices=["shared", "own"], help="of the rows")
     parser.add_argument("--depth", type=int, default=20, help="BM25 candidates a query, dev and test")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--skip-test", action="store_true", help="leave the test queries alone")
@@ -106,7 +110,7 @@ def parse_collection(text: str, parser: argparse.ArgumentParser) -> Collection:
 def begin(given: argparse.Namespace) -> None:
     """Copy the start model, and make sure that a folder holds runs of one kind only."""
     kept = ("queries", "queries_per_step", "at_once", "passages", "query_tokens", "max_tokens", "precision")
-    settings = {key: getattr(given, key) for key in (*kept, "attention_dropout")}
+    settings = {key: getattr(given, key) for key in (*kept, "attention_dropout", "hidden_dropout", "order")}
     settings["start"] = str(Path(given.start).resolve())
     file, start = given.work / "settings.json", given.work / "start"
     if file.is_file() and json.loads(file.read_text()) != settings:
@@ -115,10 +119,13 @@ def begin(given: argparse.Namespace) -> None:
         part = given.work / "start.part"
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(given.start, part)
-        if given.attention_dropout is not None:
-            config = json.loads((part / "config.json").read_text(encoding="utf-8"))
-            config["attention_probs_dropout_prob"] = given.attention_dropout
-            (part / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+        config = json.loads((part / "config.json").read_text(encoding="utf-8"))
+        rates = {
+            "attention_probs_dropout_prob": given.attention_dropout,
+            "hidden_dropout_prob": given.hidden_dropout,
+        }
+        config |= {key: rate for key, rate in rates.items() if rate is not None}
+        (part / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         part.rename(start)
     file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
@@ -149,6 +156,19 @@ def sample_rows(rows: list[dict[str, Any]], queries: int, negatives: int) -> lis
     ]
 
 
+def rows_of(given: argparse.Namespace, name: str, tool: str, seed: int) -> Path:
+    """The file that a tool trains on."""
+    rows = Path(given.work) / name / "rows.jsonl"
+    if tool != "uprank" or given.order == "own":
+        return rows
+    made = rows.with_name(f"rows-for-uprank-seed{seed}.jsonl")
+    if not made.is_file():
+        order = trainer_order(given.queries, given.at_once, given.queries_per_step, seed, rows.parent)
+        lines = rows.read_text(encoding="utf-8").splitlines(keepends=True)
+        made.write_text("".join(uprank_rows(lines, order, seed)), encoding="utf-8")
+    return made
+
+
 def run_folder(given: argparse.Namespace, name: str, tool: str, rate: float, seed: int) -> Path:
     return Path(given.work) / name / f"{tool}-rate{rate:g}-seed{seed}"
 
@@ -168,7 +188,7 @@ def train(given: argparse.Namespace, name: str, folder: str, tool: str, rate: fl
     output.mkdir(parents=True)
     plan = Plan(
         start=str(given.work / "start"),
-        rows=str(given.work / name / "rows.jsonl"),
+        rows=str(rows_of(given, name, tool, seed)),
         dev=folder,
         rate=rate,
         seed=seed,

@@ -85,6 +85,48 @@ def uprank(plan: Plan, output: Path) -> tuple[Path, float]:
     return output / "last", json.loads((output / "manifest.json").read_text(encoding="utf-8"))["seconds"]
 
 
+def trainer_order(count: int, at_once: int, queries_per_step: int, seed: int, folder: Path) -> list[int]:
+    """The order in which transformers' Trainer reads so many rows in its first epoch, found by asking it."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    seen: list[int] = []
+
+    class Asked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen.extend(row.tolist())
+            return {"loss": self.weight.sum()}
+
+    arguments = TrainingArguments(
+        output_dir=str(folder / "asked"),
+        num_train_epochs=1,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=queries_per_step // at_once,
+        seed=seed,
+        use_cpu=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    rows: Any = [{"row": row} for row in range(count)]
+    Trainer(model=Asked(), args=arguments, train_dataset=rows).train()
+    return seen
+
+
+def uprank_rows(rows: list[str], order: list[int], seed: int) -> list[str]:
+    """The rows arranged so that `uprank train` with this seed reads them in the order wanted."""
+    from uprank.data.sampling import epoch_order
+
+    arranged = list(rows)
+    for place, wanted in zip(epoch_order(len(rows), seed=seed, epoch=0), order, strict=True):
+        arranged[place] = rows[wanted]
+    return arranged
+
+
 def shared_arguments(plan: Plan, output: Path) -> dict[str, Any]:
     """Arguments of transformers' Trainer, on which both others build."""
     return {

@@ -23,11 +23,11 @@ class ModelSettings:
     """`fp32`; `bf16` or `fp16`: matrix products in 16 bit, weights, softmax and loss stay fp32. `fp16` is for
     GPUs without bfloat16: in training the loss is scaled, and steps whose gradients overflow are skipped."""
     query_tokens: int | None = None
-    """Tokens of the query that are kept when a pair is too long (the passage is cut first);
-    128 when not set."""
+    """Tokens of the query that are kept when a pair is too long (the passage is cut first); when not set,
+    what the model was saved with, else 128."""
     max_tokens: int | None = None
-    """Longest pair in tokens, special tokens included, never above the model's positions;
-    when not set, the length that the model's tokenizer states, 512 at most."""
+    """Longest pair in tokens, special tokens included, never above the model's positions; when not set,
+    what the model was saved with, else the length that its tokenizer states, 512 at most."""
     query_prompt: str | None = None
     """Put before every query whose row has no `query_prompt` of its own, and counted in the budgets; what the
     model was saved with when not set, an empty string for none."""
@@ -48,7 +48,7 @@ class ScoredModelSettings(ModelSettings):
     backend: str = "uprank"
     """What scores: `uprank`, or to compare libraries `sentence_transformers`, `flag_embedding`, `onnx`
     (a folder with model.onnx and tokenizer.json; a dynamically quantised graph, whose scores would
-    depend on the batch, is given one pair at a time)."""
+    depend on the batch, is given one pair at a time), `openvino` (a folder with an OpenVINO graph)."""
 
 
 @dataclass

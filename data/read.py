@@ -101,13 +101,15 @@ def is_beir(path: str) -> bool:
     return not hf.is_named(path) and rows.is_beir(Path(path))
 
 
-def require(problems: list[str], *, advice: str = "") -> None:
-    """Raise what was found wrong, if anything; long lists are cut, with their count."""
+def require(
+    problems: list[str], *, advice: str = "", rest: str = "; `uprank check examples=null` prints all"
+) -> None:
+    """Raise what was found wrong, if anything; long lists are cut, with their count and where the rest is."""
     if not problems:
         return
     shown = problems[:SHOWN]
     if len(problems) > SHOWN:
-        shown.append(f"… and {len(problems) - SHOWN} more; `uprank check examples=null` prints all")
+        shown.append(f"… and {len(problems) - SHOWN} more{rest}")
     raise UserError(shown, advice=advice)
 
 

@@ -126,6 +126,8 @@ def quiet_transformers() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    # Where it is installed transformers imports it, and it tells of kernels that nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def base_card(path: str, revision: str | None = None) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..eval.compare import compare, outcome
+from ..eval.compare import compare
 from ..eval.ranking import Floats
 from ..eval.report import Comparison, Estimate, Report
 from ..eval.scoring import Scored
 
 RULE = (
-    "Of the mixtures that are not worse than the best one on the dev queries (paired: worse is a 95 % "
-    "interval below 0 and p < 0.05), the one with the highest mean over the guard collections; without "
-    "guards the one with the highest on dev; if equal the one with more of the tuned model. The base itself "
-    "is not among them."
+    "Of the mixtures within one standard error of the best one on the dev queries (of their paired "
+    "difference: the rule of Breiman et al. 1984), the one with the highest mean over the guard collections; "
+    "without guards the one with the highest on dev; if equal the one with more of the tuned model. The base "
+    "itself is not among them."
 )
 
 
@@ -101,7 +101,7 @@ def choose(tried: Sequence[Tried], report: Report) -> list[Tried]:
     )
     marked = []
     for one in tried:
-        to_best = None
+        to_best, near = None, True
         if one is not best:
             to_best = compare(
                 one.values[0],
@@ -111,7 +111,8 @@ def choose(tried: Sequence[Tried], report: Report) -> list[Tried]:
                 measure=report.measures[0],
                 seed=report.seed,
             )
-        allowed = one.point.share > 0 and (to_best is None or outcome(to_best) != "worse")
+            near = -to_best.difference <= _standard_error(one.values[0] - best.values[0])
+        allowed = one.point.share > 0 and near
         marked.append(replace(one, point=replace(one.point, to_best=to_best, allowed=allowed)))
 
     def worth(one: Tried) -> tuple[float, float]:
@@ -119,6 +120,11 @@ def choose(tried: Sequence[Tried], report: Report) -> list[Tried]:
 
     chosen = max((one for one in marked if one.point.allowed), key=worth)
     return [replace(one, point=replace(one.point, chosen=one is chosen)) for one in marked]
+
+
+def _standard_error(differences: Floats) -> float:
+    """Of the mean of (Q,) differences; 0 of a single one."""
+    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
 
 
 def _name(tried: Tried) -> str:

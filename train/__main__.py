@@ -22,9 +22,14 @@ def _train(settings: TrainCommand) -> None:
             )
         raise SystemExit(128 + stopped.signal) from None
     except RuntimeError as error:
-        # What gloo says to the others when the first process has ended, and has said why.
-        if os.environ.get("RANK", "0") == "0" or "closed by peer" not in str(error):
+        # What gloo says to the others when a process has ended, and has said why.
+        if "closed by peer" not in str(error).lower():
             raise
+        if os.environ.get("RANK", "0") == "0":
+            sys.stderr.write(
+                "uprank train: another process of this run has ended, and so does this one; what it said is "
+                "above. The same command continues after the last checkpoint\n"
+            )
         raise SystemExit(1) from None
 
 

@@ -105,6 +105,25 @@ def explaining(run: Run, what: str, batches: Sequence[TrainBatch] = ()) -> Itera
         raise told from None
 
 
+@contextmanager
+def explaining_model(what: str, advice: str) -> Iterator[None]:
+    """The same where no step is to blame: before the first one, and after the last.
+
+    Args:
+        what: is done meanwhile, for the message: `loading the model`.
+        advice: what to do.
+
+    Raises:
+        UserError: there was not enough memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory while {what}", advice=advice) from None
+
+
 def _error(run: Run, what: str, batches: Sequence[TrainBatch]) -> UserError:
     held, least, size = run.reranker.tokens_per_batch, run.reranker.budgets[1], ""
     if batches:

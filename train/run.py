@@ -13,29 +13,25 @@ from rich.console import Console
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
 from ..data.mix import Mix
-from ..data.prompts import Prompts
-from ..data.stream import EXAMPLES, Stream
-from ..data.tokens import prepare_groups, prepare_texts
+from ..data.stream import EXAMPLES
 from ..eval.processes import Processes
 from ..eval.scoring import LeftEarly
 from ..model.load import base_card, location_kind
-from .backward import make_replicas
 from .checkpoint import Progress, load_checkpoint, newest_checkpoint
-from .dev import Dev
 from .files import on_first, put_back
 from .finish import end
 from .inputs import Inputs, read_inputs
-from .loop import count_steps, fit, keep_best
-from .memory import available_memory, explaining, used_memory
+from .loop import fit, keep_best
+from .make import make_accelerator, make_run
+from .memory import available_memory, explaining, explaining_model, used_memory
 from .plan import Machine, make_plan
 from .plan_text import print_plan
 from .run_folder import environment, lock, write_start
-from .scale import LossScale
-from .sharded import is_wanted, shard, whole
+from .sharded import whole
 from .step import Run
 from .stop import Stopped, StopRequest, settle
 from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
-from .trackers import report, require_tracker, start_tracker
+from .trackers import report, start_tracker
 from .unused import warn_unused
 
 log = logging.getLogger(__name__)
@@ -49,7 +45,7 @@ def train(settings: TrainCommand) -> None:
             be checked without the model is checked before the model is loaded.
     """
     inputs = read_inputs(settings)
-    accelerator = _accelerator(settings)
+    accelerator = make_accelerator(settings)
     if settings.plan:
         _plan(settings, inputs, accelerator)
         return
@@ -63,7 +59,7 @@ def _train(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
     queries = len(inputs.dev.collection.queries)
     groups = "a stream of" if inputs.mix.length is None else f"{inputs.mix.length:,}"
     log.info("%s training groups, %d dev queries, %s", groups, queries, accelerator.device)
-    run = _make_run(settings, accelerator, inputs)
+    run = make_run(settings, accelerator, inputs)
     with whole(run):
         on_first(run.share, lambda: _open_folder(run, inputs))
     _tell_data(run.mix, inputs.found)
@@ -71,7 +67,8 @@ def _train(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
     try:
         with StopRequest() as request:
             progress = _fit(run, inputs, console, request)
-        end(run, progress)
+        with explaining_model("closing the run", "The same command closes it, given more memory."):
+            end(run, progress)
     except Stopped as stopped:
         log.info("%s; the same command continues it", stopped)
         accelerator.end_training()
@@ -125,97 +122,12 @@ def _plan(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
     """Say what the run will take, without beginning it."""
     set_up_logging(Console(stderr=True), main=accelerator.is_main_process)
     machine = Machine(used_memory(accelerator.device), available_memory(accelerator.device))
-    run = _make_run(settings, accelerator, inputs)
+    run = make_run(settings, accelerator, inputs)
     warn_unused(run)
     plan = make_plan(run, machine)
     if accelerator.is_main_process:
         print_plan(plan, run, Console())
     accelerator.end_training()
-
-
-def _accelerator(settings: TrainCommand) -> Any:
-    import torch
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-
-    from ..model.reranker import works_on_cpu
-
-    require_tracker(settings.tracker.name)
-    tracker = None if settings.tracker.name == "none" else settings.tracker.name
-    cpu = works_on_cpu(settings.model.device)
-    # Processes may have different numbers of batches in a step, so only the gradients are exchanged.
-    gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(
-        mixed_precision="no",
-        cpu=cpu,
-        log_with=tracker,
-        project_dir=settings.output,
-        kwargs_handlers=[gradients_only],
-    )
-    if settings.threads:  # accelerate has set a number of its own
-        torch.set_num_threads(settings.threads)
-    return accelerator
-
-
-def _make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
-    from ..model.adapters import add_adapters
-    from ..model.reranker import Reranker
-    from .freeze import freeze
-    from .optimizer import make_optimizer
-
-    reranker = Reranker.load(
-        settings.model.path,
-        precision=settings.model.precision,
-        query_tokens=settings.model.query_tokens,
-        max_tokens=settings.model.max_tokens,
-        device=settings.model.device or str(accelerator.device),
-        revision=settings.model.revision,
-        tokens_per_batch=settings.train.tokens_per_batch,
-        seed=settings.seed,
-        query_prompt=settings.model.query_prompt,
-        passage_prompt=settings.model.passage_prompt,
-    )
-    inputs.mix.prompts = prompts = reranker.prompts
-    reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
-    if settings.train.gradient_checkpointing:
-        reranker.scorer.checkpoint_layers()
-    lora = settings.model.lora
-    if lora.rank:
-        count = add_adapters(
-            reranker.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=settings.seed
-        )
-        log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{count:,}")
-    freeze(reranker.model, settings.model.freeze)
-    steps = count_steps(settings, inputs.mix.per_epoch)
-    epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
-    for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):
-        if not isinstance(source.groups, Stream):
-            # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
-            build = epochs * share >= len(source.groups) / 4
-            prepare_groups(reranker.pairs, source.groups, prompts=prompts, build=build)
-    prepare_texts(reranker.pairs, _dev_texts(inputs.dev, prompts))
-    sharded = is_wanted()
-    scorer = shard(reranker.scorer, accelerator) if sharded else accelerator.prepare(reranker.scorer)
-    trained = scorer.model if sharded else reranker.model
-    return Run(
-        settings,
-        Path(settings.output),
-        accelerator,
-        reranker,
-        scorer,
-        make_optimizer(trained, settings.optim, new_head=reranker.new_head),
-        inputs.mix,
-        inputs.dev,
-        steps,
-        make_replicas(scorer, accelerator),
-        LossScale() if settings.model.precision == "fp16" else None,
-        sharded=sharded,
-    )
-
-
-def _dev_texts(dev: Dev, prompts: Prompts) -> list[str]:
-    documents = dict.fromkeys(doc for row in dev.candidates.run.values() for doc in row)
-    read = prompts.collection(dev.collection)
-    return [*read.queries.values(), *(read.passages[doc] for doc in documents)]
 
 
 def _manifest(run: Run, dev_fingerprint: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from uprank.configs.errors import UserError
 from uprank.train import memory
-from uprank.train import run as run_file
 from uprank.train.inputs import read_inputs
+from uprank.train.make import make_accelerator, make_run
 from uprank.train.memory import available_memory, explaining, is_out_of_memory, peak_memory, reset_peak
 from uprank.train.run import train
 from uprank.train.step import prepare_step
@@ -40,7 +40,7 @@ def made(settings, tiny_xlmr, jsonl, tmp_path):
 
     def make(**changes):
         asked = settings(tiny_xlmr, jsonl, tmp_path / "run", **changes)
-        return run_file._make_run(asked, run_file._accelerator(asked), read_inputs(asked))
+        return make_run(asked, make_accelerator(asked), read_inputs(asked))
 
     return make
 
@@ -92,6 +92,26 @@ def test_every_process_but_the_first_speaks_for_itself(made, capsys):
     run.accelerator = type("Second", (), {"process_index": 1, "device": CPU})()
     told(run)
     assert "uprank train: process 1: out of memory in step 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("uprank.model.reranker.Reranker.load", "out of memory while loading the model"),
+        ("uprank.train.finish.finish", "out of memory while closing the run"),
+    ],
+)
+def test_where_no_step_is_to_blame(settings, tiny_xlmr, jsonl, tmp_path, monkeypatch, place, words):
+    def too_large(*given, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(place, too_large)
+    asked = settings(tiny_xlmr, jsonl, tmp_path / "run", train__max_steps=1)
+    with pytest.raises(UserError, match=words):
+        train(asked)
+    monkeypatch.undo()
+    train(asked)
+    assert "verdict" in (tmp_path / "run" / "manifest.json").read_text(encoding="utf-8")
 
 
 def test_the_peak_is_seen_after_it_is_over(tmp_path, monkeypatch):

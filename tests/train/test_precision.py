@@ -187,7 +187,7 @@ def test_a_run_in_fp16_counts_what_it_skips_and_goes_on_with_its_scale(
     settings, tiny_xlmr, jsonl, tmp_path, monkeypatch
 ):
     """Cut off after step 4, as a kill leaves it, and continued: the same bits, the same scale."""
-    monkeypatch.setattr("uprank.train.run.LossScale", lambda: LossScale(2.0**FIRST))
+    monkeypatch.setattr("uprank.train.make.LossScale", lambda: LossScale(2.0**FIRST))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     chosen = settings(tiny_xlmr, jsonl, whole, model__precision="fp16")
     train(chosen)

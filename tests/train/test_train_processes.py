@@ -57,6 +57,37 @@ def test_two_processes_learn_what_one_learns(assert_same_learned, run, tiny_xlmr
     assert "2 process(es)" in (tmp_path / "two" / "manifest.json").read_text()
 
 
+RUNNING_OUT = """
+import os, torch
+from uprank.train import loop
+from uprank.train.__main__ import main
+
+def train_step(*given, real=loop.train_step, taken=[], **more):
+    taken.append(1)
+    if len(taken) == 2 and os.environ["RANK"] == "1":
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return real(*given, **more)
+
+loop.train_step = train_step
+main()
+"""
+
+
+@pytest.mark.slow
+def test_memory_that_ends_in_one_process_ends_all_without_a_traceback(tiny_xlmr, jsonl, tmp_path):
+    (tmp_path / "run_out.py").write_text(RUNNING_OUT)
+    _, *words = command(tiny_xlmr, jsonl, tmp_path / "run")
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*start, str(tmp_path / "run_out.py"), *words], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode
+    assert "uprank train: process 1: out of memory in step 2" in done.stderr
+    assert done.stderr.count("Traceback") == 1, done.stderr[-3000:]  # torchrun's own, at the end
+    assert "gloo" not in done.stderr
+    assert "deprecated" not in done.stderr
+
+
 STANDING_STILL = """
 import sys, time
 from uprank.train import checkpoint, files
