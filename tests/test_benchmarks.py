@@ -143,3 +143,19 @@ def test_all_trainers_see_the_same_first_step(tmp_path, tiny_xlmr, beir, jsonl):
         told[tool] = next((row["loss"], row["grad_norm"]) for row in log if "grad_norm" in row)
     assert told["sentence_transformers"] == pytest.approx(told["uprank"], rel=1e-3)
     assert told["flag_embedding"] == pytest.approx(told["uprank"], rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_uprank_reads_its_rows_in_the_order_of_the_others(seed):
+    from uprank.data.groups import Group
+    from uprank.data.sampling import draw_step
+
+    runs = importlib.import_module("trainers_runs")
+    rows = [f"row {number}\n" for number in range(12)]
+    order = [5, 0, 11, 3, 7, 1, 9, 2, 10, 4, 8, 6]
+    groups = [
+        Group(row, ("p",), ("n",), str(place))
+        for place, row in enumerate(runs.uprank_rows(rows, order, seed))
+    ]
+    drawn = draw_step(groups, start=0, count=12, group_size=2, positives=1, seed=seed)
+    assert [draw.query for draw in drawn] == [rows[place] for place in order]
