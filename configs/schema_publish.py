@@ -50,8 +50,9 @@ class MergeSettings:
     """Try the mean of the weights of the last so many checkpoints in the place of the best one; the run
     has to have kept them (`train.keep_checkpoints`)."""
     guard: list[str] = field(default_factory=list)
-    """Judged data of other domains, as in `data.test`: of the models that are as good on the dev queries,
-    the one that is best on these is published."""
+    """Judged data of other domains, as in `data.test`, which chooses and so should not be a test set: of the
+    mixtures within one standard error of the best on the dev queries, the one that is best on these is
+    published."""
     guard_queries: int | None = 200
     """A seeded sample of so many queries of each guard; all of them when null."""
     guard_depth: int | None = None
