@@ -79,7 +79,8 @@ def _compose_and_call(
         if job.mode is RunMode.MULTIRUN:  # each job has its own place below the output asked for
             config.output = str(Path(config.output) / str(job.job.num))
             made = partial(_typed, command, schema, config)
-            return sweeps.run_job(function, made, sweep, Path(config.output))
+            own = [word for word in job.overrides.task if word not in sys.argv]
+            return sweeps.run_job(function, made, sweep, Path(config.output), " ".join(own))
         try:
             function(_typed(command, schema, config))
         except UserError as error:

@@ -37,7 +37,7 @@ class Sweep:
 
 
 def run_job(
-    function: Callable[[Any], object], make: Callable[[], Any], sweep: Sweep | None, place: Path
+    function: Callable[[Any], object], make: Callable[[], Any], sweep: Sweep | None, place: Path, own: str
 ) -> float | None:
     """One job of a sweep, or nothing if an earlier start has finished it.
 
@@ -46,6 +46,7 @@ def run_job(
         make: its settings.
         sweep: what the command knows about its jobs, if anything.
         place: output of the job, whose name is its number.
+        own: its settings that other jobs do not have.
 
     Raises:
         JobFailed: whatever went wrong, which is written down for `close`.
@@ -56,6 +57,7 @@ def run_job(
         if sweep is not None and sweep.finished(settings):
             _say(place, "finished before, and is not run again")
         else:
+            _say(place, own)
             function(settings)
         value = sweep.value(settings) if sweep else None
     except UserError as error:

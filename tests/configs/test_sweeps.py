@@ -13,7 +13,12 @@ from uprank.configs.sweep import Sweep
 @pytest.mark.parametrize("flag", ["-m", "--multirun"])
 def test_a_sweep_runs_each_job_with_its_own_output(compose, tmp_path, flag):
     code, jobs, _, err = compose("mine", flag, "data.train=t", "output=sweep", "depth=5,10", "seed=1,2")
-    assert (code, err) == (0, "")
+    assert code == 0
+    told = [
+        f"{Path('sweep', str(k))}: {words}"
+        for k, words in enumerate(["depth=5 seed=1", "depth=5 seed=2", "depth=10 seed=1", "depth=10 seed=2"])
+    ]
+    assert err.splitlines() == told
     assert [(job.depth, job.seed, job.output) for job in jobs] == [
         (5, 1, str(Path("sweep", "0"))),
         (5, 2, str(Path("sweep", "1"))),
