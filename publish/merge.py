@@ -69,11 +69,12 @@ def merge(
     assert source.run is not None, "setting_problems comes first"
     averaged = last_checkpoints(source.run, wanted.average) if wanted.average else []
     base = read_base(source.base, seed=int(source.manifest.get("seed") or 0)) if wanted.weights else None
+    measured = as_measured(reranker, evidence.report)
     tried: list[Tried] = []
     for folders, share in _mixtures(wanted, best, averaged, own_head=not source.base.new_head):
-        mix(reranker, folders, base, share)
+        mix(measured, folders, base, share)
         tried.append(
-            _try(reranker, folders, share, dev, guards, evidence.report, checkpoints=folders != best)
+            _try(measured, folders, share, dev, guards, evidence.report, checkpoints=folders != best)
         )
         log.info("%s", describe(tried[-1].point, [guard.name for guard in guards]))
     tried = choose(tried, evidence.report)
@@ -99,9 +100,17 @@ def merge(
     )
     if not merged.changed:
         return source, merged
-    report = _report(reranker, source, dev, chosen, tuned, place, command=settings.output, seed=seed)
+    report = _report(measured, source, dev, chosen, tuned, place, command=settings.output, seed=seed)
     first = Evidence(place, report, evidence.split)
     return replace(source, evidence=(first, *source.evidence[1:]), page=place / "report.html"), merged
+
+
+def as_measured(reranker: Reranker, report: Report) -> Reranker:
+    """The same model in the precision of the report, whose other systems the mixtures are compared with."""
+    from ..model.scorer import Scorer
+
+    precision = next((one.precision for one in reversed(report.systems) if one.kind == "model"), "") or "fp32"
+    return replace(reranker, scorer=Scorer(reranker.model, precision).eval(), precision=precision)
 
 
 def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:

@@ -16,6 +16,7 @@ from uprank.publish import verify
 from uprank.publish.command import publish, summary
 from uprank.publish.interpolate import BaseWeights, last_checkpoints, mix, read_base
 from uprank.publish.licence import Base
+from uprank.publish.merge import as_measured
 from uprank.publish.mixtures import Point, Tried, choose
 
 
@@ -225,3 +226,17 @@ def test_merging_needs_a_run(measured, settings):
     given.model.path = str(measured.run / "best")
     with pytest.raises(UserError, match="merge needs run=FOLDER"):
         publish(given)
+
+
+def test_mixtures_are_scored_in_the_precision_of_the_report(measured):
+    report = Report.load(measured.final)
+    systems = [replace(one, precision="bf16") if one.kind == "model" else one for one in report.systems]
+    own, pairs = load(measured.run / "best"), [("ab cd", "ab ef gh"), ("a", "b c d")]
+    found = as_measured(own, replace(report, systems=systems))
+    direct = Reranker.load(
+        measured.run / "best", device="cpu", query_tokens=24, max_tokens=96, precision="bf16"
+    )
+    assert (found.precision, own.precision) == ("bf16", "fp32")
+    assert (found.score(pairs) == direct.score(pairs)).all()
+    assert found.weights_hash() == own.weights_hash()
+    assert as_measured(own, report).precision == "fp32"
