@@ -72,17 +72,16 @@ def _eight_bit() -> Any:
 
 
 def rate_factor(step: int, *, steps: int, warmup_ratio: float) -> float:
-    """Share of the highest learning rate at a step counted from 0: linear up, then linear down to 0.
+    """Share of the highest learning rate at a step counted from 0: linear up from 0, then linear down to 0.
 
-    Step 0 already learns (1 / warm-up steps), and the last step does too.
+    That of transformers' `get_linear_schedule_with_warmup`. In the first step of a warm-up Adam only begins
+    its moments: of a single gradient they are its signs, and every weight would move alike.
 
-    >>> [round(rate_factor(s, steps=4, warmup_ratio=0.5), 2) for s in range(4)]
-    [0.5, 1.0, 0.67, 0.33]
+    >>> [round(rate_factor(s, steps=5, warmup_ratio=0.4), 2) for s in range(5)]
+    [0.0, 0.5, 1.0, 0.67, 0.33]
     """
-    warmup = round(steps * warmup_ratio)
-    if step < warmup:
-        return (step + 1) / warmup
-    return (steps - step) / (steps - warmup + (1 if warmup else 0))
+    warmup = min(round(steps * warmup_ratio), steps - 1)
+    return step / warmup if step < warmup else (steps - step) / (steps - warmup)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:

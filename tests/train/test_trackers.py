@@ -4,6 +4,7 @@ import json
 import sqlite3
 import struct
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -95,25 +96,32 @@ def wandb_records(file):
             yield record
 
 
+def read_wandb(files):
+    """Losses by step, summary and configuration of offline runs."""
+    history, summary, config = [], {}, {}
+    for file in files:
+        for record in wandb_records(file):
+            row = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
+            history += [(row["_step"], row["loss"])] if "loss" in row else []
+            for update, found in ((record.summary.update, summary), (record.config.update, config)):
+                found |= {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in update}
+    return history, summary, config
+
+
 def test_wandb_keeps_its_run_over_a_resume(started, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")  # seconds for its own process to start
     output, name = killed_and_continued(started, "wandb")
-    history, summary, config = [], {}, {}
     files = sorted((output / "wandb").glob(f"offline-run-*-{name}/*.wandb"))
     assert len(files) == 2
-    for file in files:
-        for record in wandb_records(file):
-            row = {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.history.item}
-            history += [(row["_step"], row["loss"])] if "loss" in row else []
-            summary |= {
-                "/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.summary.update
-            }
-            config |= {
-                "/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in record.config.update
-            }
+    until = time.monotonic() + 60  # its service writes in a process of its own, which may be behind
+    while True:
+        history, summary, config = read_wandb(files)
+        if ("best_step" in summary and 4 in dict(history)) or time.monotonic() > until:
+            break
+        time.sleep(0.2)
     # Its service takes no step twice; a file of its own knows nothing of the one before.
     assert dict(history) == {step: pytest.approx(1 / step) for step in (1, 2, 3, 4)}
     assert summary["verdict"] == "no difference"
