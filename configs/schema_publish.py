@@ -36,7 +36,8 @@ class CardSettings:
     """SPDX id of the training data's licence; taken from the card (README.md) in the data's folder when
     not set, never assumed."""
     samples: bool = True
-    """Show three dev queries with passages in the card; `false` keeps texts of the data out of it."""
+    """Show three dev queries with passages in the card, and publish `report.html` with its examples; `false`
+    keeps texts of the data out of the folder."""
 
 
 @dataclass

@@ -25,11 +25,13 @@ class Loaded:
         model: transformers `…ForSequenceClassification` with one label, fp32.
         tokenizer: its tokenizer.
         new_head: whether the checkpoint was an encoder and the head is new.
+        drawn: names of the parameters that the checkpoint did not have: those of a new head.
     """
 
     model: Any
     tokenizer: Any
     new_head: bool
+    drawn: frozenset[str] = frozenset()
 
 
 def locate(path: str) -> str:
@@ -92,7 +94,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
     _check_missing(path, info, new_head)
     if new_head:
         log.info("%s is an encoder without a head: made a new one-logit head (seed %d)", path, seed)
-    return Loaded(model, tokenizer, new_head)
+    return Loaded(model, tokenizer, new_head, frozenset(info["missing_keys"]))
 
 
 def load_tokenizer(path: str, *, revision: str | None = None) -> Any:

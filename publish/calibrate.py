@@ -187,6 +187,12 @@ def log_loss(scores: Floats, relevant: Bools) -> float:
     return float((np.logaddexp(0.0, scores) - relevant * scores).mean())
 
 
+def base_rate_loss(relevant: Bools) -> float:
+    """`log_loss` where every case is given the share of relevant ones as its probability."""
+    share = float(relevant.mean())
+    return log_loss(np.full(len(relevant), np.log(share / (1 - share))), relevant)
+
+
 def find_thresholds(scores: Floats, relevant: Bools) -> list[Threshold]:
     """Cut-offs at probabilities of 0.1 to 0.9 and the one of the largest F1.
 
@@ -233,6 +239,13 @@ def _fitted(found: Calibrated, ranking: Ranking, cases: Cases, seed: int) -> Cal
     found = replace(found, error_held_out=error, loss_held_out=loss)
     if found.loss_before is not None and not loss < found.loss_before:
         return replace(found, reason="it does not lower the log loss of queries that it was not fitted on")
+    # A scale cannot make every score a low one: without a shift it may do no better than saying nothing.
+    if not shift and not loss < (constant := base_rate_loss(cases.relevant)):
+        return replace(
+            found,
+            reason=f"{few} allow a scale alone, and on queries that it was not fitted on its log loss is "
+            f"{loss:.3f}, that of the share of relevant ones, said of every candidate, {constant:.3f}",
+        )
     return replace(found, scale=scale, shift=offset, form="scale and shift" if shift else "scale")
 
 

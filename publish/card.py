@@ -14,10 +14,10 @@ from ..configs.schema import ModelSettings
 from ..configs.schema_publish import PublishCommand
 from ..eval.compare import verdict
 from ..eval.report import Report, System
-from ..eval.table import format_difference, format_estimate, format_p, notes
-from .card_parts import data_part, example_part, merging_part, scores_part
+from ..eval.table import format_difference, format_estimate, format_p
+from .card_parts import data_part, example_part, merging_part, notes_words, scores_part
 from .gate import Ruling, compared, tuned_system
-from .metadata import metadata_yaml
+from .metadata import evidence_names, metadata_yaml
 from .mixtures import Merged
 from .onnx_card import onnx_part
 from .onnx_graphs import NO_GRAPHS, Graphs
@@ -63,6 +63,11 @@ class Content:
     samples: Sequence[Sample] = ()
     graphs: Graphs = NO_GRAPHS
     notices: Sequence[str] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Name of the data of each report, by its place."""
+        return dict(zip(self.places, evidence_names(list(self.places.values())), strict=True))
 
 
 def render(settings: PublishCommand, content: Content, reranker: Reranker) -> str:
@@ -112,7 +117,7 @@ def render(settings: PublishCommand, content: Content, reranker: Reranker) -> st
         merged=merging_part(content.merged, source) if content.merged else None,
         curve=CURVE,
         data=data_part(content.statistics, content.samples, source),
-        training=training_rows(source),
+        training=training_rows(source, merged=content.merged is not None and content.merged.changed),
         dataset_words=_dataset_words(settings.card.datasets, source),
         licence=_licence_words(source, content.notices),
         version=__version__,
@@ -152,7 +157,7 @@ def verdict_words(ruling: Ruling, report: Report) -> str:
 def _further_verdicts(content: Content) -> list[tuple[str, str]]:
     """What the reports behind the first say on the same measure, so that a dev gain does not stand alone."""
     verdicts = []
-    for found in list(content.places.values())[1:]:
+    for place, found in list(content.places.items())[1:]:
         report, tuned = found.report, _tuned(found.report, content.prepared.measured)
         measure = content.source.evidence[0].report.measures[0]
         if measure not in report.measures:
@@ -160,7 +165,7 @@ def _further_verdicts(content: Content) -> list[tuple[str, str]]:
         made = compared(found, tuned.name, measure, from_first_stage=content.ruling.from_first_stage)
         if made is not None:
             mean = report.system(made.baseline).results[measure].mean
-            verdicts.append((f"{found.name} ({found.split})", verdict(made, baseline_mean=mean)))
+            verdicts.append((f"{content.names[place]} ({found.split})", verdict(made, baseline_mean=mean)))
     return verdicts
 
 
@@ -177,6 +182,7 @@ def _other_systems(report: Report, tuned: System) -> str:
 
 def _evaluation(place: str, found: Evidence, content: Content) -> dict[str, Any]:
     report, ruling = found.report, content.ruling
+    calibrated = content.prepared.calibrated.form != "none"
     tuned = _tuned(report, content.prepared.measured)
     comparisons = [
         compared(found, tuned.name, measure, from_first_stage=ruling.from_first_stage)
@@ -194,7 +200,7 @@ def _evaluation(place: str, found: Evidence, content: Content) -> dict[str, Any]
     ]
     return {
         "place": f"{place}/report.json",
-        "name": found.name,
+        "name": content.names[place],
         "split": found.split,
         "guard": bool(content.source.manifest) and found.name not in _own_names(content.source),
         "measures": report.measures,
@@ -202,7 +208,7 @@ def _evaluation(place: str, found: Evidence, content: Content) -> dict[str, Any]
         "tuned": tuned.name,
         "baseline": made[0].baseline if made else "",
         "differences": differences,
-        "notes": _notes(report, tuned) + _measured_in(tuned),
+        "notes": notes_words(report, tuned, calibrated=calibrated) + _measured_in(tuned),
     }
 
 
@@ -225,11 +231,6 @@ def _system_row(system: System, measures: Sequence[str], *, bold: bool) -> Row:
         estimate = system.results.get(measure)
         cells.append(format_estimate(estimate) if estimate else "not measured")
     return tuple(f"**{cell}**" if bold else cell for cell in cells)
-
-
-def _notes(report: Report, tuned: System) -> str:
-    others = tuple(f"{system.name}: " for system in report.systems if system is not tuned)
-    return " ".join(note.text for note in notes(report) if not note.text.startswith(others))
 
 
 def _train_words(source: Source) -> str:

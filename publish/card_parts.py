@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.prompts import Prompts
-from ..eval.table import format_difference, format_estimate
+from ..eval.report import Report, System
+from ..eval.table import format_difference, format_estimate, notes
 from .calibrate import Calibrated, Threshold
 from .metadata import candidates_words
 from .mixtures import Merged, Point
@@ -17,6 +18,7 @@ from .sources import Source
 from .statistics import Sample, Statistics, plain, training_facts
 
 Row = tuple[str, ...]
+SCALED = ("spread", "calibration")  # audits that say something of the scale of the scores
 QUERY = "what is a reranker?"
 PASSAGES = ("A reranker orders the passages that a first stage has found.", "The museum opens at nine.")
 
@@ -94,6 +96,20 @@ def merging_part(merged: Merged, source: Source) -> dict[str, Any]:
     }
 
 
+def notes_words(report: Report, tuned: System, *, calibrated: bool) -> str:
+    """The audits of the data and of the model as sentences.
+
+    What depends on the scale of the scores is about the measured ones: of a calibrated model it says so.
+    """
+    others = tuple(f"{system.name}: " for system in report.systems if system is not tuned)
+    words = " ".join(note.text for note in notes(report) if not note.text.startswith(others))
+    for audit in tuned.audits:
+        if calibrated and audit.name in SCALED:
+            old = f"{tuned.name}: {audit.text}."
+            words = words.replace(old, f"{tuned.name}, before calibration: {audit.text}.")
+    return words
+
+
 def data_part(statistics: Statistics | None, samples: Sequence[Sample], source: Source) -> dict[str, Any]:
     """Counts and lengths of the data, and the samples as Markdown."""
     return {
@@ -139,7 +155,7 @@ def _threshold_row(row: Threshold) -> Row:
 
 def _point_row(point: Point) -> Row:
     cells = [_mixture_words(point), format_estimate(point.dev), *map(format_estimate, point.guards)]
-    cells.append("best on dev" if point.to_best is None else format_difference(point.to_best))
+    cells.append("best mixture on dev" if point.to_best is None else format_difference(point.to_best))
     cells.append("published" if point.chosen else "yes" if point.allowed else "no")
     return tuple(f"**{cell}**" if point.chosen else cell for cell in cells)
 

@@ -65,7 +65,10 @@ def compare_scores(
     allowed = TOLERANCES[kind] * max(1.0, float(np.abs(expected).max()))
     largest = float(np.abs(found - expected).max())
     if not largest <= allowed:  # NaN is not below anything
-        raise UserError(f"{what} changes scores by {largest:.2g}, allowed is {allowed:.2g}")
+        raise UserError(
+            f"{what} changes scores by {largest:.2g}, allowed is {allowed:.2g}",
+            advice="" if kind == "fp32" else "Publish with weights=fp32.",
+        )
     rows, columns = np.triu_indices(len(found), 1)
     orders = [np.sign(scores[rows] - scores[columns]) for scores in (expected, found)]
     return Change(len(found), largest, allowed, int((orders[0] != orders[1]).sum()), len(rows))

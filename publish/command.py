@@ -71,9 +71,9 @@ def publish(settings: PublishCommand) -> Published:
         prepared = prepare(settings, source, reranker, measured, pairs)
         with folder.building(output) as making:
             folder.write_model(reranker, making, prepared.kind)
-            places = folder.copy_evidence(source.evidence, source.page, making)
+            places = folder.copy_evidence(source.evidence, source.page, making, pages=settings.card.samples)
             folder.write_head(prepared.head, making)
-            texts = copy_notices(source.base, making)
+            texts = copy_notices(source.base, source.model, making)
             if merged:
                 picture = curve.curve(merged, source.evidence[0].name)
                 (making / card.CURVE).write_text(picture, encoding="utf-8")

@@ -22,6 +22,10 @@ Run = dict[str, dict[str, float]]
 SAME = 1e-9  # other versions of numpy may sum in another order
 
 
+class Refuted(UserError):
+    """The run files of a report do not give what it states."""
+
+
 @dataclass(frozen=True)
 class DevScores:
     """What an evaluation ranked and how.
@@ -41,12 +45,13 @@ def read_scores(evidence: Evidence) -> DevScores:
     """Read judgments and run files of a report, and check that they are those it was made of.
 
     Raises:
-        UserError: the data or a run file is out of reach, or is another than the report was made with.
+        UserError: the data or a run file is out of reach, or the data are others than those of the report.
+        Refuted: a run file is there, and the report does not follow from it.
     """
     report = evidence.report
     collection = _collection(evidence)
     runs: dict[str, Run] = {}
-    problems: list[str] = []
+    problems, refuted = list[str](), list[str]()
     for system in report.systems:
         if system.kind == "run":
             continue
@@ -54,9 +59,15 @@ def read_scores(evidence: Evidence) -> DevScores:
         if not path.is_file():
             problems.append(f"{path}: missing; `uprank train` and `uprank eval` write it beside report.json")
             continue
-        found = read_run(path)
+        try:
+            found = read_run(path)
+        except UserError as error:
+            refuted += error.problems[:3]
+            continue
         runs[system.name] = {query: found.get(query, {}) for query in collection.queries}
-        problems += _contradicted(report, system.name, runs[system.name], collection, path)
+        refuted += _contradicted(report, system.name, runs[system.name], collection, path)
+    if refuted:
+        raise Refuted(refuted, advice="Evaluate the model again with `uprank eval`, and publish that report.")
     if problems:
         raise UserError(problems)
     stage = first_stage_name(report.candidates)

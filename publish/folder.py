@@ -96,17 +96,22 @@ def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
         (folder / HEAD).chmod((folder / EVALUATION / "report.json").stat().st_mode)
 
 
-def copy_evidence(evidence: Sequence[Evidence], page: Path | None, folder: Path) -> dict[str, Evidence]:
-    """The reports as they are, the first in `evaluation/`; returns the place of each in the folder."""
+def copy_evidence(
+    evidence: Sequence[Evidence], page: Path | None, folder: Path, *, pages: bool
+) -> dict[str, Evidence]:
+    """The reports as they are, the first in `evaluation/`; returns the place of each in the folder.
+
+    Without `pages` the `report.html` stay behind: they show queries and passages.
+    """
     places: dict[str, Evidence] = {}
     for number, found in enumerate(evidence):
         name = f"{EVALUATION}/{number}-{found.name}-{found.split}" if number else EVALUATION
         (folder / name).mkdir(parents=True)
-        for file in ("report.json", "per_query.jsonl", "report.html"):
+        for file in ("report.json", "per_query.jsonl", *(["report.html"] if pages else [])):
             if (found.folder / file).is_file():
                 shutil.copyfile(found.folder / file, folder / name / file)
         places[name] = found
-    if page is not None:
+    if page is not None and pages:
         shutil.copyfile(page, folder / EVALUATION / "report.html")
     return places
 

@@ -87,7 +87,9 @@ def upload(folder: Path, push: PushSettings) -> str:
     except UserError:
         raise
     except Exception as error:  # classes of the client and of whatever it sends HTTP with
-        raise UserError(told(error, push.repo, revision=push.revision), advice=_again(folder)) from error
+        raise UserError(
+            told(error, push.repo, revision=push.revision), advice=_again(folder, push)
+        ) from error
     try:
         wrong = _differences(api, folder, push.repo, done.oid)
     except Exception as error:
@@ -248,8 +250,10 @@ def _differences(api: HfApi, folder: Path, repo: str, commit: str) -> list[str]:
     return wrong
 
 
-def _again(folder: Path) -> str:
+def _again(folder: Path, push: PushSettings) -> str:
+    asked = [*(["--private"] if push.private else []), *(["--create-pr"] if push.pr else [])]
+    asked += [f"--revision {push.revision}"] if push.revision else []
     return (
         f"Nothing was committed. The verified folder stays in {folder}; when the cause is mended, upload it "
-        f"with: hf upload organisation/name {folder}"
+        f"with: {' '.join(['hf upload', str(push.repo), str(folder), *asked])}"
     )

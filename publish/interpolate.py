@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs.errors import UserError
-from ..model.load import load, locate
+from ..model.load import load
 from ..model.weights import hash_weights
 from ..train.checkpoint import damage
 from .licence import Base
@@ -47,19 +47,16 @@ def read_base(base: Base, *, seed: int) -> BaseWeights:
     """
     if not base.path:
         raise UserError("merge.weights: the run does not name its base model: nothing to merge with")
-    model = load(base.path, revision=base.revision, seed=seed).model
-    tensors = model.state_dict()
+    loaded = load(base.path, revision=base.revision, seed=seed)
+    tensors = loaded.model.state_dict()
     found = hash_weights(tensors)
     if base.weights and found != base.weights:
         raise UserError(
             f"{base.path}: not the base that the run started from: "
             f"{found} here, {base.weights} in manifest.json"
         )
-    new: frozenset[str] = frozenset()
-    if base.new_head:
-        stored, prefix = _stored_names(base), f"{model.base_model_prefix}."
-        new = frozenset(name for name in tensors if not {name, name.removeprefix(prefix)} & stored)
-    return BaseWeights(tensors, new)
+    # Not by the names in its files, which transformers may change: LayerNorm.gamma of an old BERT.
+    return BaseWeights(tensors, loaded.drawn)
 
 
 def last_checkpoints(run: Path, count: int) -> list[Path]:
@@ -146,18 +143,3 @@ def _blocks(tensor: torch.Tensor) -> Iterator[Any]:
     step = max(1, BLOCK * len(tensor) // max(tensor.numel(), 1))
     for start in range(0, len(tensor), step):
         yield slice(start, start + step)
-
-
-def _stored_names(base: Base) -> set[str]:
-    """Names of the tensors in the base's own files."""
-    from huggingface_hub import try_to_load_from_cache
-    from safetensors import safe_open
-
-    folder = Path(locate(base.path))
-    if not folder.is_dir():  # a hub model, which `load` has just put into the cache
-        folder = Path(str(try_to_load_from_cache(base.path, "config.json", revision=base.revision))).parent
-    names: set[str] = set()
-    for path in folder.glob("*.safetensors"):
-        with safe_open(str(path), framework="pt") as tensors:
-            names |= set(tensors.keys())
-    return names

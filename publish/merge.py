@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..configs.errors import UserError
 from ..configs.schema_publish import MergeSettings, PublishCommand
 from ..data.groups import Collection
 from ..data.prompts import Prompts
@@ -25,7 +26,8 @@ from ..eval.scoring import Scored, score_candidates
 from .dev_scores import DevScores, read_scores, restricted
 from .interpolate import last_checkpoints, mix, read_base
 from .mixtures import RULE, Merged, Point, Tried, choose, describe
-from .sources import Evidence, Source, data_name
+from .names import distinct_names
+from .sources import Evidence, Source
 
 if TYPE_CHECKING:
     from ..model.reranker import Reranker
@@ -64,6 +66,12 @@ def merge(
         UserError: base, checkpoints, dev scores or guards are out of reach.
     """
     wanted, evidence = settings.merge, source.evidence[0]
+    rank_of_lora = ((source.config.get("model") or {}).get("lora") or {}).get("rank")
+    if wanted.average and rank_of_lora:
+        raise UserError(
+            f"merge.average={wanted.average}: the run has model.lora.rank={rank_of_lora}: its checkpoints "
+            "hold adapters, whose mean is no mean of weights; leave it out (merge.weights can be given)"
+        )
     seed, best = evidence.report.seed, [source.model]
     dev, guards = read_scores(evidence), read_guards(wanted, evidence.report)
     assert source.run is not None, "setting_problems comes first"
@@ -120,7 +128,7 @@ def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:
         UserError: with every problem of their data.
     """
     guards, problems = [], list[str]()
-    for path in wanted.guard:
+    for path, name in zip(wanted.guard, distinct_names(wanted.guard), strict=True):
         collection = read_judged(path, problems, split="test")
         if collection is None or problems:
             continue
@@ -130,7 +138,7 @@ def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:
             drawn = np.random.default_rng(report.seed).choice(len(names), size=count, replace=False)
             collection = restricted(collection, {names[place] for place in drawn})
         candidates = find_candidates(collection, "auto", wanted.guard_depth or report.depth)
-        guards.append(Guard(data_name(path), collection, candidates))
+        guards.append(Guard(name, collection, candidates))
     require(problems)
     return guards
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..configs.schema_publish import CardSettings
 from ..eval.report import Report
 from .gate import tuned_system
+from .names import distinct_names
 from .sources import Evidence, Source
 
 
@@ -50,7 +51,7 @@ def eval_results(evidence: Sequence[Evidence], weights: str) -> list[Any]:
     from huggingface_hub import EvalResult
 
     results = []
-    for found in evidence:
+    for found, name in zip(evidence, evidence_names(evidence), strict=True):
         report = found.report
         system = tuned_system(report, weights)
         assert system is not None, "gate.check_evidence comes first"
@@ -59,8 +60,8 @@ def eval_results(evidence: Sequence[Evidence], weights: str) -> list[Any]:
                 EvalResult(
                     task_type="text-ranking",
                     task_name="Reranking",
-                    dataset_type=found.name,
-                    dataset_name=f"{found.name} ({found.split})",
+                    dataset_type=name,
+                    dataset_name=f"{name} ({found.split})",
                     dataset_split=found.split,
                     dataset_config=candidates_words(report),
                     dataset_args={"queries": report.queries, "fingerprint": report.fingerprint},
@@ -71,6 +72,18 @@ def eval_results(evidence: Sequence[Evidence], weights: str) -> list[Any]:
                 )
             )
     return results
+
+
+def evidence_names(evidence: Sequence[Evidence]) -> list[str]:
+    """Name of the data of each evaluation, another where the hub would take two of them for one."""
+    keys = [(found.name, found.split, candidates_words(found.report)) for found in evidence]
+    names = [found.name for found in evidence]
+    for key in dict.fromkeys(keys):
+        places = [place for place, other in enumerate(keys) if other == key]
+        distinct = distinct_names([evidence[place].report.data for place in places])
+        for place, name in zip(places, distinct, strict=True):
+            names[place] = name
+    return names
 
 
 def candidates_words(report: Report) -> str:

@@ -15,13 +15,14 @@ NAMES = re.compile(r"(licen[cs]e|notice|copying|copyright)([._-].*)?", re.IGNORE
 LARGEST = 1 << 20  # bytes; a text of a licence is shorter
 
 
-def copy_notices(base: Base, folder: Path) -> list[str]:
+def copy_notices(base: Base, model: Path, folder: Path) -> list[str]:
     """Copy the texts that lie beside the base's weights; returns their names, none where there are none.
 
-    Of a hub model those that are in the cache: nothing is downloaded for it.
+    Of a hub model those that are in the cache: nothing is downloaded for it. Where the base is not known,
+    as of a model that another tool trained, those beside the model itself.
     """
     copied = []
-    for source in notices(base):
+    for source in notices(base if base.path else Base(str(model))):
         if not (folder / source.name).exists():
             shutil.copyfile(source, folder / source.name)
             copied.append(source.name)

@@ -39,7 +39,7 @@ class GraphProof:
         mean_difference: over the pairs.
         allowed: largest difference that passes; None where tau and the measure decide.
         queries: dev queries of tau and measure; 0 where the dev data was out of reach.
-        tau: Kendall's tau-b of a query's passages, mean over the queries.
+        tau: Kendall's tau-b of a query's passages, mean over the queries; None where no query says anything.
         comparison: the measure by the graph against that by the model, paired by query.
         speed: pairs a second as a multiple of those of transformers in fp32, on this machine's CPU.
         pairs_per_second: of the graph.
@@ -123,15 +123,21 @@ def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
                 f"allowed is {proof.allowed:.2g}"
             )
         return problems
-    if proof.tau is None or proof.comparison is None:
+    if proof.comparison is None:
         return [
             f"{name}: cannot be proven: the dev queries of the report are out of reach. "
             "Publish where its data and its runs/ lie, or leave it out"
         ]
-    if not proof.tau >= settings.min_tau:
+    if proof.tau is None:
+        problems.append(
+            f"{name}: cannot be proven: the model gives all passages of a query one score, in each of "
+            f"{proof.queries} queries: there is no order to keep. Leave it out"
+        )
+    elif not proof.tau >= settings.min_tau:
+        allowed = f", or set onnx.min_tau={_below(proof.tau)}" if proof.tau >= 0 else ""
         problems.append(
             f"{name}: Kendall's tau with the fp32 order is {proof.tau:.4f} over {proof.queries} queries, at "
-            f"least {settings.min_tau} is asked; leave it out, or set onnx.min_tau={_below(proof.tau)}"
+            f"least {settings.min_tau} is asked; leave it out{allowed}"
         )
     loss = -proof.comparison.difference
     if not loss <= settings.max_loss:
@@ -164,10 +170,11 @@ def _runtime(kind: str) -> str:
     return f"{name} {importlib.metadata.version(module)}"
 
 
-def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float:
-    """Mean over queries of Kendall's tau-b between two scores of its passages.
+def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float | None:
+    """Mean over queries of Kendall's tau-b between two scores of its passages; None if no query is left.
 
-    Queries with one passage, or with equal scores only, say nothing and are passed over.
+    Queries with one passage, or with equal scores before, have no order that could be kept and are passed
+    over. An order of which equal scores are made is lost: it counts as 0.
 
     Args:
         before: (N,) scores, query after query.
@@ -175,9 +182,9 @@ def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> flo
         sizes: passages of each query.
     """
     ends = np.cumsum(sizes)[:-1]
-    taus = [tau_b(a, b) for a, b in zip(np.split(before, ends), np.split(after, ends), strict=True)]
-    known = [tau for tau in taus if np.isfinite(tau)]
-    return float(np.mean(known)) if known else 1.0
+    queries = zip(np.split(before, ends), np.split(after, ends), strict=True)
+    taus = [0.0 if (b == b[0]).all() else tau_b(a, b) for a, b in queries if (a != a[0]).any()]
+    return float(np.mean(taus)) if taus else None
 
 
 def tau_b(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from ..eval.ranking import rank
 from . import chain
 from .calibrate import Calibrated, calibrate
 from .chain import Change, compare_scores
-from .dev_scores import DevScores, read_scores
+from .dev_scores import DevScores, Refuted, read_scores
 from .gate import tuned_system
 from .probes import Pair
 from .sources import Source
@@ -129,6 +129,8 @@ def prepare(
 def _read(source: Source) -> tuple[DevScores | None, str]:
     try:
         return read_scores(source.evidence[0]), ""
+    except Refuted:
+        raise
     except UserError as error:
         return None, "; ".join(error.problems[:3])
 

@@ -17,6 +17,12 @@ def setting_problems(settings: PublishCommand) -> list[str]:
     merge = settings.merge
     if (merge.weights or merge.average) and settings.run is None:
         problems.append("merge needs run=FOLDER, which names the base and has the checkpoints")
+    if (merge.weights or merge.average) and settings.reports:
+        problems.append(
+            "merge and reports are given: no report is about weights that are still to be mixed. Publish "
+            "without reports=, evaluate what comes out with `uprank eval`, and publish that folder once more "
+            "with model.path= and report="
+        )
     return problems
 
 

@@ -60,7 +60,9 @@ def read_runs(folder: Path, problems: list[str]) -> list[Row]:
 
     rows = []
     for manifest in sorted(folder.rglob("manifest.json")):
-        if (manifest.parent / "config.yaml").is_file() and "checkpoints" not in manifest.parts:
+        if (manifest.parent / "config.yaml").is_file() and "checkpoints" not in manifest.relative_to(
+            folder
+        ).parts:
             try:
                 rows.append(_read(manifest.parent, folder))
             except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:

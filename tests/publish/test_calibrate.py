@@ -121,6 +121,26 @@ def test_few_judgments_give_a_temperature_alone():
     assert 0 < found.scale < 1
 
 
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_a_scale_that_says_less_than_the_share_of_relevant_ones_is_left_out(shift):
+    """Without a shift all probabilities of high scores are above a half, and few candidates are relevant."""
+    generator = np.random.default_rng(3)
+    qrels = {f"q{q}": {f"d{d}": int(d == 0) for d in range(4)} for q in range(15)}
+    run = {
+        q: {d: shift + float(generator.normal(2 if judged else -2, 1)) for d, judged in row.items()}
+        for q, row in qrels.items()
+    }
+    found = calibrate(rank(qrels, run), seed=0)
+    share = 0.25
+    constant = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert (found.loss_held_out < constant) == (found.form == "scale") == (shift == 0)
+    assert found.loss_held_out < found.loss_before
+    if shift:
+        assert "15 relevant among 60 candidates allow a scale alone" in found.reason
+        assert f"said of every candidate, {constant:.3f}" in found.reason
+        assert (found.scale, found.error_after) == (1.0, found.error_before)
+
+
 def test_switched_off_it_still_measures():
     found = calibrate(drawn(), seed=0, wanted=False)
     assert "calibrate=false" in found.reason

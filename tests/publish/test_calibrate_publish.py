@@ -114,9 +114,16 @@ def test_scores_that_are_not_those_of_the_report_are_not_fitted_on(spoiled, meas
         for line in lines:
             line[4] = str(-float(line[4]))
         path.write_text("".join(" ".join(line) + "\n" for line in lines), encoding="utf-8")
+    if spoiled == "score":  # there, and refuting what the report states: nothing is published, even by force
+        with pytest.raises(UserError, match="gives other values of nDCG@10"):
+            publish(replace(settings, force=True))
+        path.write_text("no run\n", encoding="utf-8")
+        with pytest.raises(UserError, match=r"tuned\.run:1: "):
+            publish(replace(settings, force=True))
+        return
     done = publish(settings)
     assert record_of(done.folder)["measured_weights"] == record_of(done.folder)["weights"]
-    words = {"data": "it has changed", "run": "tuned.run: missing", "score": "gives other values"}
+    words = {"data": "it has changed", "run": "tuned.run: missing"}
     assert words[spoiled] in done.prepared.unread
     assert str(measured.folder) not in (done.folder / "README.md").read_text(encoding="utf-8")
     assert str(measured.folder) not in (done.folder / "uprank.json").read_text(encoding="utf-8").replace(
@@ -202,8 +209,9 @@ def test_compared_scores():
     change = compare_scores([0.0, 1.0, 1.05], [0.0, 1.035, 1.02], "bf16", what="x")
     assert (change.swapped, change.couples, change.pairs) == (1, 3, 3)
     for wrong in (1.2, float("nan")):
-        with pytest.raises(UserError, match="x changes scores"):
+        with pytest.raises(UserError, match="x changes scores") as raised:
             compare_scores([0.0, 1.0], [0.0, wrong], "bf16", what="x")
+        assert raised.value.advice == "Publish with weights=fp32."
 
 
 def test_samples_show_the_texts_as_they_are_and_can_be_left_out(measured, settings):
@@ -216,8 +224,10 @@ def test_samples_show_the_texts_as_they_are_and_can_be_left_out(measured, settin
     assert html.escape(rows[0]["query"], quote=False) in page
     assert len(record_of(shown.folder)["samples"]) == 3
     hidden = replace(settings, output=settings.output + "-2", card=CardSettings(samples=False))
-    text = (publish(hidden).folder / "README.md").read_text(encoding="utf-8")
-    assert not any(row["query"] in text for row in rows)
+    files = [path for path in publish(hidden).folder.rglob("*") if path.suffix in (".md", ".html", ".json")]
+    told = "".join(path.read_text(encoding="utf-8") for path in files if path.name != "tokenizer.json")
+    assert "nDCG@10" in told
+    assert not any(row["query"] in told for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,20 @@ import json
 import re
 import shlex
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import CardSettings
+from uprank.configs.schema_train import LossSettings, OptimSettings, TrainSettings
 from uprank.eval.compare import compare
-from uprank.eval.report import Comparison, Report
+from uprank.eval.report import Audit, Comparison, Report
 from uprank.publish import gate, verify
+from uprank.publish.card_parts import notes_words
 from uprank.publish.command import publish
+from uprank.publish.licence import Base
+from uprank.publish.training import HARMLESS, training_rows
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +107,86 @@ def test_a_base_that_is_not_on_the_hub_is_not_claimed_to_be(path, kind, settings
     assert "base_model_relation" not in card.data.to_dict()
     assert "the Python package `some_model`" in card.text or "a local folder named `base`" in card.text
     assert str(source.folder) not in card.content
+
+
+def test_the_training_table_has_every_setting_that_decides_the_result():
+    config = {
+        "model": {"freeze": ["embeddings"], "lora": {"rank": 8, "alpha": None}, "attention_dropout": 0.0},
+        "loss": {"name": "listwise", "weights": {"kl": 1, "listwise": 0.2}, "temperature": 1.0, "k": None}
+        | {"teacher_temperature": 2.0},
+        "optim": {"name": "adafactor", "learning_rate": 1e-3, "layer_decay": 0.9, "eps": 1e-8}
+        | {"betas": [0.9, 0.98], "warmup_ratio": 0.1},
+        "train": {"epochs": 2.0, "max_steps": 70, "ema": 0.999, "in_batch_negatives": 4, "group_size": 8}
+        | {"tokens_per_batch": 512, "keep_checkpoints": 9, "log_every": 5, "gradient_checkpointing": True},
+        "data": {"train": "/secret/path", "mix": [1000, 3000]},
+        "seed": 0,
+    }
+    rows = training_rows(SimpleNamespace(config=config, manifest={"steps": 70}, base=Base()))
+    assert dict(rows) == {
+        "`loss.weights`": "{kl: 1, listwise: 0.2}",
+        "`loss.temperature`": "1.0",
+        "`loss.teacher_temperature`": "2.0",
+        "`optim.name`": "adafactor",
+        "`optim.learning_rate`": "0.001",
+        "`optim.layer_decay`": "0.9",
+        "`optim.warmup_ratio`": "0.1",
+        "`optim.betas`": "[0.9, 0.98]",
+        "`train.max_steps`": "70",
+        "`train.group_size`": "8",
+        "`train.in_batch_negatives`": "4",
+        "`train.ema`": "0.999",
+        "`model.lora.rank`": "8",
+        "`model.freeze`": "[embeddings]",
+        "`model.attention_dropout`": "0.0",
+        "`data.mix`": "[1000, 3000]",
+        "`seed`": "0",
+        "steps": "70",
+    }
+
+
+def test_every_setting_of_the_schema_is_shown_or_known_to_be_harmless():
+    """One that is added later is found by this, without anybody having to think of it."""
+    parts = {"loss": LossSettings, "optim": OptimSettings, "train": TrainSettings}
+    changed = {part: dict.fromkeys(vars(schema()), 7) for part, schema in parts.items()}
+    rows = dict(training_rows(SimpleNamespace(config=changed, manifest={"steps": 1}, base=Base())))
+    missing = {f"{part}.{key}" for part, values in changed.items() for key in values}
+    missing -= {name.strip("`") for name in rows}
+    assert missing == {*HARMLESS, "loss.name", "train.epochs"}
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_what_was_said_of_the_old_scale_is_said_to_be_old(source, calibrated):
+    audits = [
+        Audit("spread", False, "scores of a query range over 3.10 (median)"),
+        Audit("calibration", True, "sigmoid scores are no probabilities: expected calibration error 0.470"),
+        Audit("truncation", False, "3 % of 1,200 pairs cut to the token budget"),
+    ]
+    report = Report.load(source.final)
+    systems = [replace(one, audits=audits) if one.kind == "model" else one for one in report.systems]
+    words = notes_words(replace(report, systems=systems), systems[-1], calibrated=calibrated)
+    when = ", before calibration" if calibrated else ""
+    assert f"tuned{when}: scores of a query range over 3.10 (median)." in words
+    assert f"tuned{when}: sigmoid scores are no probabilities" in words
+    assert "tuned: 3 % of 1,200 pairs cut" in words
+    assert "base" not in words
+
+
+def test_reports_of_one_name_are_told_apart(settings, source, tmp_path):
+    paths = [source.folder / language / "data" / "test.jsonl" for language in ("en", "zh")]
+    reports = [
+        source.report(tmp_path / str(place), data=path, gain=0.1 + place / 10)
+        for place, path in enumerate(paths)
+    ]
+    card = card_of(replace(settings, reports=[str(report) for report in reports]))
+    found = {
+        result.dataset_name: result.metric_value
+        for result in card.data.eval_results
+        if result.metric_name == "nDCG@10"
+    }
+    expected = [Report.load(report).system("tuned").results["nDCG@10"].mean for report in reports]
+    assert (found["en/data (test)"], found["zh/data (test)"]) == tuple(expected)
+    assert "### en/data (test)" in card.text
+    assert "On zh/data (test): tuned is better" in card.text
 
 
 def test_an_unknown_licence_is_said_to_be_unknown(settings, source):

@@ -175,6 +175,7 @@ def test_a_failure_that_stays_commits_nothing(fault, words, server, folder):
     assert contents(folder) == before
     assert f"The verified folder stays in {folder}" in error.advice
     assert "Nothing was committed" in error.advice
+    assert f"hf upload me/mine {folder} --private" in error.advice  # the client alone would make it public
 
 
 @pytest.mark.parametrize("branch", ["main", "next"])

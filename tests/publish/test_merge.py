@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +15,12 @@ from uprank.configs.schema_publish import MergeSettings
 from uprank.eval.report import Estimate, Report
 from uprank.model.reranker import Reranker
 from uprank.publish import verify
+from uprank.publish.card_parts import merging_part
 from uprank.publish.command import publish, summary
 from uprank.publish.interpolate import BaseWeights, last_checkpoints, mix, read_base
 from uprank.publish.licence import Base
-from uprank.publish.merge import as_measured
-from uprank.publish.mixtures import Point, Tried, choose
+from uprank.publish.merge import as_measured, read_guards
+from uprank.publish.mixtures import Merged, Point, Tried, choose
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +99,20 @@ def test_a_random_head_is_not_mixed_in(measured, tiny_encoder):
     }
     with pytest.raises(UserError, match="not the base that the run started from"):
         read_base(Base(str(tiny_encoder), "sha256:x", new_head=True, kind="folder"), seed=0)
+
+
+def test_norms_of_an_old_base_are_mixed_in(tiny_encoder, tmp_path):
+    """The first BERTs have gamma and beta for their weight and bias; transformers reads them all the same."""
+    old = shutil.copytree(tiny_encoder, tmp_path / "old")
+    state = load_file(old / "model.safetensors")
+    names = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
+    for new, former in names.items():
+        state = {name.replace(new, former): tensor for name, tensor in state.items()}
+    assert any(name.endswith("gamma") for name in state)
+    save_file(state, old / "model.safetensors", {"format": "pt"})
+    base = read_base(Base(str(old), load(tiny_encoder).weights_hash(), new_head=True, kind="folder"), seed=0)
+    assert {name.split(".")[0] for name in base.new} == {"classifier"}
+    assert len(base.new) == 4
 
 
 def test_a_head_that_is_kept_is_the_tuned_one(measured):
@@ -199,7 +216,9 @@ def test_an_average_is_tried_beside_the_best(measured, settings):
         (1.0, ("step-000010", "step-000020")),
     ]
     assert len({point.weights for point in points}) == 2
-    assert "mean of 2 checkpoints" in (done.folder / "README.md").read_text(encoding="utf-8")
+    card = (done.folder / "README.md").read_text(encoding="utf-8")
+    assert "mean of 2 checkpoints" in card
+    assert done.merged.changed == ("| best step | 50 |" in card) == ("the one published" not in card)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +238,40 @@ def test_what_cannot_be_merged(merge, words, measured, settings):
     with pytest.raises(UserError) as raised:
         publish(replace(settings, merge=merge))
     assert words in str(raised.value)
+
+
+def test_the_best_mixture_is_not_called_best_beside_a_better_base():
+    mixtures = choose(
+        [tried(share, [value] * 9, [0.5] * 9) for share, value in ((0.0, 0.9), (0.5, 0.6), (1.0, 0.5))],
+        SimpleNamespace(measures=["nDCG@10"], seed=0),
+    )
+    guards = [{"name": "law", "queries": 9, "candidates": "bm25"}]
+    merged = Merged("nDCG@10", "", [one.point for one in mixtures], guards, "sha256:1.0", False)
+    source = SimpleNamespace(evidence=[SimpleNamespace(name="mine")])
+    rows = merging_part(merged, source)["rows"]
+    assert [row[0] for row in rows if "best mixture on dev" in row[3]] == ["**0.5 tuned + 0.5 base**"]
+
+
+def test_guards_of_one_name_are_told_apart(measured, settings):
+    files = [measured.folder / "law" / name for name in ("dev.jsonl", "test.jsonl")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        shutil.copyfile(measured.folder / "data/mine/dev.jsonl", file)
+    guards = read_guards(MergeSettings(guard=[str(file) for file in files]), Report.load(measured.final))
+    assert [guard.name for guard in guards] == ["law/dev", "law/test"]
+
+
+def test_further_reports_cannot_be_about_a_mixture(measured, settings):
+    given = replace(settings, merge=MergeSettings(weights="auto"), reports=[str(measured.final)])
+    with pytest.raises(UserError, match=r"merge and reports are given.* Publish without reports="):
+        publish(given)
+
+
+def test_checkpoints_of_adapters_have_no_average(measured, settings):
+    config = measured.run / "config.yaml"
+    config.write_text(config.read_text("utf-8").replace("model: {", "model: {lora: {rank: 4}, "), "utf-8")
+    with pytest.raises(UserError, match=r"merge.average=2: the run has model.lora.rank=4"):
+        publish(replace(settings, merge=MergeSettings(average=2)))
 
 
 def test_merging_needs_a_run(measured, settings):

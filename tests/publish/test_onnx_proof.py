@@ -64,9 +64,15 @@ def test_tau_is_that_of_scipy_with_ties():
         if len(set(b)) > 1:
             assert tau_b(a, b) == pytest.approx(kendalltau(a, b).statistic)
     a, b = rng.normal(size=9), rng.normal(size=9)
-    b[4:7] = 1.0  # a query whose passages are all equal says nothing
+    a[4:7] = 1.0  # no order that could be kept
     expected = [kendalltau(a[:4], b[:4]).statistic, kendalltau(a[7:], b[7:]).statistic]
     assert mean_tau(a, b, [4, 3, 2]) == pytest.approx(np.mean(expected))
+
+
+def test_a_graph_of_equal_scores_has_lost_the_order():
+    before, half = np.array([3.0, 2.0, 1.0, 6.0, 5.0, 4.0]), np.array([3.0, 2.0, 1.0, 7.0, 7.0, 7.0])
+    assert [mean_tau(before, after, [3, 3]) for after in (np.zeros(6), half)] == [0, 0.5]
+    assert mean_tau(np.zeros(6), before, [3, 3]) is mean_tau(before, before, [1] * 6) is None
 
 
 def test_fp32_and_int8_are_proven_on_the_dev_queries(place, dev, report):
@@ -185,6 +191,10 @@ def test_every_shortfall_is_named_with_what_allows_it():
     assert measure.endswith("set onnx.max_loss=0.013")
     assert shortfalls(PROOF, OnnxSettings(min_tau=0.94, max_loss=0.013)) == []
     assert "not a number" in shortfalls(replace(PROOF, largest_difference=float("nan")), OnnxSettings())[0]
+    (negative,) = shortfalls(replace(PROOF, tau=-0.2), OnnxSettings(max_loss=1))
+    assert negative.endswith("at least 0.95 is asked; leave it out")  # -0.2 is refused as onnx.min_tau
+    (constant,) = shortfalls(replace(PROOF, tau=None), OnnxSettings(max_loss=1))
+    assert "gives all passages of a query one score, in each of 8 queries" in constant
     fp32 = replace(PROOF, kind="fp32", allowed=1e-4)
     assert "scores differ by 0.3 over 10 pairs, allowed is 0.0001" in shortfalls(fp32, OnnxSettings())[0]
     assert shortfalls(replace(fp32, largest_difference=9e-5), OnnxSettings()) == []
