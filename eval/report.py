@@ -254,7 +254,12 @@ class Report:
             values["comparisons"] = [Comparison(**c) for c in values["comparisons"]]
             per_query = _read_per_query(path.with_name("per_query.jsonl"))
             return cls(**values, per_query=per_query)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:  # no UTF-8, no JSON, not its shape
             raise UserError(f"{path}: not an Uprank report ({error})") from error
 
 

@@ -23,12 +23,13 @@ def card_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
         record: its `uprank.json`.
     """
     from huggingface_hub import ModelCard
+    from yaml import YAMLError
 
     problems: list[str] = []
     evidence = _evidence(folder, record, problems)
     try:
         card = ModelCard.load(folder / "README.md")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         return [*problems, f"README.md: cannot be read ({str(error).splitlines()[0]})"]
     if problems:
         return problems

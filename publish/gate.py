@@ -81,9 +81,11 @@ def damaged_files(folder: Path) -> list[str]:
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = {
-            folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        }
+        try:
+            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return [f"{index}: damaged ({type(error).__name__}: {error})"]
+        shards = {folder / name for name in names}
         problems += [f"{path}: missing, the index names it" for path in sorted(shards - set(weights))]
     if not weights:
         problems.append(f"{folder}: no *.safetensors; weights in pickle files are not loaded")

@@ -109,7 +109,7 @@ def data_name(path: str) -> str:
     ('scifact', 'scifact', 'dev')
     """
     place = Path(path)
-    if not place.suffix:
+    if not place.suffix or place.is_dir():  # a folder may have a dot in its name
         return place.name
     parents = [part for part in place.parts[:-1] if part not in ("qrels", "/", "..")]
     return parents[-1] if parents else place.stem
@@ -203,7 +203,8 @@ def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
         problems.append(f"{path}: the report has no measures or no systems")
         return None
     place = Path(report.data)
-    return Evidence(path if path.is_dir() else path.parent, report, place.stem if place.suffix else split)
+    of_file = place.suffix and not place.is_dir()  # a folder may have a dot in its name
+    return Evidence(path if path.is_dir() else path.parent, report, place.stem if of_file else split)
 
 
 def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ..configs.check import above_zero
 from ..configs.command import run
+from ..configs.errors import UserError
 from ..configs.schema_publish import VerifyCommand
 
 
@@ -24,6 +26,11 @@ def _verify(settings: VerifyCommand) -> None:
 
     from .verify_folder import verify_folder
 
+    problems = above_zero({"threads": settings.threads})
+    if settings.measured and not Path(settings.measured).expanduser().is_dir():
+        problems.append(f"measured={settings.measured}: no such folder; give RUN/best")
+    if problems:
+        raise UserError(problems)
     if settings.threads:
         import torch
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
-from uprank.configs.schema_publish import PublishCommand
+from uprank.configs.schema_publish import PublishCommand, VerifyCommand
+from uprank.model.reranker import Reranker
 from uprank.publish import onnx_settings, verify, verify_command, verify_folder
 from uprank.publish.command import publish
+from uprank.publish.gate import damaged_files
+from uprank.publish.sources import data_name
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -184,3 +187,44 @@ def test_exit_codes(copy, monkeypatch, capsys):
     code, out, err = call(monkeypatch, capsys, str(odd / "nowhere"))
     assert (code, out) == (2, [])
     assert "no uprank.json there" in err
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("evaluation/report.json", b"\xff\xfe{", "not an Uprank report"),
+        ("evaluation/per_query.jsonl", b"\xff\n", "not an Uprank report"),
+        ("evaluation/per_query.jsonl", b'{"query_id": "a", "x": 1}\n', "not an Uprank report"),
+        ("README.md", b"---\na: [1\n---\ntext\n", "README.md: cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_read_are_a_failure_and_no_traceback(copy, file, content, words):
+    (copy / file).write_bytes(content)
+    assert any(words in detail for detail in failed(copy).values()), failed(copy)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"weight_map": 3}'])
+def test_a_damaged_index_of_weights_is_named(copy, content):
+    (copy / "model.safetensors.index.json").write_text(content)
+    assert "index.json: damaged" in damaged_files(copy)[0]
+
+
+def test_settings_of_verify_that_cannot_be_are_refused(copy):
+    with pytest.raises(UserError) as raised:
+        verify_command._verify(VerifyCommand(folder=str(copy), measured=str(copy / "gone"), threads=-1))
+    assert [problem.split(":")[0] for problem in raised.value.problems] == [
+        "threads=-1",
+        f"measured={copy / 'gone'}",
+    ]
+
+
+def test_a_folder_of_data_may_have_a_dot_in_its_name(tmp_path):
+    (tmp_path / "stard-v1.0").mkdir()
+    assert data_name(str(tmp_path / "stard-v1.0")) == "stard-v1.0"
+    assert data_name("data/scifact/qrels/dev.tsv") == "scifact"
+
+
+def test_the_tuned_model_of_a_mixture_is_no_contradiction(copy):
+    own = Reranker.load(copy, device="cpu").weights_hash()
+    record = {"merge": {"tuned_weights": own}, "measured_weights": "sha256:mixture", "weights": "sha256:x"}
+    assert verify_folder._remade_line(copy, record).held is None
