@@ -68,8 +68,8 @@ class TrainSettings:
     """Positives drawn at most from each group; each is set against the group's negatives."""
     in_batch_negatives: int = 0
     """Further negatives of each group, beyond `group_size`: positives of other queries of the step, but none
-    that its row, or a row of the step with the same query, has as a positive. Rows need negatives of their
-    own."""
+    that a row with the same query has as a positive (of a stream: a row of the step). Rows need negatives of
+    their own."""
     tokens_per_batch: int | None = None
     """Tokens in one forward pass on one process: memory and speed, never the result; 2,048 on a CPU
     and 8,192 elsewhere when not set. A group that is larger (by default than four times as large) has its

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..configs.schema_train import TrainCommand
+from ..data.groups import Group
+from ..data.in_batch import positives_of_repeated
 from ..data.prompts import Prompts
 from ..data.stream import Stream
 from ..data.tokens import prepare_groups, prepare_texts
@@ -113,7 +116,15 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
         make_replicas(scorer, accelerator),
         LossScale() if settings.model.precision == "fp16" else None,
         sharded=sharded,
+        repeated=positives_of_repeated(_rows(inputs)) if settings.train.in_batch_negatives else {},
     )
+
+
+def _rows(inputs: Inputs) -> Iterator[Group]:
+    """All rows that lie in memory or in files; those of streams are only known as they come."""
+    for source in inputs.mix.sources:
+        if not isinstance(source.groups, Stream):
+            yield from source.groups
 
 
 def _dev_texts(dev: Dev, prompts: Prompts) -> list[str]:

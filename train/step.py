@@ -46,6 +46,7 @@ class Run:
         cut_said: whether it was said that gradients of large groups are computed in parts.
         sharded: whether the processes have shared the weights out (FSDP); the reranker's are then only there
             within `sharded.whole`.
+        repeated: positives of queries that stand in several rows, where in-batch negatives are asked for.
     """
 
     settings: TrainCommand
@@ -61,6 +62,7 @@ class Run:
     scale: LossScale | None = None
     cut_said: bool = False
     sharded: bool = False
+    repeated: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def trained(self) -> Any:
@@ -120,7 +122,11 @@ def prepare_step(run: Run, number: int) -> Step:
         seed=run.settings.seed,
     )
     draws = in_batch_negatives(
-        draws, [visit.group for visit in visits], per_group=train.in_batch_negatives, seed=run.settings.seed
+        draws,
+        [visit.group for visit in visits],
+        per_group=train.in_batch_negatives,
+        seed=run.settings.seed,
+        repeated=run.repeated,
     )
     return Step(draws, make_batches(run, draws))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uprank.data import in_batch
 from uprank.data.groups import Group, same_query, same_text
-from uprank.data.in_batch import in_batch_negatives
+from uprank.data.in_batch import in_batch_negatives, positives_of_repeated
 from uprank.data.sampling import Draw
 
 
@@ -151,3 +151,12 @@ def test_examples_in_the_docstring():
     result = doctest.testmod(in_batch)
     assert result.attempted
     assert not result.failed
+
+
+def test_positives_of_rows_that_are_not_in_the_step_are_known_too():
+    groups = [row("alpha?", ["p1"]), row("beta", ["P2"]), row("gamma", ["p3"])]
+    later = row("Alpha", ["p2"])
+    repeated = positives_of_repeated([*groups, later])
+    found = in_batch_negatives(drawn(groups), groups, per_group=5, seed=0, repeated=repeated)
+    assert set(found[0].negatives) == {"no", "p3"}
+    assert set(found[1].negatives) == {"no", "p1", "p3"}

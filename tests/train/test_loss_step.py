@@ -1,5 +1,8 @@
 """Contract 1 for every loss: a step's gradient does not know of token budgets and processes."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from uprank.configs.check_loss import NEEDS
@@ -9,6 +12,9 @@ from uprank.data.sampling import draw_step
 from uprank.model.reranker import Reranker
 from uprank.train.backward import batch_losses
 from uprank.train.batches import step_batches
+from uprank.train.inputs import read_inputs
+from uprank.train.make import make_accelerator, make_run
+from uprank.train.step import prepare_step
 
 SEED = 4
 # Of scores this far apart approx_ndcg has hardly a gradient.
@@ -68,3 +74,16 @@ def test_gradients_are_equal_for_every_budget_and_number_of_processes(loss, fore
         assert found.keys() == expected.keys()
         for name, wanted in expected.items():
             torch.testing.assert_close(found[name], wanted, atol=2e-5 * largest, rtol=1e-4, msg=name)
+
+
+def test_a_positive_of_another_row_of_its_query_is_no_in_batch_negative(settings, tiny_xlmr, jsonl, tmp_path):
+    rows = [json.loads(line) for line in Path(jsonl[0]).read_text(encoding="utf-8").splitlines()]
+    rows.append({**rows[0], "pos": rows[1]["pos"]})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    asked = settings(tiny_xlmr, (file, jsonl[1]), tmp_path / "run", train__in_batch_negatives=30)
+    run = make_run(asked, make_accelerator(asked), read_inputs(asked))
+    steps = [prepare_step(run, number) for number in range(6)]
+    seen = [draw for step in steps for draw in step.draws if draw.query == rows[0]["query"]]
+    assert seen
+    assert not any(set(rows[1]["pos"]) & set(draw.negatives) for draw in seen)
