@@ -9,10 +9,13 @@ COMMANDS = {
     "check": ("uprank.train.check", "find every problem in the data before it costs a run"),
     "mine": ("uprank.train.mine", "find hard negatives for queries with relevant passages"),
     "train": ("uprank.train.__main__", "fine-tune a reranker"),
-    "runs": ("uprank.train.runs", "list the runs in a folder, what differs between them, and which is best"),
+    "runs": (
+        "uprank.train.sweeps.runs",
+        "list the runs in a folder, what differs between them, and which is best",
+    ),
     "eval": ("uprank.eval.__main__", "measure rerankers on held-out queries, side by side"),
     "publish": ("uprank.publish.__main__", "make a verified model folder with card, and push it if asked"),
-    "verify": ("uprank.publish.verify_command", "prove a published folder anew: files, scores, card"),
+    "verify": ("uprank.publish.verify.command", "prove a published folder anew: files, scores, card"),
     "score": ("uprank.model.__main__", "score pairs, or rerank documents, from JSONL"),
 }
 

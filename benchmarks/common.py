@@ -51,8 +51,9 @@ class Texts:
 
     def __init__(self, data: Path, tokenizer_folder: Path, seed: int) -> None:
         from transformers import AutoTokenizer
-        from uprank.data.pairs import PairEncoder
-        from uprank.data.read import read_judged, require
+        from uprank.data.encoding.pairs import PairEncoder
+        from uprank.data.problems import require
+        from uprank.data.read import read_judged
 
         problems: list[str] = []
         split = "train" if (data / "qrels" / "train.tsv").is_file() else "test"
@@ -66,7 +67,7 @@ class Texts:
 
     def candidates(self, keys: Sequence[str], depth: int) -> dict[str, list[str]]:
         """The best passages of queries that make pairs of a fitting length."""
-        from uprank.eval.bm25 import search
+        from uprank.eval.retrieval.bm25 import search
 
         queries = {key: self.collection.queries[key] for key in keys}
         found = search(self.collection.passages, queries, depth=2 * depth)

@@ -266,8 +266,6 @@ def preload() -> None:
     import accelerate  # noqa: F401
     import hydra  # noqa: F401
     import transformers.models.bert.modeling_bert  # noqa: F401
-    import uprank.train.finish
-    import uprank.train.run  # noqa: F401
 
 
 if __name__ == "__main__":

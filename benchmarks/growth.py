@@ -54,9 +54,9 @@ def score_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
 def evaluate_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
     """Seconds and memory of a report over `count` queries of 20 candidates."""
     from uprank.data.groups import Collection
-    from uprank.eval.candidates import Candidates
     from uprank.eval.evaluate import Entry, first_stage_entry, make_report
-    from uprank.eval.measure import parse_measures
+    from uprank.eval.measures.measure import parse_measures
+    from uprank.eval.retrieval.candidates import Candidates
     from uprank.eval.scoring import Scored
 
     generator = random.Random(given.seed)

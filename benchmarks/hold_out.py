@@ -10,7 +10,8 @@ import random
 import shutil
 from pathlib import Path
 
-from uprank.data.read import read_judged, require
+from uprank.data.problems import require
+from uprank.data.read import read_judged
 
 
 def main() -> None:

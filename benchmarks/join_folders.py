@@ -10,7 +10,8 @@ import json
 import random
 from pathlib import Path
 
-from uprank.data.read import read_judged, require
+from uprank.data.problems import require
+from uprank.data.read import read_judged
 
 
 def main() -> None:

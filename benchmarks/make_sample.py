@@ -11,8 +11,9 @@ import json
 import random
 from pathlib import Path
 
-from uprank.data.read import read_judged, require
-from uprank.eval.bm25 import search
+from uprank.data.problems import require
+from uprank.data.read import read_judged
+from uprank.eval.retrieval.bm25 import search
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from statistics import median
 import numpy as np
 import pytrec_eval
 from uprank.data.groups import Collection
-from uprank.eval.candidates import Candidates
 from uprank.eval.evaluate import Entry, make_report
-from uprank.eval.measure import Measure, evaluate, parse_measures
-from uprank.eval.ranking import Ranking, rank
+from uprank.eval.measures.measure import Measure, evaluate, parse_measures
+from uprank.eval.measures.ranking import Ranking, rank
+from uprank.eval.retrieval.candidates import Candidates
 from uprank.eval.scoring import Scored
 
 Qrels = dict[str, dict[str, int]]

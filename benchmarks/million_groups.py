@@ -47,12 +47,13 @@ def write(path: Path, groups: int, passages: int, seed: int) -> None:
 def start(folder: Path, tokenizer_path: str) -> None:
     """One training start, as far as the data goes."""
     import torch  # noqa: F401  (its memory belongs to every training run)
+    from uprank.data.encoding.pairs import PairEncoder
+    from uprank.data.encoding.token_cache import prepare_groups
     from uprank.data.groups import collection_fingerprint
-    from uprank.data.pairs import PairEncoder
-    from uprank.data.read import read_groups, read_judged, require
-    from uprank.data.sampling import draw_step
-    from uprank.data.store import fingerprint_of, shared_queries
-    from uprank.data.tokens import prepare_groups
+    from uprank.data.problems import require
+    from uprank.data.read import read_groups, read_judged
+    from uprank.data.sampling.draws import draw_step
+    from uprank.data.store.group_store import fingerprint_of, shared_queries
     from uprank.model.load import load_tokenizer
 
     encoder = PairEncoder(load_tokenizer(tokenizer_path), query_tokens=64, max_tokens=256)

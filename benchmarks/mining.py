@@ -18,7 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from uprank.data.read import read_judged, require
+from uprank.data.problems import require
+from uprank.data.read import read_judged
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from uprank.configs.schema import DenseSettings
 from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSettings
-from uprank.train.mine import mine
+from uprank.train.mine.command import mine
 
 
 def main() -> None:

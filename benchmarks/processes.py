@@ -45,7 +45,7 @@ def worker(given: argparse.Namespace) -> None:
 
     torch.set_num_threads(given.threads)
     from training_steps import make_step
-    from uprank.data.sampling import Draw
+    from uprank.data.sampling.draws import Draw
     from uprank.train.batches import step_batches
 
     rows = json.loads((given.work / "groups.json").read_text())

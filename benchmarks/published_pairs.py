@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from uprank.data.read import read_judged, require
-from uprank.model.backends import load_model
+from uprank.data.problems import require
+from uprank.data.read import read_judged
+from uprank.model.backends.load import load_model
 from uprank.model.reranker import Reranker
-from uprank.publish.probes import Probes
-from uprank.publish.verify import PEERS
+from uprank.publish.parity.libraries import PEERS
+from uprank.publish.parity.probes import Probes
 
 Pair = tuple[str, str]
 ALLOWED = 1e-4  # of a logit, for each 1 of the largest one

@@ -56,7 +56,7 @@ def measure(
     """Tables and figures of one pool."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
-    from uprank.data.pairs import PairEncoder
+    from uprank.data.encoding.pairs import PairEncoder
 
     config = AutoConfig.from_pretrained(folder)
     encoder = PairEncoder(AutoTokenizer.from_pretrained(folder), query_tokens=128, max_tokens=512)

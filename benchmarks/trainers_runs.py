@@ -119,7 +119,7 @@ def trainer_order(count: int, at_once: int, queries_per_step: int, seed: int, fo
 
 def uprank_rows(rows: list[str], order: list[int], seed: int) -> list[str]:
     """The rows arranged so that `uprank train` with this seed reads them in the order wanted."""
-    from uprank.data.sampling import epoch_order
+    from uprank.data.sampling.draws import epoch_order
 
     arranged = list(rows)
     for place, wanted in zip(epoch_order(len(rows), seed=seed, epoch=0), order, strict=True):

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from common import table
-from uprank.eval.compare import compare, estimate
-from uprank.eval.ranking import Floats
+from uprank.eval.measures.ranking import Floats
+from uprank.eval.statistics.compare import compare, estimate
 
 Values = dict[str, dict[str, dict[str, float]]]  # query, measure, system
 MEASURES = ("nDCG@10", "MRR@10")

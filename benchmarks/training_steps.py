@@ -77,11 +77,12 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
     from uprank import Reranker
     from uprank.configs.schema_train import TrainCommand
     from uprank.data.groups import Group
-    from uprank.data.sampling import Draw
+    from uprank.data.sampling.draws import Draw
     from uprank.train.backward import make_replicas
-    from uprank.train.optimizer import make_optimizer
-    from uprank.train.step import Run, make_batches, train_step
+    from uprank.train.optim.optimizer import make_optimizer
+    from uprank.train.state import Run
     from uprank.train.step import Step as UprankStep
+    from uprank.train.step import make_batches, train_step
 
     settings = TrainCommand()
     settings.model.precision = "bf16" if bf16 else "fp32"

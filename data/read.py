@@ -8,18 +8,23 @@ from typing import Any
 
 import xxhash
 
-from ..configs.errors import UserError
-from . import beir, hf, jsonl, rows, separated, sources, store, tables
-from .findings import Problem
 from .groups import Collection, Group
-from .lines import compression
+from .judged import beir
+from .judged import by_role as sources
+from .problems import Problem
+from .rows import csv_tsv as separated
+from .rows import files as rows
+from .rows import hub_datasets as hf
+from .rows import jsonl
+from .rows import to_groups as tables
+from .rows.lines import compression
+from .store import group_store as store
 
 FORMATS = (
     "a file with rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts also .gz, .zst), a folder of them, "
     "a BEIR folder, one .tsv file of a BEIR folder's qrels/, hf://DATASET:CONFIG:SPLIT, "
     "or mteb://TASK:SUBSET:SPLIT (to evaluate)"
 )
-SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
 
 def read_groups(
@@ -99,18 +104,6 @@ def read_judged(path: str | Mapping[str, Any], problems: list[str], *, split: st
 def is_beir(path: str) -> bool:
     """Whether a path means BEIR data: a folder with its files, or one `.tsv` file of judgments."""
     return not hf.is_named(path) and rows.is_beir(Path(path))
-
-
-def require(
-    problems: list[str], *, advice: str = "", rest: str = "; `uprank check examples=null` prints all"
-) -> None:
-    """Raise what was found wrong, if anything; long lists are cut, with their count and where the rest is."""
-    if not problems:
-        return
-    shown = problems[:SHOWN]
-    if len(problems) > SHOWN:
-        shown.append(f"… and {len(problems) - SHOWN} more{rest}")
-    raise UserError(shown, advice=advice)
 
 
 def _form(files: Sequence[Path]) -> str:

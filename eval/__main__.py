@@ -14,11 +14,11 @@ from ..configs.schema_eval import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection
-    from ..data.trec import Run
-    from .candidates import Candidates
+    from ..data.judged.trec import Run
+    from .command.request import CollectionPlan, Plan
     from .evaluate import Entry
-    from .plan import CollectionPlan, Plan
-    from .report import Report
+    from .results import Report
+    from .retrieval.candidates import Candidates
 
 
 CHECK = "; `uprank check` prints all"  # which reads JSONL and BEIR, not runs or TREC qrels
@@ -70,10 +70,10 @@ class Inputs:
 
 
 def _plan(settings: EvalCommand, problems: list[str]) -> Plan | None:
-    from .output import require_new
-    from .plan import make_plan
+    from .command.models import check_model, parse_models
+    from .command.request import make_plan
     from .processes import is_main
-    from .score_models import check_model, parse_models
+    from .report.write import require_new
 
     models = collect(problems, parse_models, settings) or {}
     plan = make_plan(settings, models, problems)
@@ -86,8 +86,8 @@ def _plan(settings: EvalCommand, problems: list[str]) -> Plan | None:
 
 def _load(plan: Plan, problems: list[str]) -> Inputs:
     """Read data and runs; what is wrong with any of them is added to `problems`."""
+    from ..data.judged.trec import read_run, trec_collection
     from ..data.read import read_groups, read_judged
-    from ..data.trec import read_run, trec_collection
 
     collections: dict[str, Collection] = {}
     for part in plan.collections:
@@ -118,7 +118,7 @@ def _load(plan: Plan, problems: list[str]) -> Inputs:
 
 def _shown(problems: list[str], advice: str = "") -> list[str]:
     """The problems of one file or folder, cut so that it does not hide the others."""
-    from ..data.read import SHOWN
+    from ..data.problems import SHOWN
 
     more = len(problems) - SHOWN
     return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more{advice}"]
@@ -136,7 +136,7 @@ def _find_candidates(
     settings: EvalCommand, plan: Plan, inputs: Inputs, problems: list[str]
 ) -> dict[str, Candidates]:
     """Of every collection by name, before anything is scored; what is wrong is added to `problems`."""
-    from .candidates import find_candidates
+    from .retrieval.candidates import find_candidates
 
     found = {}
     for part in plan.collections:
@@ -163,7 +163,7 @@ def _score(
     """Every model on every collection, by name of the collection; each model is loaded once."""
     if not plan.models:
         return {}
-    from .score_models import score_collections
+    from .command.models import score_collections
 
     pools = [(inputs.collections[name], found) for name, found in candidates.items()]
     return dict(zip(candidates, score_collections(settings, plan.models, pools), strict=True))
@@ -179,7 +179,7 @@ def _report(
 ) -> Report:
     """One collection: measure what was scored and write it."""
     from .evaluate import first_stage_entry, make_report, run_entry
-    from .output import write_report
+    from .report.write import write_report
 
     collection = inputs.collections[part.name]
     entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
@@ -216,11 +216,11 @@ def _finish(settings: EvalCommand, plan: Plan, reports: dict[str, Report]) -> No
     """The summary of several collections, the terminal, and the gate."""
     from rich.console import Console
 
-    from .gate import gate_findings
-    from .summary import make_summary, write_summary
-    from .summary_page import write_summary_page
-    from .summary_table import print_summary
-    from .table import print_report
+    from .command.gate import gate_findings
+    from .report.page import write_summary_page
+    from .report.summary import make_summary
+    from .report.terminal import print_report, print_summary
+    from .report.write import write_summary
 
     output = Path(settings.output)
     if len(reports) == 1:

@@ -10,18 +10,17 @@ from .. import __version__
 from ..configs.errors import UserError
 from ..data.groups import Collection, collection_fingerprint
 from ..data.prompts import NO_PROMPTS, Prompts
-from . import data_audits
-from .audit_system import Setting, audit_system
-from .candidates import Candidates
-from .compare import compare_all, estimates
-from .depths import curve_depths, depth_curve, first_stage
-from .distribution import calibration, histogram
-from .hardware import hardware
-from .measure import Measure, evaluate
-from .orders import ideal
-from .ranking import Floats, Ranking, rank
-from .report import Comparison, DepthPoint, Report, System
+from .audits import data as data_audits
+from .audits.calibration import calibration, histogram
+from .audits.depths import curve_depths, depth_curve, first_stage
+from .audits.hardware import hardware
+from .audits.system import Setting, audit_system
+from .measures.measure import Measure, evaluate
+from .measures.ranking import Floats, Ranking, ideal, rank
+from .results import Comparison, DepthPoint, Report, System
+from .retrieval.candidates import Candidates
 from .scoring import Scored
+from .statistics.compare import compare_all, estimates
 
 
 @dataclass(frozen=True)

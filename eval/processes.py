@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..configs.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from .scoring import Share
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Processes:
     @property
     def share(self) -> Share:
         """What of every evaluation falls to this process."""
-        from .scoring import Share
-
         return Share(self.index, self.count, _total) if self.count > 1 else Share()
 
     def agree(self, problems: list[str]) -> None:
@@ -126,3 +124,18 @@ def _code_of_first(code: Any) -> Any:
     except RuntimeError:  # the first process is gone, and has said why
         return code or 1
     return shared[0]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which pairs this process scores, and how the parts come together.
+
+    Attributes:
+        index: number of this process.
+        count: number of processes.
+        total: adds an array over all processes, element by element.
+    """
+
+    index: int = 0
+    count: int = 1
+    total: Callable[[np.ndarray], np.ndarray] = lambda array: array

@@ -12,8 +12,9 @@ import numpy as np
 from ..configs.errors import UserError
 from ..data.groups import Collection
 from ..data.prompts import NO_PROMPTS
-from .cache import ScoreCache
-from .candidates import Candidates
+from .processes import Share
+from .retrieval.candidates import Candidates
+from .score_cache import ScoreCache
 
 REGION = 200_000  # pairs sorted by length together: enough for equal lengths, bounded memory
 BLOCK_TOKENS = 16_384  # tokens scored between two commits: seconds of work that a kill may cost
@@ -44,21 +45,6 @@ class Scored:
     seconds: float
     cached: int = 0
     cut: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which pairs this process scores, and how the parts come together.
-
-    Attributes:
-        index: number of this process.
-        count: number of processes.
-        total: adds an array over all processes, element by element.
-    """
-
-    index: int = 0
-    count: int = 1
-    total: Callable[[np.ndarray], np.ndarray] = lambda array: array
 
 
 def score_candidates(

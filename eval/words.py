@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+from .results import Comparison, Estimate
 
 NAMED = 5
 
@@ -34,3 +37,42 @@ def some(names: Sequence[str]) -> str:
     """
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+_UNBREAKABLE = re.compile(r"\[[^\]]*\]|p [=<] (?=\d)|(?<=\d) (?=%)")
+
+
+def format_estimate(estimate: Estimate) -> str:
+    """Mean and interval.
+
+    >>> format_estimate(Estimate(mean=0.712, low=0.681, high=0.742))
+    '0.712 [0.681, 0.742]'
+    """
+    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def format_difference(comparison: Comparison) -> str:
+    """Signed difference and its interval, such as ``+0.042 [+0.018, +0.066]``."""
+    return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+
+
+def format_p(p: float) -> str:
+    """A p-value that never reads as zero.
+
+    >>> format_p(0.0312), format_p(0.0001)
+    ('p = 0.031', 'p < 0.001')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def format_tests(comparison: Comparison) -> str:
+    """p, and what Holm's correction makes of it where several systems are compared."""
+    p, corrected = comparison.p, comparison.p_holm
+    if corrected is None or corrected == p:
+        return format_p(p)
+    return f"{format_p(p)}, Holm {format_p(corrected).removeprefix('p = ').removeprefix('p ')}"
+
+
+def unbreakable(text: str) -> str:
+    """The text with no-break spaces inside intervals, p-values and percentages."""
+    return _UNBREAKABLE.sub(lambda found: found.group().replace(" ", "\u00a0"), text)

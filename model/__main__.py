@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..configs.check import above_zero, model_problems
 from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema_eval import ScoreCommand
-from ..data.jsonl import parse_rows
-from ..data.read import require
-from .score_output import Output, hash_file, output_file_problems
-from .score_rows import FORMS, is_right, read_pairs, scored
+from ..configs.validate import above_zero, model_problems
+from ..data.problems import require
+from ..data.rows.jsonl import parse_rows
+from .score_jsonl import FORMS, Output, hash_file, is_right, output_file_problems, read_pairs, scored
 
 ROWS = 1000  # rows scored together: enough to sort by length, little memory on endless input
 
@@ -95,7 +94,7 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
 def _load(settings: ScoreCommand) -> Any:
     import torch
 
-    from .backends import load_model
+    from .backends.load import load_model
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -120,7 +119,7 @@ def _load(settings: ScoreCommand) -> Any:
 
 def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
     """Everything that decides the lines of an output file; nothing for stdout."""
-    from .backends import identity
+    from .backends.load import identity
 
     if not settings.output:
         return {}

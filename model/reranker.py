@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..configs.check import PRECISIONS, above_zero
 from ..configs.errors import UserError
-from ..data.pairs import PairEncoder, choose_budgets
+from ..configs.validate import PRECISIONS, above_zero
+from ..data.encoding.pairs import PairEncoder, choose_budgets
 from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
-from .adapters import plain_state
+from .forward.packing import GRAIN, pack, plan_by_length, suitable_tokens
+from .forward.scorer import Scorer
+from .forward.streams import count_streams, run_in_streams
 from .load import load, usable_positions
-from .packing import GRAIN, pack, plan_by_length, suitable_tokens
-from .scorer import Scorer
-from .streams import count_streams, run_in_streams
+from .lora import plain_state
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)

@@ -9,16 +9,23 @@ from tempfile import TemporaryDirectory
 from .. import __version__
 from ..configs.schema_publish import PublishCommand
 from ..data.prompts import choose_prompts
-from . import card, curve, folder, gate, hub, merge, probes, verify
-from .card_parts import calibration_line
-from .json_files import write_json
-from .mixtures import Merged, describe
-from .notices import copy_notices
-from .onnx_graphs import NO_GRAPHS, Graphs, add_graphs
-from .prepare import Prepared, prepare
-from .record import make_record
-from .sources import read_source
-from .statistics import find_samples, find_statistics
+from .card import card
+from .card.parts import calibration_line
+from .card.statistics import find_samples, find_statistics
+from .evidence import gate
+from .evidence.licence import copy_notices
+from .evidence.source import read_source
+from .folder import folder
+from .folder.json_files import write_json
+from .folder.record import make_record
+from .hub import upload as hub
+from .merging import chart as curve
+from .merging import merge
+from .merging.mixtures import Merged, describe
+from .onnx.graphs import NO_GRAPHS, Graphs, add_graphs
+from .parity import libraries as verify
+from .parity import probes
+from .weights.prepare import Prepared, prepare
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def publish(settings: PublishCommand) -> Published:
         UserError: whatever forbids publishing, with what to do.
     """
     source = read_source(settings)
-    gate.check_push(settings.push, source)
+    hub.check_push(settings.push, source)
     reranker = gate.load_undamaged(source)
     stated, given = reranker.prompts.stated(), settings.model
     reranker.prompts = choose_prompts(given.query_prompt, given.passage_prompt, stated)

@@ -148,7 +148,7 @@ def test_all_trainers_see_the_same_first_step(tmp_path, tiny_xlmr, beir, jsonl):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_uprank_reads_its_rows_in_the_order_of_the_others(seed):
     from uprank.data.groups import Group
-    from uprank.data.sampling import draw_step
+    from uprank.data.sampling.draws import draw_step
 
     runs = importlib.import_module("trainers_runs")
     rows = [f"row {number}\n" for number in range(12)]

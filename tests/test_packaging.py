@@ -101,7 +101,7 @@ def test_evaluation_never_imports_training(tmp_path):
     assert len(names) > 15
     loaded = modules_after("import " + ", ".join([*names, "uprank.eval.__main__"]), tmp_path)
     assert not {name for name in loaded if name.startswith(("uprank.train", "uprank.publish"))}
-    assert "uprank.eval.measure" in loaded
+    assert "uprank.eval.measures.measure" in loaded
 
 
 @pytest.mark.parametrize("file", MODULES, ids=str)

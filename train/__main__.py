@@ -10,8 +10,8 @@ from ..configs.sweep import Sweep
 
 
 def _train(settings: TrainCommand) -> None:
+    from .monitor.preemption import Stopped
     from .run import train
-    from .stop import Stopped
 
     try:
         train(settings)
@@ -34,19 +34,19 @@ def _train(settings: TrainCommand) -> None:
 
 
 def _finished(settings: TrainCommand) -> bool:
-    from .sweep import finished
+    from .sweeps.sweep import finished
 
     return finished(settings)
 
 
 def _value(settings: TrainCommand) -> float | None:
-    from .sweep import best_value
+    from .sweeps.sweep import best_value
 
     return best_value(settings)
 
 
 def _tell(folder: Path) -> None:
-    from .sweep import tell
+    from .sweeps.sweep import tell
 
     tell(folder)
 

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from ..configs.schema_train import LossSettings
-from ..model.packing import share_out, split_batch
-from ..model.scorer import Scorer
-from ..model.streams import count_streams, run_in_streams
+from ..model.forward.packing import share_out, split_batch
+from ..model.forward.scorer import Scorer
+from ..model.forward.streams import count_streams, run_in_streams
 from .batches import TrainBatch
-from .objective import group_losses
-from .sharded import exchange
+from .losses.objective import group_losses
+from .optim.fsdp import exchange
 
 if TYPE_CHECKING:
-    from .step import Run
+    from .state import Run
 
 log = logging.getLogger(__name__)
 

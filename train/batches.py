@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.pairs import PairEncoder
-from ..data.sampling import Draw
-from ..model.dropout import mix
-from ..model.packing import GRAIN, PackedBatch, pack, plan_groups, share_out, suitable_tokens
+from ..data.encoding.pairs import PairEncoder
+from ..data.sampling.draws import Draw
+from ..model.forward.dropout import mix
+from ..model.forward.packing import GRAIN, PackedBatch, pack, plan_groups, share_out, suitable_tokens
 
 # Budgets whose memory is there on every machine. That of a CPU is what stays in a core's cache, a small part
 # of its memory, and usual groups, 8 passages of 512 tokens, must not pay for what only large ones need.

@@ -14,12 +14,13 @@ import numpy as np
 from ..configs.errors import UserError
 from ..configs.schema_train import DevSettings
 from ..data.groups import Collection
-from ..eval.candidates import Candidates, find_candidates
 from ..eval.evaluate import mean_intervals, mean_values
-from ..eval.measure import Measure, parse_measures
-from ..eval.scoring import Scored, Share, score_candidates
+from ..eval.measures.measure import Measure, parse_measures
+from ..eval.processes import Share
+from ..eval.retrieval.candidates import Candidates, find_candidates
+from ..eval.scoring import Scored, score_candidates
 from ..model.reranker import Reranker
-from .files import on_first, write_folder
+from .run_folder.atomic import on_first, write_folder
 
 
 @dataclass

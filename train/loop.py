@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,27 +13,20 @@ from typing import Any, NoReturn
 from rich.progress import Progress as Bar
 
 from ..configs.errors import UserError
-from ..configs.schema_train import TrainCommand
 from ..eval.scoring import LeftEarly
-from .checkpoint import Progress, gather_states, save_checkpoint
-from .ema import averaged, update_average
-from .files import on_first, write_folder
-from .health import Health
-from .memory import explaining
-from .optimizer import rate_factor, set_rate
-from .step import Run, prepare_step, train_step
-from .stop import Stopped, StopRequest
-from .track import MetricsFile, read_metrics
-from .trackers import report
+from .monitor.alarms import Health
+from .monitor.memory import explaining
+from .monitor.preemption import Stopped, StopRequest
+from .monitor.trackers import report
+from .optim.ema import update_average
+from .optim.optimizer import rate_factor, set_rate
+from .run_folder.atomic import on_first, write_folder
+from .run_folder.checkpoints import Progress, gather_states, save_checkpoint
+from .run_folder.metrics import MetricsFile, read_metrics
+from .state import Run, averaged
+from .step import prepare_step, train_step
 
 log = logging.getLogger(__name__)
-
-
-def count_steps(settings: TrainCommand, groups: int) -> int:
-    """Optimiser steps of a run with so many groups an epoch; a step may reach over the end of an epoch."""
-    if settings.train.max_steps is not None:
-        return settings.train.max_steps
-    return max(1, math.ceil(settings.train.epochs * groups / settings.train.queries_per_step))
 
 
 def fit(

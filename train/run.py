@@ -12,27 +12,27 @@ from rich.console import Console
 
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
-from ..data.mix import Mix
-from ..data.stream import EXAMPLES
+from ..data.sampling.mix import Mix
+from ..data.sampling.stream import EXAMPLES
 from ..eval.processes import Processes
 from ..eval.scoring import LeftEarly
 from ..model.load import base_card, location_kind
-from .checkpoint import Progress, load_checkpoint, newest_checkpoint
-from .files import on_first, put_back
-from .finish import end
-from .inputs import Inputs, read_inputs
 from .loop import fit, keep_best
-from .make import make_accelerator, make_run
-from .memory import available_memory, explaining, explaining_model, used_memory
-from .plan import Machine, make_plan
-from .plan_text import print_plan
-from .run_folder import environment, lock, write_start
-from .sharded import whole
-from .step import Run
-from .stop import Stopped, StopRequest, settle
-from .track import MetricsFile, log_to_file, progress_bar, set_up_logging
-from .trackers import report, start_tracker
-from .unused import warn_unused
+from .monitor.console import log_to_file, progress_bar, set_up_logging
+from .monitor.memory import available_memory, explaining, explaining_model, used_memory
+from .monitor.preemption import Stopped, StopRequest, settle
+from .monitor.trackers import report, start_tracker
+from .planning.plan import Machine, make_plan
+from .planning.text import print_plan
+from .run_folder.atomic import on_first, put_back
+from .run_folder.checkpoints import Progress, load_checkpoint, newest_checkpoint
+from .run_folder.manifest import environment, lock, write_start
+from .run_folder.metrics import MetricsFile
+from .start.preflight import Inputs, read_inputs
+from .start.setup import make_accelerator, make_run
+from .start.unused_settings import warn_unused
+from .state import Run, whole
+from .verdict import end
 
 log = logging.getLogger(__name__)
 

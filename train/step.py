@@ -5,93 +5,26 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
-from ..data.in_batch import in_batch_negatives
-from ..data.mix import Mix
-from ..data.sampling import Draw, draw_visits
-from ..eval.scoring import Share
-from ..model.packing import suitable_tokens
-from ..model.reranker import Reranker
+from ..data.sampling.draws import Draw, draw_visits
+from ..data.sampling.in_batch import in_batch_negatives
 from .backward import backward
-from .batches import TrainBatch, largest_group, step_batches
-from .dev import Dev
-from .scale import LossScale
-from .sharded import full
+from .batches import TrainBatch, step_batches
+from .optim.fsdp import full
+from .state import Run
 
 
-@dataclass
-class Run:
-    """What the loop works on.
-
-    Attributes:
-        settings: the run's settings.
-        output: the run folder.
-        accelerator: processes and devices.
-        reranker: the model; its scorer holds the weights.
-        scorer: the scorer as accelerate prepared it for several processes.
-        optimizer: AdamW.
-        mix: the training groups, in the order in which they are learned from.
-        dev: the dev queries.
-        steps: optimiser steps of the whole run.
-        replicas: the scorer again, with gradients of their own, for further streams on a CPU.
-        scale: what the loss is multiplied by in fp16.
-        cut_said: whether it was said that gradients of large groups are computed in parts.
-        sharded: whether the processes have shared the weights out (FSDP); the reranker's are then only there
-            within `sharded.whole`.
-        repeated: positives of queries that stand in several rows, where in-batch negatives are asked for.
-    """
-
-    settings: TrainCommand
-    output: Path
-    accelerator: Any
-    reranker: Reranker
-    scorer: Any
-    optimizer: torch.optim.Optimizer
-    mix: Mix
-    dev: Dev
-    steps: int
-    replicas: list[Any] = field(default_factory=list)
-    scale: LossScale | None = None
-    cut_said: bool = False
-    sharded: bool = False
-    repeated: dict[str, set[str]] = field(default_factory=dict)
-
-    @property
-    def trained(self) -> Any:
-        """The transformers model whose parameters the optimiser has."""
-        return self.scorer.model if self.sharded else self.reranker.model
-
-    @property
-    def tokens_per_batch(self) -> int:
-        """Tokens of a batch: what was asked for, or what suits the device."""
-        fitting = suitable_tokens(self.accelerator.device.type, training=True)
-        return self.settings.train.tokens_per_batch or fitting
-
-    @property
-    def largest_group(self) -> int:
-        """Tokens of a group at most whose gradient is computed at once."""
-        return largest_group(self.accelerator.device.type, self.settings.train.tokens_per_batch)
-
-    @property
-    def share(self) -> Share:
-        """What of every evaluation falls to this process."""
-        return Share(self.accelerator.process_index, self.accelerator.num_processes, self.total)
-
-    def total(self, array: np.ndarray) -> np.ndarray:
-        """Sum of an array over all processes."""
-        if self.accelerator.num_processes == 1:
-            return array
-        tensor = torch.from_numpy(array).to(self.accelerator.device)
-        summed: np.ndarray = self.accelerator.reduce(tensor, reduction="sum").cpu().numpy()
-        return summed
+def count_steps(settings: TrainCommand, groups: int) -> int:
+    """Optimiser steps of a run with so many groups an epoch; a step may reach over the end of an epoch."""
+    if settings.train.max_steps is not None:
+        return settings.train.max_steps
+    return max(1, math.ceil(settings.train.epochs * groups / settings.train.queries_per_step))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 import uprank
 from uprank.__main__ import COMMANDS
 from uprank.configs import schema_train
-from uprank.configs.check_train import check_train
 from uprank.configs.errors import UserError
+from uprank.configs.validate_train import check_train
 
 CONFIGS = Path(uprank.__file__).parent / "configs"
 

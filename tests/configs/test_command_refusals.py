@@ -2,9 +2,9 @@
 
 import pytest
 from uprank.configs import schema_train
-from uprank.configs.check_train import check_train
 from uprank.configs.errors import UserError
 from uprank.configs.help import known_keys
+from uprank.configs.validate_train import check_train
 
 
 @pytest.mark.parametrize(

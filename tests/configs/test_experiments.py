@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import uprank.configs
 from hydra.core.global_hydra import GlobalHydra
-from uprank.configs.check_train import check_train
+from uprank.configs.validate_train import check_train
 from uprank.train.__main__ import main
 
 FOLDER = Path(uprank.configs.__file__).parent / "experiment"

@@ -58,7 +58,7 @@ def test_a_sweep_without_output_is_refused(refused):
 
 
 def test_mine_sweeps_for_real(monkeypatch, capsys, tmp_path, beir):
-    from uprank.train.mine import main
+    from uprank.train.mine.command import main
 
     GlobalHydra.instance().clear()
     monkeypatch.chdir(tmp_path)
@@ -125,7 +125,7 @@ def test_finished_jobs_are_not_run_again(compose, tmp_path):
 def test_mine_started_again_overwrites_nothing_and_takes_no_old_file_for_its_own(
     monkeypatch, capsys, tmp_path, beir
 ):
-    from uprank.train.mine import main
+    from uprank.train.mine.command import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(

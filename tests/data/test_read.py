@@ -5,7 +5,8 @@ import json
 import pytest
 from uprank.configs.errors import UserError
 from uprank.data import read
-from uprank.data.read import read_groups, read_judged, require
+from uprank.data.problems import require
+from uprank.data.read import read_groups, read_judged
 
 ALLOWED = f"allowed is {read.FORMATS}"
 

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from uprank.eval.__main__ import main
-from uprank.eval.report import Comparison, Estimate, Report, System
+from uprank.eval.results import Comparison, Estimate, Report, System
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

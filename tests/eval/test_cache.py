@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from uprank.eval.cache import ScoreCache, _Damaged, _read
+from uprank.eval.score_cache import ScoreCache, _Damaged, _read
 
 VALUES = np.array(
     [0.1, -0.0, 1e-45, 3.4028235e38, -7.25, np.float32(1) / 3, 1.0000001, 12345.678], dtype=np.float32
@@ -64,7 +64,7 @@ def test_the_way_of_scoring_decides_the_file(monkeypatch, tmp_path):
     assert ScoreCache.of(dict(reversed(way.items()))).file == file
     changed = [{**way, "weights": "sha256:2"}, {**way, "budgets": [64, 512]}, {**way, "precision": "bf16"}]
     assert len({ScoreCache.of(other).file for other in [way, *changed]}) == 4
-    monkeypatch.setattr("uprank.eval.cache.SCORING_VERSION", 2)
+    monkeypatch.setattr("uprank.eval.score_cache.SCORING_VERSION", 2)
     assert ScoreCache.of(way).file != file
 
 

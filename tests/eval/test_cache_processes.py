@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from uprank.eval.cache import ScoreCache
+from uprank.eval.score_cache import ScoreCache
 
 WRITER = textwrap.dedent(
     """
@@ -43,7 +43,7 @@ def test_processes_that_write_at_once_lose_nothing(tmp_path):
 
 @pytest.mark.parametrize(("wait", "kept"), [(30.0, True), (0.1, False)])
 def test_a_new_file_that_another_process_holds_is_waited_for(tmp_path, monkeypatch, caplog, wait, kept):
-    monkeypatch.setattr("uprank.eval.cache.WAIT", wait)
+    monkeypatch.setattr("uprank.eval.score_cache.WAIT", wait)
     file = tmp_path / "scores.sqlite"
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")  # the journal of such a file cannot be changed, and SQLite does not wait

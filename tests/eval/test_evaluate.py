@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from uprank.configs.errors import UserError
 from uprank.data.groups import Collection
-from uprank.eval.candidates import Candidates
-from uprank.eval.compare import contradictions, estimate, estimates
 from uprank.eval.evaluate import Entry, first_stage_entry, make_report, run_entry
-from uprank.eval.measure import evaluate, parse_measures
-from uprank.eval.output import write_report
-from uprank.eval.ranking import rank
-from uprank.eval.report import Report
+from uprank.eval.measures.measure import evaluate, parse_measures
+from uprank.eval.measures.ranking import rank
+from uprank.eval.report.sentences import notes
+from uprank.eval.report.write import write_report
+from uprank.eval.results import Report
+from uprank.eval.retrieval.candidates import Candidates
 from uprank.eval.scoring import Scored
-from uprank.eval.table import notes
+from uprank.eval.statistics.compare import contradictions, estimate, estimates
 
 MEASURES = parse_measures(["nDCG@10", "MAP"])
 QUERIES, DOCUMENTS, DEPTH = 50, 40, 30

@@ -9,9 +9,10 @@ import pytest
 from uprank.configs.errors import UserError
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
-from uprank.eval.cache import ScoreCache
-from uprank.eval.candidates import Candidates, find_candidates
-from uprank.eval.scoring import Share, _blocks, score_candidates
+from uprank.eval.processes import Share
+from uprank.eval.retrieval.candidates import Candidates, find_candidates
+from uprank.eval.score_cache import ScoreCache
+from uprank.eval.scoring import _blocks, score_candidates
 from uprank.model.reranker import Reranker
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from uprank.configs.errors import UserError
-from uprank.model.adapters import add_adapters, plain_state
-from uprank.model.packing import pack
+from uprank.model.forward.packing import pack
+from uprank.model.lora import add_adapters, plain_state
 from uprank.model.reranker import Reranker
 
 pytest.importorskip("peft")

@@ -20,16 +20,16 @@ from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification, 
 from uprank.configs.schema_publish import CardSettings, OnnxSettings, PublishCommand
 from uprank.data.read import read_judged
 from uprank.eval import evaluate
-from uprank.eval.candidates import find_candidates
-from uprank.eval.compare import compare, estimate
 from uprank.eval.evaluate import Entry
-from uprank.eval.measure import parse_measures
-from uprank.eval.output import write_report
-from uprank.eval.report import Report, System
+from uprank.eval.measures.measure import parse_measures
+from uprank.eval.report.write import write_report
+from uprank.eval.results import Report, System
+from uprank.eval.retrieval.candidates import find_candidates
 from uprank.eval.scoring import score_candidates
+from uprank.eval.statistics.compare import compare, estimate
 from uprank.model.reranker import Reranker
-from uprank.publish import hub_errors
-from uprank.publish.probes import DIFFICULT, LONG
+from uprank.publish.hub import errors as hub_errors
+from uprank.publish.parity.probes import DIFFICULT, LONG
 
 spec = importlib.util.spec_from_file_location("hub_double", Path(__file__).with_name("hub_double.py"))
 double = importlib.util.module_from_spec(spec)

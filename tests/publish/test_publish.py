@@ -13,8 +13,8 @@ from huggingface_hub import ModelCard
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PublishCommand
 from uprank.model.reranker import Reranker
-from uprank.publish import verify
 from uprank.publish.command import publish, summary
+from uprank.publish.parity import libraries as verify
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_nothing_asks_for_a_network(source, tmp_path):
 @pytest.mark.slow
 def test_a_library_that_scores_otherwise_is_refused(settings, monkeypatch):
     """As if sentence-transformers had gone on to apply its sigmoid."""
-    from uprank.publish import folder
+    from uprank.publish.folder import folder
 
     monkeypatch.setattr(folder, "ACTIVATION", "torch.nn.modules.activation.Sigmoid")
     with pytest.raises(UserError, match=r"sentence-transformers .*scores differ by") as raised:

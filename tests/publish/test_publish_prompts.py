@@ -8,7 +8,7 @@ import pytest
 from uprank.configs.errors import UserError
 from uprank.model.reranker import Reranker
 from uprank.publish.command import publish
-from uprank.publish.verify_folder import verify_folder
+from uprank.publish.verify.folder import verify_folder
 
 PROMPTS = {"query_prompt": "query's: ", "passage_prompt": "passage: "}
 QUERY = "what is a reranker?"

@@ -11,9 +11,9 @@ from uprank.configs.schema_data import MineCommand, MineDataSettings
 from uprank.configs.schema_train import TrainCommand
 from uprank.data.groups import Group
 from uprank.model.reranker import Reranker
-from uprank.train.mine import mine
+from uprank.train.mine.command import mine
 from uprank.train.run import train
-from uprank.train.track import read_metrics
+from uprank.train.run_folder.metrics import read_metrics
 
 
 def mine_into(data, output, **options):

@@ -9,14 +9,15 @@ import sys
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors.torch import save_file
-from uprank.configs.check_loss import NEEDS
 from uprank.configs.schema_train import LossSettings, TrainCommand
+from uprank.configs.validate_loss import NEEDS
 from uprank.data.groups import Group
-from uprank.data.in_batch import in_batch_negatives
-from uprank.data.sampling import draw_step
+from uprank.data.sampling.draws import draw_step
+from uprank.data.sampling.in_batch import in_batch_negatives
 from uprank.model.reranker import Reranker
 from uprank.train.backward import backward
-from uprank.train.step import Run, make_batches
+from uprank.train.state import Run
+from uprank.train.step import make_batches
 
 SEED, MOST = 4, 10**6
 # Tokens a batch, groups and foreign negatives: whole groups, all in parts, and more processes than groups.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from uprank.configs.check_loss import NEEDS
+from uprank.configs.validate_loss import NEEDS
 
 SCRIPT = Path(__file__).with_name("gloo_gradients.py")
 

@@ -6,17 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from uprank.configs.check_loss import NEEDS
 from uprank.configs.schema_train import LossSettings, TrainCommand
-from uprank.data.in_batch import in_batch_negatives
-from uprank.data.sampling import draw_step
-from uprank.model.adapters import add_adapters
-from uprank.model.packing import GRAIN, split_batch
+from uprank.configs.validate_loss import NEEDS
+from uprank.data.sampling.draws import draw_step
+from uprank.data.sampling.in_batch import in_batch_negatives
+from uprank.model.forward.packing import GRAIN, split_batch
+from uprank.model.lora import add_adapters
 from uprank.model.reranker import Reranker
 from uprank.train import backward as backward_file
 from uprank.train.backward import backward, batch_losses, make_replicas
 from uprank.train.batches import largest_group
-from uprank.train.step import Run, Step, make_batches, train_step
+from uprank.train.state import Run
+from uprank.train.step import Step, make_batches, train_step
 
 SEED = 4
 # Of scores this far apart approx_ndcg has hardly a gradient.

@@ -10,12 +10,12 @@ from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSet
 from uprank.data.groups import Group
 from uprank.data.prompts import Prompts
 from uprank.data.read import read_judged
-from uprank.eval.cache import ScoreCache
-from uprank.eval.candidates import find_candidates
+from uprank.eval.retrieval.candidates import find_candidates
+from uprank.eval.score_cache import ScoreCache
 from uprank.eval.scoring import score_candidates
-from uprank.model.backends import identity, load_model
+from uprank.model.backends.load import identity, load_model
 from uprank.model.reranker import Reranker
-from uprank.train.mine import mine
+from uprank.train.mine.command import mine
 from uprank.train.run import train
 
 PROMPTS = {"query_prompt": "list rank ", "passage_prompt": "stone: "}

@@ -11,13 +11,14 @@ import torch
 from uprank.configs.errors import UserError
 from uprank.configs.schema_train import OptimSettings, TrainCommand
 from uprank.data.groups import Group
-from uprank.data.mix import Mix, Source
-from uprank.data.sampling import draw_step
+from uprank.data.sampling.draws import draw_step
+from uprank.data.sampling.mix import Mix, Source
 from uprank.model.reranker import Reranker
 from uprank.train.backward import batch_losses, make_replicas
 from uprank.train.batches import step_batches
-from uprank.train.optimizer import make_optimizer, set_rate
-from uprank.train.step import Run, Step, make_batches, prepare_step, train_step
+from uprank.train.optim.optimizer import make_optimizer, set_rate
+from uprank.train.state import Run
+from uprank.train.step import Step, make_batches, prepare_step, train_step
 
 SEED = 3
 
@@ -253,7 +254,7 @@ def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(
     """With the optimiser of training, whose kernel has to tell that it wrote the weights."""
     monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: streams)
     if not fused:  # as on a GPU, where scoring and training have their copies in common
-        monkeypatch.setattr("uprank.model.scorer.can_fuse", lambda *_: False)
+        monkeypatch.setattr("uprank.model.forward.scorer.can_fuse", lambda *_: False)
     told = []
     for precision in ("fp32", "bf16"):
         run = make_run(tiny_xlmr, groups)

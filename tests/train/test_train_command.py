@@ -6,11 +6,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from uprank.eval.report import Report
+from uprank.eval.results import Report
 from uprank.model.reranker import Reranker
-from uprank.train.checkpoint import damage
 from uprank.train.run import train
-from uprank.train.track import read_metrics
+from uprank.train.run_folder.checkpoints import damage
+from uprank.train.run_folder.metrics import read_metrics
 
 
 def test_the_run_folder_holds_what_it_should(run, tiny_xlmr):
@@ -48,9 +48,9 @@ def test_the_best_step_by_the_dev_measure_is_kept(run):
 def test_the_best_model_scores_as_the_report_says(run, jsonl):
     """The figures belong to the weights on disk, not to those in memory."""
     from uprank.data.read import read_judged
-    from uprank.eval.candidates import find_candidates
     from uprank.eval.evaluate import mean_values
-    from uprank.eval.measure import parse_measures
+    from uprank.eval.measures.measure import parse_measures
+    from uprank.eval.retrieval.candidates import find_candidates
     from uprank.eval.scoring import score_candidates
 
     collection = read_judged(str(jsonl[1]), [], split="dev")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from uprank.configs.errors import UserError
 from uprank.configs.schema_train import TrainCommand
 from uprank.train.run import train
-from uprank.train.track import read_metrics
+from uprank.train.run_folder.metrics import read_metrics
 
 CONFIGS = Path(uprank.configs.__file__).parent
 WORDS = ["heart", "blood", "stone", "river", "risk", "rank", "light", "drug"]
@@ -211,7 +211,7 @@ def test_rows_with_problems_are_left_out_and_told(tiny_xlmr, data, tmp_path):
 
 def test_a_bad_row_in_a_stream_stops_and_the_run_goes_on_without_it(tiny_xlmr, data, tmp_path, monkeypatch):
     """The head is read before training; behind it a bad row is met when its block is due."""
-    monkeypatch.setattr("uprank.data.stream.HEAD", 8)
+    monkeypatch.setattr("uprank.data.sampling.stream.HEAD", 8)
     options = streamed(data) | {"data__train": str(data / "bad.jsonl")}
     output = tmp_path / "stop"
     with pytest.raises(UserError, match=r"bad\.jsonl:15: broken JSON.*\n.*data\.on_error=skip"):

@@ -1,0 +1,119 @@
+"""Rows and passages that stand more than once, and what rows of one query say of the same passage."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from ..groups import Group, same_query, same_text
+from ..problems import Findings, Problem
+from .similarity import Hashes, Pieces, Places, mixed
+
+_NEGATIVE = np.uint64(0x5851F42D4C957F2D)  # sets the hash of a negative apart from that of a positive
+
+
+def row_keys(groups: Sequence[Group], keys: Hashes, starts: Places) -> Hashes:
+    """A hash of each group, whatever the order of its passages and but for case, blanks and punctuation.
+
+    Args:
+        groups: some groups.
+        keys: of their texts, group after group, each `query, *positives, *negatives`.
+        starts: the first text of each group, and the end.
+    """
+    is_negative = _roles(groups, starts)[1]
+    parts = mixed(keys ^ np.where(is_negative, _NEGATIVE, np.uint64(0)))
+    parts[starts[:-1]] = mixed(parts[starts[:-1]])  # a query is no passage
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(parts, dtype=np.uint64)))
+    return sums[starts[1:]] - sums[starts[:-1]]
+
+
+def find_repeated_passages(
+    groups: Sequence[Group], pieces: Pieces, starts: Places, findings: Findings
+) -> None:
+    """Positives, or negatives, of a group that are the same but for case, blanks and punctuation."""
+    owners, is_negative = _roles(groups, starts)
+    keys = mixed(pieces.keys ^ mixed((2 * owners + is_negative).astype(np.uint64)))
+    keys[starts[:-1]] = np.arange(len(groups), dtype=np.uint64)  # queries
+    first = np.unique(keys, return_index=True)[1]
+    again = np.ones(len(keys), dtype=bool)
+    again[first] = False
+    for text in np.flatnonzero(again).tolist():
+        group = groups[owners[text]]
+        role = "negative" if is_negative[text] else "positive"
+        words = f"{role} stands more than once: {group.texts[text - starts[owners[text]]]!r:.80}"
+        findings.add(Problem(f"{group.where}: {words}", "duplicate passage"))
+
+
+def find_repeated_rows(keys: array[int], group: Callable[[int], Group], findings: Findings) -> None:
+    """Groups that are an earlier one but for order, case, blanks and punctuation.
+
+    Args:
+        keys: `row_keys` of every group.
+        group: finds one by its place.
+        findings: receives those found.
+    """
+    values = np.frombuffer(keys, np.uint64)
+    first, inverse = np.unique(values, return_index=True, return_inverse=True)[1:]
+    again = np.flatnonzero(first[inverse.ravel()] != np.arange(len(values)))
+    shown = again if findings.limit is None else again[: findings.limit]
+    for place in shown.tolist():
+        words = f"the row stands before, {group(int(first[inverse[place]])).where}"
+        findings.add(Problem(f"{group(place).where}: {words}", "duplicate row"))
+    findings.count_more("duplicate row", len(again) - len(shown))
+
+
+def find_contradictions(
+    keys: array[int], group: Callable[[int], Group], findings: Findings, most: int | None = None
+) -> int:
+    """Passages that rows of one query judge differently.
+
+    Args:
+        keys: a hash of the query of every group.
+        group: finds one by its place.
+        findings: receives those found.
+        most: rows to look at; all when None.
+
+    Returns:
+        How many rows have a query that stands in several.
+    """
+    values = np.frombuffer(keys, np.uint64)
+    order = np.argsort(values, kind="stable")
+    _, starts, counts = np.unique(values[order], return_index=True, return_counts=True)
+    several = counts > 1
+    total, looked = int(counts[several].sum()), 0
+    for start, count in zip(starts[several].tolist(), counts[several].tolist(), strict=True):
+        if most is not None and looked + count > most:
+            break
+        looked += count
+        rows = [group(place) for place in order[start : start + count].tolist()]
+        for problem in _contradictions(rows):
+            findings.add(problem)
+    return total
+
+
+def _contradictions(rows: Sequence[Group]) -> Iterator[Problem]:
+    """What rows of one query say of the same passage."""
+    judged: dict[tuple[str, str], tuple[int, str]] = {}
+    for row in rows:
+        query = same_query(row.query)
+        grades = [*(row.grades or [1] * len(row.positives)), *[0] * len(row.negatives)]
+        for text, grade in zip(row.texts[1:], grades, strict=True):
+            before, where = judged.setdefault((query, same_text(text)), (grade, row.where))
+            if before == grade or where == row.where:
+                continue
+            if before and grade:
+                words = f"grade {grade} here and {before} in {where}"
+                yield Problem(f"{row.where}: {words}: {text!r:.80}", "different grades")
+            else:
+                here, there = ("positive", "negative") if grade else ("negative", "positive")
+                words = f"{here} here and {there} of the same query in {where}"
+                yield Problem(f"{row.where}: {words}: {text!r:.80}", "contradiction")
+
+
+def _roles(groups: Sequence[Group], starts: Places) -> tuple[Places, np.ndarray]:
+    """Group of each text, and whether it is a negative."""
+    owners = np.repeat(np.arange(len(groups)), np.diff(starts))
+    counts = np.fromiter((len(group.positives) for group in groups), np.int64, len(groups))
+    return owners, np.arange(len(owners)) - starts[owners] > counts[owners]

@@ -1,0 +1,165 @@
+"""Tables of TREC qrels and run files and of BEIR qrels, in memory; `trec_rows.py` reads their lines."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ...configs.errors import UserError
+from ..groups import Collection
+from ..rows.lines import compression
+from ..trec_order import trec_order
+from .trec_fast import read_columns
+from .trec_lines import BEIR_HEADER, LARGEST_RELEVANCE, beir_row, iterate_rows, qrels_row, run_row
+
+Qrels = dict[str, dict[str, int]]
+Run = dict[str, dict[str, float]]
+
+_MOST_LISTED = 1000
+
+Value = TypeVar("Value", int, float)
+
+
+def read_qrels(path: str | Path) -> Qrels:
+    """Judgments of a TREC qrels file (`query iteration document relevance`), query to document to relevance.
+
+    Raises:
+        UserError: the file is missing or empty, or lines are wrong; every one is listed as `path:line: …`.
+    """
+    advice = "Each line of qrels is: query iteration document relevance."
+    return _quickly(Path(path), 4, 3, LARGEST_RELEVANCE, int) or _read(Path(path), qrels_row, advice)
+
+
+def read_beir_qrels(path: str | Path) -> Qrels:
+    """Judgments of a BEIR qrels table (`query-id<TAB>corpus-id<TAB>score`); ids may contain blanks.
+
+    A first line that is not the header is read as data, not dropped.
+
+    Raises:
+        UserError: as `read_qrels`.
+    """
+    advice = "Each line is: query-id, corpus-id and score, apart by one tab."
+    return _read(Path(path), beir_row, advice, header=BEIR_HEADER)
+
+
+def read_run(path: str | Path) -> Run:
+    """Scores of a TREC run file (`query Q0 document rank score tag`), query to document to score.
+
+    Raises:
+        UserError: as `read_qrels`; a score that is NaN or infinite is a wrong line.
+    """
+    advice = "Each line of a run is: query Q0 document rank score tag."
+    return _quickly(Path(path), 6, 4, sys.float_info.max, float) or _read(Path(path), run_row, advice)
+
+
+def trec_collection(path: str | Path) -> Collection:
+    """The judged queries of a qrels file alone: no texts, so runs can be measured but nothing can be scored.
+
+    Every query has an empty text; there are no passages and no pools.
+
+    Raises:
+        UserError: as `read_qrels`.
+    """
+    qrels = read_qrels(path)
+    return Collection(str(path), dict.fromkeys(qrels, ""), {}, qrels, {})
+
+
+def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
+    """Write a TREC run file, each query in rank order; read back, every float32 score is the same bits.
+
+    Raises:
+        UserError: an id or the tag is empty or has white space, or a score is not finite; all are listed.
+    """
+    problems = [] if _is_field(tag) else [f"tag {tag!r} is empty or has white space"]
+    known: set[str] = set()  # ids that are fields: the same ones come again in many queries
+    for query, scores in run.items():
+        problems += _run_problems(query, scores, known)
+    if problems:
+        raise UserError(
+            [f"{path}: {problem}" for problem in problems],
+            advice="A run file separates its fields by white space: no id may contain any.",
+        )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for query, scores in run.items():
+            stream.writelines(_run_lines(query, scores, tag))
+
+
+def _run_problems(query: str, scores: Mapping[str, float], known: set[str]) -> list[str]:
+    problems = [] if _is_field(query) else [f"query id {query!r} is empty or has white space"]
+    new = scores.keys() - known
+    if all(map(_is_field, new)) and np.isfinite(_values(scores)).all():
+        known |= new
+        return problems
+    for document, score in scores.items():
+        if not _is_field(document):
+            problems.append(f"query {query!r}: document id {document!r} is empty or has white space")
+        if not np.isfinite(score):
+            problems.append(f"query {query!r}: the score of document {document!r} is {score}")
+    return problems
+
+
+def _values(scores: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    return np.fromiter(scores.values(), np.float64, len(scores))
+
+
+def _run_lines(query: str, scores: Mapping[str, float], tag: str) -> Iterator[str]:
+    documents, values = list(scores), _values(scores)
+    order = trec_order(documents, values)
+    places, texts = order.tolist(), _score_texts(values[order])
+    for rank, (place, text) in enumerate(zip(places, texts, strict=True), start=1):
+        yield f"{query} Q0 {documents[place]} {rank} {text} {tag}\n"
+
+
+def _score_texts(scores: npt.NDArray[np.float64]) -> list[str]:
+    """Nine digits each, which identify every float32; all digits if the score is too large for one.
+
+    >>> _score_texts(np.array([0.1, 1e300]))
+    ['0.100000001', '1e+300']
+    """
+    with np.errstate(over="ignore"):
+        singles = scores.astype(np.float32).astype(np.float64)
+    if np.isfinite(singles).all():
+        return [f"{single:.9g}" for single in singles.tolist()]
+    return [
+        f"{single:.9g}" if np.isfinite(single) else repr(score)
+        for single, score in zip(singles.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _is_field(text: str) -> bool:
+    return text.split() == [text]
+
+
+def _quickly(path: Path, columns: int, value_column: int, largest: float, kind: type) -> Any:
+    return None if compression(path) else read_columns(path, columns, value_column, largest, kind)
+
+
+def _read(
+    path: Path,
+    parse: Callable[[bytes], tuple[str, str, Value]],
+    advice: str,
+    *,
+    header: re.Pattern[bytes] | None = None,
+) -> dict[str, dict[str, Value]]:
+    table: dict[str, dict[str, Value]] = {}
+    problems: list[str] = []
+    for number, query, document, value in iterate_rows(path, parse, problems, header=header):
+        documents = table.setdefault(query, {})
+        if document in documents:
+            problems.append(f"{path}:{number}: document {document!r} appears again in query {query!r}")
+        documents.setdefault(document, value)
+    if not table and not problems:
+        problems.append(f"{path}:1: the file is empty")
+    if len(problems) > _MOST_LISTED:
+        problems[_MOST_LISTED:] = [f"{path}: … and {len(problems) - _MOST_LISTED} more"]
+    if problems:
+        raise UserError(problems, advice=advice)
+    return table

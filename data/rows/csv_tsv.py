@@ -1,0 +1,160 @@
+"""Rows of CSV and TSV files: the first line names the columns; an empty cell is null.
+
+CSV is read strictly as RFC 4180 has it: a quote that is opened has to be closed before the next comma. In
+TSV, quotes are mostly plain characters: a line with as many cells as there are columns is one row, and a
+cell is quoted only if that is its whole form; any other line may be a row quoted as in CSV. A row that is
+wrong costs its first line: the next line is read as a row again, whatever quotes stand open.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ..problems import Problem
+from .columns import is_role
+from .lines import read_lines
+
+LONGEST = 1 << 24  # characters of a cell; a quote that is never closed holds no more than this
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_HEADER_CELL = re.compile(r"[^\W\d]\w*([ \-./:]\w+){0,3}")
+
+
+def is_triples(path: Path) -> bool:
+    """Whether a file is named like those of MS MARCO, which name no columns.
+
+    >>> is_triples(Path("triples.train.small.tsv.gz")), is_triples(Path("train.tsv"))
+    (True, False)
+    """
+    return re.match(r"triples\b.*\.tsv\b", path.name, re.IGNORECASE) is not None
+
+
+class _Lines:
+    """Decoded lines with their number; some may be given back."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = read_lines(path)
+        self._again: deque[str] = deque()
+        self.number = 0  # of the line that was given last
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._again:
+            line = self._again.popleft()
+        else:
+            raw = next(self._lines)
+            if self.number == 0:
+                if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    raise UserError("is UTF-16; save it as UTF-8")
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            line = raw.decode("utf-8", "surrogateescape")
+        self.number += 1
+        return line
+
+    def give_back(self, lines: list[str]) -> None:
+        self._again.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+
+def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a file, `(name:line, column to text)`; what is wrong is added to `problems`.
+
+    Raises:
+        UserError: the whole file cannot be read: its first line names no columns, it is damaged.
+    """
+    lines = _Lines(path)
+    separator = "\t" if re.search(r"\.tsv\b", path.name, re.IGNORECASE) else ","
+    csv.field_size_limit(LONGEST)
+    columns: list[str] = []
+    for where, fields in _records(lines, separator, name, problems, columns):
+        if not columns:
+            columns += _columns(where, fields, path)
+            if is_triples(path) and columns != fields:
+                yield where, dict(zip(columns, fields, strict=True))
+            continue
+        wrong = _damage(fields)
+        if wrong:
+            problems.append(Problem(f"{where}: {wrong}", "encoding"))
+        else:
+            yield where, {column: cell or None for column, cell in zip(columns, fields, strict=True)}
+
+
+def _records(
+    lines: _Lines, separator: str, name: str, problems: list[str], columns: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Cells of each row that is not blank."""
+    for line in lines:
+        first = lines.number
+        if not line.strip("\r\n"):
+            continue
+        plain = line.rstrip("\r\n").split("\t") if separator == "\t" else []
+        if plain and len(plain) == (len(columns) or len(plain)):
+            yield f"{name}:{first}", [_unquoted(cell) for cell in plain]
+            continue
+        used = [line]
+        try:
+            record = next(csv.reader(_following(line, lines, used), delimiter=separator, strict=True))
+            wrong = _ragged(record, columns)
+        except csv.Error as error:
+            record, wrong = [], f"a quote stands where none may, or is not closed ({error})"
+        if wrong:
+            lines.give_back(used[1:])  # what is wrong is in the first line; a quote may have taken good rows
+            problems.append(Problem(f"{name}:{first}: {wrong}", "broken row"))
+        else:
+            yield f"{name}:{first}", record
+
+
+def _ragged(record: list[str], columns: list[str]) -> str:
+    if len(record) == (len(columns) or len(record)):
+        return ""
+    return f"{len(record)} cells, the first line has {len(columns)}"
+
+
+def _following(line: str, lines: _Lines, used: list[str]) -> Iterator[str]:
+    yield line.replace("\x00", "\udc00")  # Python 3.10 refuses it
+    for more in lines:
+        used.append(more)
+        yield more.replace("\x00", "\udc00")
+
+
+def _columns(where: str, fields: list[str], path: Path) -> list[str]:
+    """The columns that the first line names, or those of MS MARCO's triples."""
+    named = [field.strip() for field in fields]
+    header = all(map(is_role, named)) if is_triples(path) else all(map(_HEADER_CELL.fullmatch, named))
+    if header:
+        twice = sorted({field for field in named if named.count(field) > 1})
+        if twice:
+            raise UserError(f"{where}: columns stand twice: {', '.join(twice)}")
+        return named
+    if is_triples(path) and len(fields) == 3:
+        return ["query", "positive", "negative"]
+    digits = len(fields) == 3 and all(field.strip().isdigit() for field in fields)
+    advice = (
+        "; ids of queries and passages: give data.train={triples: FILE, queries: FILE, corpus: FILE}"
+        if digits
+        else "; it has to name the columns, as in query,positive,negative"
+    )
+    raise UserError(f"{where}: the first line is no header{advice}")
+
+
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
+
+
+def _damage(fields: list[str]) -> str:
+    for cell in fields:
+        if cell.isascii():
+            if "\x00" in cell:
+                return "has a NUL byte"
+        elif "\udc00" in cell or "\x00" in cell:
+            return "has a NUL byte"
+        elif any("\udc80" <= letter <= "\udcff" for letter in cell):
+            return "not UTF-8"
+    return ""

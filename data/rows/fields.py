@@ -1,0 +1,101 @@
+"""Values of a row: what is wrong with one, in the words of every reader."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+from ..problems import Problem, kind_of
+
+LARGEST_GRADE = 2**31 - 1  # as in qrels
+MISSING, SCORES = "missing or wrong type", "scores and grades"  # kinds of problems
+NO_NEGATIVES = Problem("no negatives; give `neg`, or find hard ones with `uprank mine`", "no negatives")
+CONTRADICTION = "a positive is also a negative"
+LONE_SURROGATE = "an escape \\ud800 to \\udfff without its other half is no character"
+_WHOLE = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
+
+
+def text_of(value: object, name: str, problems: list[str], *, present: bool = True) -> str:
+    """The value if it is a text that is not blank; else a problem is noted.
+
+    Args:
+        value: of a column.
+        name: of the column, or of the place in its list.
+        problems: receives what is wrong.
+        present: whether the row has the column.
+    """
+    if not isinstance(value, str):
+        what = f"is {kind_of_value(value)}, not a string" if present else "is missing"
+        problems.append(Problem(f"`{name}` {what}", MISSING))
+        return ""
+    if not value or value.isspace():
+        problems.append(Problem(f"`{name}` is an empty text", "empty text"))
+    return value
+
+
+def texts_of(values: Sequence[object], name: str, problems: list[str]) -> list[str]:
+    """The texts of a list; every other value is a problem."""
+    for place, value in enumerate(values):
+        if not isinstance(value, str) or not value or value.isspace():
+            text_of(value, f"{name}[{place}]", problems)
+    return [value for value in values if isinstance(value, str)]
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, and no truth value.
+
+    >>> is_number(10**400), is_number(0.5), is_number(True)
+    (False, True, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def whole_number(value: object) -> int | None:
+    """A label as a whole number; None if it is none, or none that qrels can hold.
+
+    >>> [whole_number(value) for value in (2, 1.0, "0", "-1.0", 0.5, "x", True, 10**400)]
+    [2, 1, 0, -1, None, None, None, None]
+    """
+    if isinstance(value, str):
+        number = int(value.partition(".")[0]) if _WHOLE.fullmatch(value.strip()) else None
+    elif is_number(value) and value == int(value):  # type: ignore[call-overload]
+        number = int(value)  # type: ignore[call-overload]
+    else:
+        number = None
+    return number if number is not None and abs(number) <= LARGEST_GRADE else None
+
+
+def placed(where: str, problems: Iterable[str]) -> list[str]:
+    """The problems of one row with its place before them."""
+    return [Problem(f"{where}: {problem}", kind_of(problem)) for problem in problems]
+
+
+def has_lone_surrogate(row: Mapping[str, Any]) -> bool:
+    """Whether a row has half of a character, which no tokenizer and no file takes."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def short(text: str, limit: int = 60) -> str:
+    """A text in quotes, cut."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def kind_of_value(value: object) -> str:
+    """What a value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+    if isinstance(value, Number) and not isinstance(value, bool):
+        return "a number"
+    return names.get(type(value), f"of type {type(value).__name__}")

@@ -1,0 +1,141 @@
+"""Rows of any file, one at a time: JSONL, JSON, CSV, TSV, Parquet and Arrow, the texts also compressed.
+
+A row comes as `(where, object)`: `where` is `file:line`, the line on which it begins, or the number of the
+row from 1 in Parquet and Arrow. What is wrong with a row is a problem with its line, and the next row
+follows; what is wrong with a whole file (kind `file`) ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+from ..problems import Problem
+from . import csv_tsv as separated
+from . import json_array
+from .jsonl import parse_rows
+from .lines import compression, read_lines
+
+Row = tuple[str, dict[str, Any]]
+TEXT_KINDS = ("jsonl", "json", "csv", "tsv")
+ARROW_KINDS = ("parquet", "arrow", "feather")
+_SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
+_SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")  # what `save_to_disk` puts beside its rows
+
+
+def kind_of_file(path: Path) -> str:
+    """`jsonl`, `json`, `csv`, `tsv`, `parquet`, `arrow` or `feather` by the file's name, else nothing.
+
+    >>> kind_of_file(Path("rows.CSV.gz")), kind_of_file(Path("rows"))
+    ('csv', '')
+    """
+    name = path.name.lower()
+    if compression(path):
+        name = name.rpartition(".")[0]
+    end = name.rpartition(".")[2] if "." in name else ""
+    return end if end in (*TEXT_KINDS, *ARROW_KINDS) else ""
+
+
+def is_beir(path: Path) -> bool:
+    """Whether a path is BEIR data: a folder with its files, or one table of judgments."""
+    if path.is_dir():
+        names = [file.name for file in path.iterdir()]
+        marked = any(re.match(r"(corpus|queries)\.jsonl", name) or name == "qrels" for name in names)
+        return marked or not (row_files(path) or {"dataset_dict.json", "state.json"} & set(names))
+    return kind_of_file(path) == "tsv" and (path.parent.name == "qrels" or _has_qrels_header(path))
+
+
+def row_files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder that have rows, in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    state = path / "state.json"
+    if state.is_file():
+        return _saved_files(path, state)
+    files = [file for file in path.iterdir() if file.is_file() and file.name[0] not in "._"]
+    return sorted(file for file in files if kind_of_file(file) and file.name not in _SAVED)
+
+
+def find_files(path: Path, split: str, problems: list[str]) -> list[Path]:
+    """`row_files` of a path; of a `DatasetDict` that was saved, those of the split.
+
+    Files that are named like several splits are a problem: training would read what it is tested on.
+    """
+    if (path / "dataset_dict.json").is_file():
+        present = sorted(part.name for part in path.iterdir() if (part / "state.json").is_file())
+        wanted = next((name for name in present if _SPLITS.get(name, name) == split), None)
+        if wanted is None:
+            problems.append(
+                Problem(
+                    f"{path}: no split {split!r}; there are {', '.join(present)}: give one of these", "file"
+                )
+            )
+            return []
+        path = path / wanted
+    files = row_files(path)
+    splits = {_split_of(file) for file in files} - {""} if path.is_dir() else set()
+    if len(splits) > 1:
+        named = ", ".join(file.name for file in files if _split_of(file))
+        problems.append(Problem(f"{path}: has files of several splits ({named}): give one file", "file"))
+        return []
+    if not files:
+        problems.append(Problem(f"{path}: the folder has no file with rows", "file"))
+    return files
+
+
+def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
+    """Rows of a file, read as they are needed; the file is called `name` in `where`."""
+    kind = kind_of_file(path)
+    reader: Callable[[Path, str, list[str]], Iterable[Row]]
+    if kind in ("csv", "tsv"):
+        reader = separated.read_rows
+    elif kind in ARROW_KINDS:
+        from . import arrow as arrow_rows
+
+        reader = arrow_rows.read_rows
+    elif kind == "json" and json_array.is_array(path):
+        reader = json_array.read_rows
+    else:
+        reader = _json_lines
+    empty, before = True, len(problems)
+    try:
+        for row in reader(path, name, problems):
+            empty = False
+            yield row
+    except UserError as error:
+        problems += [Problem(problem, "file") for problem in error.problems]
+    except OSError as error:
+        problems.append(Problem(f"{name}: cannot be read ({error.strerror or error})", "file"))
+    if empty and len(problems) == before:
+        problems.append(Problem(f"{name}: no rows", "file"))
+
+
+def _json_lines(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
+    return parse_rows(read_lines(path), name, problems)
+
+
+def _saved_files(folder: Path, state: Path) -> list[Path]:
+    try:
+        listed = [folder / entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]]
+    except (ValueError, KeyError, TypeError):
+        return sorted(folder.glob("*.arrow"))
+    return listed
+
+
+def _split_of(file: Path) -> str:
+    return _SPLITS.get(re.split(r"[.\-_]", file.name.lower())[0], "")
+
+
+def _has_qrels_header(path: Path) -> bool:
+    try:
+        first = next(read_lines(path), b"")
+    except (OSError, UserError):
+        return False
+    return (
+        re.match(rb"(\xef\xbb\xbf)?query[-_]id\t(corpus|doc|passage)[-_]id\t", first, re.IGNORECASE)
+        is not None
+    )

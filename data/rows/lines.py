@@ -1,0 +1,101 @@
+"""Lines of a file, plain or compressed, one at a time."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...configs.errors import UserError
+
+BLOCK = 1 << 20  # bytes read at a time
+
+
+def compression(path: Path) -> str:
+    """`gz` or `zst` by the end of the file's name, else nothing."""
+    end = str(path).rpartition(".")[2].lower()
+    return end if end in ("gz", "zst") else ""
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    r"""Lines with their `\n`; `.gz` and `.zst` are decompressed as they are read.
+
+    Raises:
+        UserError: a compressed file is damaged or cut off, or its package is not installed.
+    """
+    form = compression(path)
+    if form == "gz":
+        with _whole_gzip(path), gzip.open(path, "rb") as stream:
+            yield from stream
+    elif form == "zst":
+        yield from _split(_decompress(path))
+    else:
+        with path.open("rb") as stream:
+            yield from stream
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a block at a time, however long its lines are; else as `read_lines`.
+
+    Raises:
+        UserError: as `read_lines`.
+    """
+    form = compression(path)
+    if form == "gz":
+        with _whole_gzip(path), gzip.open(path, "rb") as stream:
+            while block := stream.read(BLOCK):
+                yield block
+    elif form == "zst":
+        yield from _decompress(path)
+    else:
+        with path.open("rb") as plain:
+            while block := plain.read(BLOCK):
+                yield block
+
+
+@contextmanager
+def _whole_gzip(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error})") from error
+
+
+def _decompress(path: Path) -> Iterator[bytes]:
+    # Not zstandard's file reader, which takes a file that is cut off for a whole one.
+    try:
+        import zstandard
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{path}: `.zst` needs a package: pip install "uprank[zst]", or decompress the file'
+        ) from error
+    frame: Any = zstandard.ZstdDecompressor().decompressobj()
+    begun = False
+    try:
+        with path.open("rb") as stream:
+            while data := stream.read(BLOCK):
+                while data:
+                    if frame.eof:
+                        frame = zstandard.ZstdDecompressor().decompressobj()
+                    begun = True
+                    yield frame.decompress(data)
+                    data = frame.unused_data
+    except zstandard.ZstdError as error:
+        raise UserError(f"{path}: not a whole zstd file ({error})") from error
+    if not (begun and frame.eof):
+        raise UserError(f"{path}: not a whole zstd file (it ends too early)")
+
+
+def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    rest: list[bytes] = []  # of a line that goes on in the next block
+    for block in blocks:
+        *lines, last = block.split(b"\n")
+        for line in lines:
+            yield b"".join([*rest, line, b"\n"])
+            rest.clear()
+        rest.append(last)
+    if any(rest):
+        yield b"".join(rest)

@@ -1,0 +1,171 @@
+"""Groups read from start to end, without a cache or an index, for what does not fit a disk or is read once.
+
+The groups of a data set are taken in blocks; each block is shuffled by itself. Which group has the n-th
+turn is a function of the data, the block size, the seed and n alone: who asks for a turn far ahead gets
+what he would have got by asking for every one before it. That costs reading up to there (`Stream.at`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from ...configs.errors import UserError
+from ..groups import Group, fingerprint, groups_fingerprint
+from ..problems import SHOWN, kind_of, require
+from .draws import block_order
+
+log = logging.getLogger(__name__)
+
+HEAD = 1000  # groups that name a stream's content
+EXAMPLES = 5  # of the rows left out, kept for the manifest
+ADVICE = (
+    "Nothing was learned from these rows. The same command with data.on_error=skip continues after the last "
+    "checkpoint without them; or mend them and give a new output folder."
+)
+
+Read = Callable[[list[str]], Iterator[Group]]
+
+
+class Stream:
+    """An endless sequence of turns over data that is read again from its start at each end.
+
+    Memory holds one block of groups.
+
+    Args:
+        name: for messages.
+        read: reads from the start; adds what is wrong with a row to the list, as it comes to it.
+        number: of the data set among those of the run, below 2**16.
+        block: groups that are shuffled together.
+        seed: the run's seed.
+        refuse: what is wrong with a group for this run, or nothing.
+        skip: leave rows with problems out and count them; else they are an error.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Read,
+        *,
+        number: int,
+        block: int,
+        seed: int,
+        refuse: Callable[[Group], str],
+        skip: bool,
+    ) -> None:
+        self.name = name
+        self.skipped = 0  # rows left out so far, each counted in the first pass alone
+        self.examples: list[str] = []
+        self._read, self._number, self._size, self._seed = read, number, block, seed
+        self._refuse, self._skip = refuse, skip
+        self._length: int | None = None  # groups of a pass, once one was read to its end
+        self._pass = self._first = 0  # turn of the first group of the block
+        self._block: list[Group] = []
+        self._order: list[int] | None = None
+        self._problems: list[str] = []
+        self._groups = read(self._problems)
+
+    def at(self, turn: int) -> tuple[Group, int, int]:
+        """The group of a turn, its row in the data (from 0), and how many passes came before.
+
+        Turns in order cost what reading costs. One further ahead costs reading all groups up to it, or,
+        behind the end of the data, one pass to count them and then from the start to it.
+
+        Raises:
+            UserError: a row is wrong and is not to be left out, a file cannot be read, or the data has
+                changed since it was read before.
+        """
+        if turn < self._first:
+            self._begin(0 if self._length is None else turn // self._length)
+        while turn >= self._first + len(self._block):
+            self._first += len(self._block)
+            self._block = self._next_block()
+            if not self._block:
+                self._end()
+                assert self._length is not None
+                self._begin(turn // self._length)
+        if self._order is None:
+            self._order = block_order(
+                len(self._block), seed=self._seed, number=self._number, turn=self._first
+            ).tolist()
+        place = self._order[turn - self._first]
+        start = self._first - self._pass * (self._length or 0)
+        return self._block[place], start + place, self._pass
+
+    def _begin(self, number: int) -> None:
+        """Go to the start of a pass."""
+        self._pass, self._first = number, number * (self._length or 0)
+        self._block, self._order, self._problems = [], None, []
+        self._groups = self._read(self._problems)
+
+    def _end(self) -> None:
+        length = self._first - self._pass * (self._length or 0)
+        if not length:
+            raise UserError(f"{self.name}: no group can be used")
+        if self._length not in (None, length):
+            raise UserError(
+                f"{self.name}: has changed while it was read: {self._length:,} groups, now {length:,}"
+            )
+        self._length = length
+
+    def _next_block(self) -> list[Group]:
+        self._order = None
+        block: list[Group] = []
+        wrong: list[str] = []
+        for group in self._groups:
+            problem = self._refuse(group)
+            if problem:
+                wrong.append(problem)
+            else:
+                block.append(group)
+            if len(block) == self._size or (not self._skip and len(wrong) + len(self._problems) >= SHOWN):
+                break
+        wrong += self._problems
+        self._problems.clear()
+        self._judge(wrong)
+        return block
+
+    def _judge(self, wrong: list[str]) -> None:
+        files = [problem for problem in wrong if kind_of(problem) == "file"]
+        require(files)
+        if not wrong:
+            return
+        if not self._skip:
+            require(wrong, advice=ADVICE)
+        if self._length is None:  # later passes meet the same rows
+            self.skipped += len(wrong)
+            self.examples += wrong[: EXAMPLES - len(self.examples)]
+            log.warning(
+                "%s: %d rows left out by data.on_error=skip so far; %s",
+                self.name,
+                self.skipped,
+                "; ".join(wrong[:EXAMPLES]),
+            )
+
+
+def look_ahead(
+    path: str, read: Read, refuse: Callable[[Group], str], problems: list[str], *, skip: bool
+) -> str:
+    """Read the first `HEAD` groups of a stream before training; their fingerprint, with the files' sizes.
+
+    It is not that of all the data, which nobody reads before training: what is changed behind the head
+    without a change of size goes unseen.
+    """
+    wrong: list[str] = []
+    head = list(islice(read(wrong), HEAD))
+    if not skip:
+        wrong += filter(None, map(refuse, head))
+    files = [problem for problem in wrong if kind_of(problem) == "file"]
+    if skip and not head and not files:
+        why = f": every row has problems, the first is {wrong[0]}" if wrong else ""
+        problems.append(f"{path}: no groups{why}")
+    problems += files if skip else wrong
+    return fingerprint(["head", groups_fingerprint(head), *map(str, _sizes(Path(path)))])
+
+
+def _sizes(path: Path) -> list[int]:
+    """Bytes of a file, or of the files of a folder; of what is on no disk nothing."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file.stat().st_size for file in files if file.is_file()]

@@ -1,0 +1,123 @@
+"""The depth curve: what reranking fewer candidates would give, from the scores that are there anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ...data.trec_order import trec_orders
+from ..measures.measure import Measure, evaluate
+from ..measures.ranking import Ranking
+from ..results import DepthPoint
+from ..scoring import Scored
+from ..statistics.compare import estimates
+
+DEPTHS = (10, 20, 50, 100)
+
+Run = Mapping[str, Mapping[str, float]]
+Ranks = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class FirstStage:
+    """The candidates in first-stage order, against which every model is cut.
+
+    Attributes:
+        ranking: of the first stage, Q queries and K ranks.
+        documents: ids of each query's candidates, as the run has them; Q rows.
+        places: (Q, K) rank (from 0) of each of these documents in the first stage.
+    """
+
+    ranking: Ranking
+    documents: list[list[str]]
+    places: Ranks
+
+
+def first_stage(ranking: Ranking, run: Run) -> FirstStage:
+    """The order of the first stage; its run must be the one that was ranked."""
+    documents = [list(run.get(query, ())) for query in ranking.queries]
+    order = _order(ranking, documents, run)
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.arange(order.shape[1], dtype=np.int32)[None, :], axis=1)
+    return FirstStage(ranking, documents, places)
+
+
+def model_order(stage: FirstStage, run: Run) -> Ranks:
+    """(Q, K) first-stage rank (from 0) of the document at each rank of the model.
+
+    Every row is a permutation of 0 to K - 1, and padding stays behind.
+    """
+    return np.take_along_axis(stage.places, _order(stage.ranking, stage.documents, run), axis=1)
+
+
+def _order(ranking: Ranking, documents: Sequence[Sequence[str]], run: Run) -> Ranks:
+    """(Q, K) positions of the documents, best first."""
+    scores = np.full(ranking.levels.shape, np.nan, dtype=np.float32)
+    for row, query, docs in zip(scores, ranking.queries, documents, strict=True):
+        given = run.get(query, {})
+        row[: len(docs)] = np.fromiter(map(given.__getitem__, docs), np.float64, len(docs))
+    return trec_orders(documents, scores).astype(np.int32)
+
+
+def at_depth(stage: FirstStage, order: Ranks, depth: int) -> Ranking:
+    """The ranking when only the best `depth` of the first stage are reranked.
+
+    The others follow behind in first-stage order. The scores are those ranks, descending: they stem from
+    two systems and have no common scale.
+    """
+    levels = stage.ranking.levels
+    queries, longest = levels.shape
+    depth = min(depth, longest)
+    top = order[order < depth].reshape(queries, depth)  # every row holds each rank below `depth` once
+    reranked = np.concatenate([np.take_along_axis(levels, top, axis=1), levels[:, depth:]], axis=1)
+    ranks = np.arange(longest)
+    scores = np.where(ranks < stage.ranking.lengths[:, None], -ranks, -np.inf).astype(np.float32)
+    return replace(stage.ranking, levels=reranked, scores=scores)
+
+
+def curve_depths(depth: int, longest: int = 0, depths: Sequence[int] = DEPTHS) -> list[int]:
+    """The depths of the curve: those below the last, where all candidates are reranked.
+
+    Args:
+        depth: candidates a query at most, added positives apart.
+        longest: most candidates of any query: added positives stand behind the others.
+        depths: the usual ones.
+
+    >>> curve_depths(50), curve_depths(50, 53)
+    ([10, 20, 50], [10, 20, 50, 53])
+    """
+    last = max(depth, longest)
+    return [*sorted({d for d in (*depths, depth) if d < last}), last]
+
+
+def depth_curve(
+    stage: FirstStage, scored: Scored, depths: Sequence[int], measures: Sequence[Measure], seed: int
+) -> list[DepthPoint]:
+    """The results of one model when less is reranked, and what that costs.
+
+    Args:
+        stage: the candidates in first-stage order.
+        scored: scores of the model on all of them.
+        depths: where to cut.
+        measures: what to measure.
+        seed: of the intervals.
+    """
+    order = model_order(stage, scored.run)
+    timed = scored.pairs - scored.cached
+    per_pair = scored.seconds / timed if timed and scored.seconds else None  # the cache says nothing of time
+    rows = []
+    for depth in depths:
+        ranking = at_depth(stage, order, depth)
+        rows += [evaluate(measure, ranking) for measure in measures]
+    found = estimates(rows, seed)
+    points = []
+    for place, depth in enumerate(depths):
+        own = found[place * len(measures) : (place + 1) * len(measures)]
+        pairs = int(np.minimum(stage.ranking.lengths, depth).sum())
+        results = dict(zip(map(str, measures), own, strict=True))
+        seconds = None if per_pair is None else round(pairs * per_pair, 3)
+        points.append(DepthPoint(depth, results, pairs, seconds))
+    return points

@@ -1,0 +1,148 @@
+"""Several collections at once: the headline, the guards beside it, and the macro average over all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..results import Comparison, Estimate, Report
+from ..statistics.macro import macro_compare, macro_estimate
+
+
+@dataclass(frozen=True)
+class CollectionResult:
+    """The line of one collection; its report is in the folder of its name.
+
+    Attributes:
+        name: of the collection and of its folder.
+        role: `headline` for the first collection, `guard` for the others.
+        data: path of the judged queries.
+        fingerprint: of the data.
+        queries: judged queries.
+        candidates: where the candidates come from.
+        depth: most candidates a query.
+        recall: mean share of relevant documents among the candidates.
+        added_positives: relevant passages that the evaluation put in.
+        baseline: system the others are compared with.
+        results: system to measure to estimate.
+        comparisons: each system with the baseline, on this collection alone.
+    """
+
+    name: str
+    role: str
+    data: str
+    fingerprint: str
+    queries: int
+    candidates: str
+    depth: int
+    recall: float
+    added_positives: int
+    baseline: str
+    results: dict[str, dict[str, Estimate]]
+    comparisons: list[Comparison]
+
+    def comparison(self, system: str, measure: str) -> Comparison | None:
+        """The comparison of a system with the baseline on a measure, if one was made."""
+        found = (c for c in self.comparisons if (c.system, c.measure) == (system, measure))
+        return next(found, None)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The content of `summary.json`.
+
+    Attributes:
+        created: when the first report was made.
+        version: of Uprank.
+        command: how the evaluation was started.
+        measures: the first one leads.
+        baseline: system of the macro comparisons; empty where the collections have different ones.
+        seed: of intervals and tests.
+        collections: the headline first, then the guards.
+        macro: system to measure to mean over the collections, each of the same weight; only of systems
+            that every collection has.
+        comparisons: macro difference of these systems to the baseline.
+    """
+
+    created: str
+    version: str
+    command: str
+    measures: list[str]
+    baseline: str
+    seed: int
+    collections: list[CollectionResult]
+    macro: dict[str, dict[str, Estimate]]
+    comparisons: list[Comparison]
+
+    @property
+    def systems(self) -> list[str]:
+        """Every system of any collection, in the order of the reports."""
+        return list(dict.fromkeys(name for result in self.collections for name in result.results))
+
+    def comparison(self, system: str, measure: str) -> Comparison | None:
+        """The macro comparison of a system with the baseline on a measure, if one was made."""
+        found = (c for c in self.comparisons if (c.system, c.measure) == (system, measure))
+        return next(found, None)
+
+
+def make_summary(reports: Mapping[str, Report], *, seed: int) -> Summary:
+    """Put the reports of several collections together.
+
+    Args:
+        reports: by name of the collection, the headline first; all of the same measures.
+        seed: of intervals and tests.
+    """
+    first = next(iter(reports.values()))
+    baselines = {report.baseline for report in reports.values()}
+    baseline = first.baseline if len(baselines) == 1 else ""
+    common = [s.name for s in first.systems if all(_has(report, s.name) for report in reports.values())]
+    values = {
+        measure: {
+            name: [list(report.per_query[measure][name].values()) for report in reports.values()]
+            for name in common
+        }
+        for measure in first.measures
+    }
+    return Summary(
+        created=first.created,
+        version=first.version,
+        command=first.command,
+        measures=first.measures,
+        baseline=baseline,
+        seed=seed,
+        collections=[
+            _result(name, report, "guard" if place else "headline")
+            for place, (name, report) in enumerate(reports.items())
+        ],
+        macro={
+            name: {measure: macro_estimate(row[name], seed) for measure, row in values.items()}
+            for name in common
+        },
+        comparisons=[
+            comparison
+            for measure, row in values.items()
+            if baseline
+            for comparison in macro_compare(row, baseline=baseline, measure=measure, seed=seed)
+        ],
+    )
+
+
+def _has(report: Report, name: str) -> bool:
+    return any(system.name == name for system in report.systems)
+
+
+def _result(name: str, report: Report, role: str) -> CollectionResult:
+    return CollectionResult(
+        name=name,
+        role=role,
+        data=report.data,
+        fingerprint=report.fingerprint,
+        queries=report.queries,
+        candidates=report.candidates,
+        depth=report.depth,
+        recall=report.recall,
+        added_positives=report.added_positives,
+        baseline=report.baseline,
+        results={system.name: system.results for system in report.systems},
+        comparisons=report.comparisons,
+    )

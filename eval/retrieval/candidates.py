@@ -1,0 +1,199 @@
+"""Which passages are ranked for each judged query: the same for every system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...configs.errors import UserError, collect
+from ...configs.schema import DenseSettings
+from ...data.groups import Collection
+from ...data.judged.trec import read_run, trec_order
+from ...data.read import is_beir
+from .bm25 import search
+
+SEARCHED = ("bm25", "dense", "hybrid")
+OWN = ("groups", "judged")
+ALLOWED = "bm25, dense, hybrid, groups, judged, or the path of a TREC run file"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The passages to rank.
+
+    Attributes:
+        source: `bm25`, `dense`, `hybrid`, `groups`, `judged`, or the path of a run file.
+        depth: candidates a query at most, added positives apart.
+        run: query id -> document id -> score of the first stage (0 where there is none).
+        first_stage: name of the first stage as a system of the report; empty where there is none.
+        added: relevant passages that were not found and were put in, behind all that were.
+    """
+
+    source: str
+    depth: int
+    run: dict[str, dict[str, float]]
+    first_stage: str
+    added: int = 0
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every (query id, document id), query after query."""
+        return [(query, doc) for query, row in self.run.items() for doc in row]
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of queries without candidates: each counts 0 and the report lists it."""
+        return [query for query, row in self.run.items() if not row]
+
+
+def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | None = None) -> str:
+    """What `auto` means for the data: rows have their own candidates, a corpus is searched.
+
+    It stays `auto` for a task of mteb, which shows only when it is loaded whether it has its own.
+
+    Args:
+        source: as the user gave it.
+        depth: candidates a query.
+        path: of the judged queries.
+        dense: when given, the bi-encoder is checked too, as far as that is possible without loading it.
+
+    Raises:
+        UserError: the source is not known, the depth is below 1, or there is no such bi-encoder.
+    """
+    problems: list[str] = []
+    if source == "auto" and not path.startswith("mteb://"):
+        source = "bm25" if is_beir(path) else "groups"
+    if source not in ("auto", *SEARCHED, *OWN) and not Path(source).is_file():
+        problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
+    if depth < 1:
+        problems.append(f"depth={depth}: allowed are whole numbers from 1")
+    if dense is not None and source in ("dense", "hybrid"):
+        from .embeddings import locate_bi_encoder
+
+        collect(problems, locate_bi_encoder, dense)
+        if dense.batch_size < 1:
+            problems.append(f"dense.batch_size={dense.batch_size}: allowed are whole numbers from 1")
+    if problems:
+        raise UserError(problems)
+    return source
+
+
+def first_stage_name(source: str) -> str:
+    """What the first stage is called in a report; empty where passages come without scores, or for `auto`.
+
+    >>> first_stage_name("bm25"), first_stage_name("runs/dense.run"), first_stage_name("judged")
+    ('bm25', 'dense', '')
+    """
+    return "" if source in ("auto", *OWN) else Path(source).stem
+
+
+def find_candidates(
+    collection: Collection,
+    source: str = "auto",
+    depth: int = 100,
+    *,
+    add_missing_positives: bool = False,
+    dense: DenseSettings | None = None,
+) -> Candidates:
+    """The candidates of every judged query; one for which nothing is found has none.
+
+    Args:
+        collection: judged queries.
+        source: `auto`, `bm25`, `dense`, `hybrid` (both fused), `groups`, `judged`, or a TREC run file.
+        depth: candidates a query: the best so many.
+        add_missing_positives: put relevant passages in that the first stage did not find.
+        dense: the bi-encoder of `dense` and `hybrid`.
+
+    Raises:
+        UserError: the source does not fit the data, or its ids are not in the collection.
+    """
+    source = resolve_source(source, depth, collection.path, dense or DenseSettings())
+    if source == "auto":
+        source = "groups" if collection.pools else "bm25"
+    if source in SEARCHED:
+        run = _searched(collection, source, depth, dense or DenseSettings())
+    elif source in OWN:
+        run = _own(collection, source, depth)
+    else:
+        run = _from_run(collection, Path(source), depth)
+    added = _add_positives(run, collection.qrels) if add_missing_positives else 0
+    return Candidates(source, depth, run, first_stage_name(source), added)
+
+
+def _searched(
+    collection: Collection, source: str, depth: int, settings: DenseSettings
+) -> dict[str, dict[str, float]]:
+    """The best passages of the whole corpus."""
+    if collection.pools:
+        raise UserError(
+            f"{collection.path}: rows have no corpus to search, so candidates {source} is not possible",
+            advice="Use candidates groups, or give a BEIR folder.",
+        )
+    passages, queries = collection.passages, collection.queries
+    if source == "bm25":
+        return search(passages, queries, depth=depth)
+    from . import dense
+    from .embeddings import load_bi_encoder
+    from .fusion import LEAST_DEPTH, reciprocal_rank_fusion
+
+    encoder = load_bi_encoder(settings)
+    if source == "dense":
+        return dense.search(encoder, passages, queries, depth=depth)
+    each = max(depth, LEAST_DEPTH)
+    lexical = search(passages, queries, depth=each)
+    return reciprocal_rank_fusion(
+        [lexical, dense.search(encoder, passages, queries, depth=each)], depth=depth
+    )
+
+
+def _add_positives(run: dict[str, dict[str, float]], qrels: Mapping[str, Mapping[str, int]]) -> int:
+    """Put the relevant passages that are missing behind the last one of their query; how many there were."""
+    added = 0
+    for query, judged in qrels.items():
+        row = run.setdefault(query, {})
+        new = [doc for doc, grade in judged.items() if grade > 0 and doc not in row]
+        lowest = np.float32(min(row.values(), default=0.0))
+        # The next number below, for subtracting one from a large score would change nothing.
+        row.update(dict.fromkeys(new, float(np.nextafter(lowest, np.float32(-np.inf)))))
+        added += len(new)
+    return added
+
+
+def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:
+    """Rows' own passages (`groups`) or all judged ones, without scores.
+
+    Pools are cut in the order their reader gave them: of ids for rows, the task's own ranking for mteb.
+    Judged passages are cut by id, which knows no relevance.
+    """
+    if source == "groups" and not collection.pools:
+        raise UserError(
+            f"{collection.path}: queries over a corpus have no groups; "
+            f"allowed are {', '.join(SEARCHED)}, judged or a TREC run file"
+        )
+    rows = collection.pools if source == "groups" else {q: sorted(row) for q, row in collection.qrels.items()}
+    return {query: dict.fromkeys(docs[:depth], 0.0) for query, docs in rows.items()}
+
+
+def _from_run(collection: Collection, path: Path, depth: int) -> dict[str, dict[str, float]]:
+    given = read_run(path)
+    problems = sorted(
+        f"{path}: document {doc!r} (query {query!r}) is not in the corpus of {collection.path}"
+        for query, row in given.items()
+        if query in collection.queries
+        for doc in row
+        if doc not in collection.passages
+    )
+    if not given.keys() & collection.queries.keys():
+        problems.append(f"{path}: none of its {len(given)} queries is judged in {collection.path}")
+    if problems:
+        raise UserError(problems[:20] + ([f"… and {len(problems) - 20} more"] if len(problems) > 20 else []))
+    cut = {}
+    for query in collection.queries:
+        row = given.get(query, {})
+        docs = list(row)
+        best = trec_order(docs, list(row.values()))[:depth].tolist()
+        cut[query] = {docs[i]: row[docs[i]] for i in best}
+    return cut

@@ -1,0 +1,204 @@
+"""A reranker as a graph of ONNX or OpenVINO, and `tokenizer.json`: run without torch or transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...configs.errors import UserError
+from ...data.encoding.pairs import PairEncoder, choose_budgets
+from ...data.prompts import choose_prompts
+from .openvino import open_openvino
+from .peer import Pair, Peer
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# Where optimum, sentence-transformers and `uprank publish` put a graph.
+PLACES = {
+    "onnx": ("onnx/model.onnx", "model.onnx"),
+    "openvino": ("openvino/openvino_model.xml", "openvino_model.xml"),
+}
+DYNAMIC = b"DynamicQuantize"  # beginning of the operators that take a scale from the batch
+
+
+def find_graph(path: str, backend: str = "onnx") -> tuple[Path, Path]:
+    """The graph, and the folder of the tokenizer.
+
+    Args:
+        path: a folder with one of `PLACES`, or a file `….onnx` or `….xml` in such a folder.
+        backend: `onnx` or `openvino`.
+
+    Raises:
+        UserError: one of the two is not there.
+    """
+    given, places = Path(path).expanduser(), PLACES[backend]
+    if given.suffix == Path(places[0]).suffix and given.is_file():
+        graph, folders = given, [given.parent, given.parent.parent]
+    else:
+        found = next((given / place for place in places if (given / place).is_file()), None)
+        if found is None:
+            raise UserError(f"model.path={path}: neither {' nor '.join(places)} is in this folder")
+        graph, folders = found, [given, found.parent]
+    for folder in folders:
+        if (folder / "tokenizer.json").is_file():
+            return graph, folder
+    raise UserError(f"model.path={path}: no tokenizer.json beside {graph.name}")
+
+
+def load_onnx(
+    path: str,
+    query_tokens: int | None,
+    max_tokens: int | None,
+    device: str | None,
+    tokens_per_batch: int,
+    threads: int | None,
+    *,
+    backend: str = "onnx",
+) -> Peer:
+    """Open the graph with the budgets that its folder states, where the user gives none.
+
+    A dynamically quantised graph scales its activations by the whole batch, so that a score depends on the
+    pairs and the padding beside it: such a graph is given one pair at a time.
+
+    Raises:
+        UserError: the graph cannot be run, or is not one of a reranker.
+    """
+    graph, folder = find_graph(path, backend)
+    config = _read_json(folder / "config.json")
+    tokenizer = FastTokenizer(folder)
+    stated = config.get("uprank")
+    kept, longest = choose_budgets(
+        tokenizer, query_tokens, max_tokens, positions=_positions(config), stated=stated
+    )
+    pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
+    threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or None
+    session, target = (_open if backend == "onnx" else open_openvino)(path, graph, device, threads)
+    names = [entry.name for entry in session.get_inputs()]
+    unknown = [name for name in names if name not in INPUTS]
+    if unknown or "input_ids" not in names:
+        raise UserError(
+            f"{graph}: inputs {', '.join(names)}; those of a reranker are {', '.join(INPUTS)}",
+            advice="Export it as transformers' forward: token ids and mask in, one logit out.",
+        )
+    padding = config.get("pad_token_id") or 0
+
+    def predict(batch: list[Pair]) -> np.ndarray:
+        inputs = _padded(pairs, batch, padding)
+        (logits, *_) = session.run(None, {name: inputs[name] for name in names})
+        if logits.size != len(batch):
+            raise UserError(
+                f"{graph}: gives {logits.shape} for {len(batch)} pairs; a reranker gives one logit each"
+            )
+        scores: np.ndarray = np.asarray(logits, dtype=np.float32).reshape(len(batch))
+        return scores
+
+    predict([("a", "b")])  # a graph that is no reranker is found before the candidates are scored
+    weights, alone = _hash(graph), DYNAMIC in graph.read_bytes()
+    return Peer(
+        backend, predict, tokenizer, pairs, (kept, longest), weights, path, target, tokens_per_batch,
+        settings={"padding": padding}, alone=alone, prompts=choose_prompts(None, None, stated),
+    )  # fmt: skip
+
+
+class FastTokenizer:
+    """As much of the face of a transformers tokenizer as `PairEncoder` needs, over `tokenizers` alone."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.backend_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.backend_tokenizer.no_truncation()
+        self.backend_tokenizer.no_padding()
+        settings = _read_json(folder / "tokenizer_config.json")
+        self.model_max_length = int(settings.get("model_max_length") or 10**30)
+        added = self.backend_tokenizer.get_added_tokens_decoder()
+        special = {token: entry.content for token, entry in sorted(added.items()) if entry.special}
+        self.all_special_ids, self.all_special_tokens = list(special), list(special.values())
+        unknown = settings.get("unk_token")
+        named = unknown["content"] if isinstance(unknown, dict) else unknown
+        ids = (self.backend_tokenizer.token_to_id(text) for text in (named, "<unk>", "[UNK]") if text)
+        self.unk_token_id = next((token for token in ids if token is not None), None)
+
+    def __call__(self, first: Any, second: str | None = None, **settings: Any) -> dict[str, Any]:
+        """Ids and types of a list of texts, or of one pair."""
+        specials = settings.get("add_special_tokens", True)
+        self.backend_tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
+        if isinstance(first, str):
+            one = self.backend_tokenizer.encode(first, second, add_special_tokens=specials)
+            return {"input_ids": one.ids, "token_type_ids": one.type_ids}
+        many = self.backend_tokenizer.encode_batch_fast(first, add_special_tokens=specials)
+        return {"input_ids": [entry.ids for entry in many]}
+
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]:
+        """Ids of tokens; that of the unknown token for what is none."""
+        known = ((self.backend_tokenizer.token_to_id(token), self.unk_token_id) for token in tokens)
+        return [unknown if token is None else token for token, unknown in known]
+
+
+def _padded(pairs: PairEncoder, batch: list[Pair], padding: int) -> dict[str, np.ndarray]:
+    """The inputs of a batch, each (B, L) int64."""
+    encoded = [pairs.encode(query, passage) for query, passage in batch]
+    shape = len(batch), max(len(pair.ids) for pair in encoded)
+    ids = np.full(shape, padding, dtype=np.int64)
+    mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, pair in enumerate(encoded):
+        length = len(pair.ids)
+        ids[row, :length], types[row, :length], mask[row, :length] = pair.ids, pair.types, 1
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tuple[Any, str]:
+    """The session and the device it runs on; one process of several takes the threads it was given."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and device != "cpu"
+    if device not in (None, "cpu") and not gpu:
+        raise UserError(f"model.device={device}: this onnxruntime has no provider for it; allowed is cpu")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if gpu:
+        number = int((device or "cuda:0").partition(":")[2] or 0)
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    except Exception as error:  # whatever onnxruntime says against the file, in a class of its own
+        raise UserError(
+            f"model.path={path}: {graph.name} cannot be run: {str(error).splitlines()[0]}"
+        ) from error
+    return session, "cuda" if gpu else "cpu"
+
+
+def _hash(graph: Path) -> str:
+    """`sha256:…` over the graph and the files with its weights: those whose name the graph contains."""
+    digest, content = hashlib.sha256(), graph.read_bytes()
+    named = [file for file in graph.parent.rglob("*") if file.is_file() and file.name.encode() in content]
+    named += [graph.with_suffix(".bin")] if graph.suffix == ".xml" else []  # OpenVINO's is not named
+    for file in [graph, *sorted(set(named) - {graph})]:
+        digest.update(f"{'' if file == graph else file.relative_to(graph.parent).as_posix()}\n".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return "sha256:" + digest.hexdigest()
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    """Longest sequence: RoBERTa counts positions from behind the padding id."""
+    longest = config.get("max_position_embeddings")
+    if not isinstance(longest, int) or longest < 1:
+        return None
+    offset = (config.get("pad_token_id") or 0) + 1 if "roberta" in config.get("model_type", "") else 0
+    return longest - offset

@@ -1,0 +1,98 @@
+"""A model in another library, with the face that scoring needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...data.encoding.pairs import PairEncoder
+from ...data.prompts import NO_PROMPTS, Prompts
+
+Pair = tuple[str, str]
+# Name in model.backend -> module, name and extra of the package; Uprank itself needs none.
+PACKAGES = {
+    "sentence_transformers": ("sentence_transformers", "sentence-transformers", "st"),
+    "flag_embedding": ("FlagEmbedding", "FlagEmbedding", "flag"),
+    "onnx": ("onnxruntime", "onnxruntime", "onnx"),
+    "openvino": ("openvino", "openvino", "openvino"),
+}
+GRAPHS = ("onnx", "openvino")  # of these a model is a graph in a file
+
+
+@dataclass
+class Peer:
+    """A model in another library.
+
+    Attributes:
+        backend: `sentence_transformers`, `flag_embedding`, `onnx` or `openvino`.
+        predict: raw logits of a few pairs in one padded batch.
+        tokenizer: of the model.
+        pairs: counts tokens; only graphs are encoded with it, the others cut by rules of their own.
+        budgets: tokens of the query (0 where the library has no such budget) and of the pair.
+        weights: `sha256:…`.
+        path: where it was loaded from.
+        device: `cpu`, `cuda:0`…
+        tokens_per_batch: tokens in one padded batch.
+        precision: always `fp32`, whatever the graph computes in.
+        new_head: always False: the other libraries score only with a trained head.
+        settings: what decides a score besides weights, tokenizer and budgets, for the cache.
+        alone: whether each pair is a batch of its own, because scores depend on what else is in the batch.
+        prompts: what is put before the texts that are scored.
+    """
+
+    backend: str
+    predict: Callable[[list[Pair]], np.ndarray]
+    tokenizer: Any
+    pairs: PairEncoder
+    budgets: tuple[int, int]
+    weights: str
+    path: str
+    device: str
+    tokens_per_batch: int
+    precision: str = "fp32"
+    new_head: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    alone: bool = False
+    prompts: Prompts = NO_PROMPTS
+
+    @property
+    def as_read(self) -> Peer:
+        """The same model for texts that hold their prompts already: it puts nothing before them."""
+        return replace(self, prompts=NO_PROMPTS)
+
+    def score(self, pairs: Iterable[Pair], *, progress: Callable[[int], object] | None = None) -> np.ndarray:
+        """Raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
+
+        Args:
+            pairs: any number of pairs of strings.
+            progress: called with the number of distinct pairs done since the last call.
+        """
+        slots: dict[Pair, int] = {}
+        where = [slots.setdefault(pair, len(slots)) for pair in self.prompts.pairs(pairs)]
+        distinct = list(slots)
+        scores = np.empty(len(distinct), dtype=np.float32)
+        lengths = np.minimum(self.pairs.full_lengths(distinct), self.pairs.max_tokens)
+        for batch in _batches(lengths, 1 if self.alone else self.tokens_per_batch):
+            scores[batch] = self.predict([distinct[place] for place in batch])
+            if progress:
+                progress(len(batch))
+        return scores[np.asarray(where, dtype=np.int64)]
+
+    def weights_hash(self) -> str:
+        """`sha256:…` of the weights; of the files where they are a graph."""
+        return self.weights
+
+
+def _batches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
+    """Places of pairs of about one length, so many that the padded batch holds at most `tokens`."""
+    batch: list[int] = []
+    for place in np.argsort(-lengths, kind="stable").tolist():
+        if batch and int(lengths[batch[0]]) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch

@@ -1,0 +1,118 @@
+"""The scores behind a report: run files and judgments, with the proof that its values follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ...configs.errors import UserError
+from ...data.groups import Collection, collection_fingerprint
+from ...data.judged.trec import read_run
+from ...data.read import read_judged
+from ...eval.measures.measure import evaluate, parse_measures
+from ...eval.measures.ranking import rank
+from ...eval.results import Report
+from ...eval.retrieval.candidates import Candidates, first_stage_name
+from .source import Evidence
+
+Run = dict[str, dict[str, float]]
+SAME = 1e-9  # other versions of numpy may sum in another order
+
+
+class Refuted(UserError):
+    """The run files of a report do not give what it states."""
+
+
+@dataclass(frozen=True)
+class DevScores:
+    """What an evaluation ranked and how.
+
+    Attributes:
+        collection: the judged queries that were measured.
+        candidates: what was ranked; scores of the first stage, 0 where there is none.
+        runs: system -> query id -> document id -> raw score.
+    """
+
+    collection: Collection
+    candidates: Candidates
+    runs: dict[str, Run]
+
+
+def read_scores(evidence: Evidence) -> DevScores:
+    """Read judgments and run files of a report, and check that they are those it was made of.
+
+    Raises:
+        UserError: the data or a run file is out of reach, or the data are others than those of the report.
+        Refuted: a run file is there, and the report does not follow from it.
+    """
+    report = evidence.report
+    collection = _collection(evidence)
+    runs: dict[str, Run] = {}
+    problems, refuted = list[str](), list[str]()
+    for system in report.systems:
+        if system.kind == "run":
+            continue
+        path = evidence.folder / "runs" / f"{_file_name(system.name)}.run"
+        if not path.is_file():
+            problems.append(f"{path}: missing; `uprank train` and `uprank eval` write it beside report.json")
+            continue
+        try:
+            found = read_run(path)
+        except UserError as error:
+            refuted += error.problems[:3]
+            continue
+        runs[system.name] = {query: found.get(query, {}) for query in collection.queries}
+        refuted += _contradicted(report, system.name, runs[system.name], collection, path)
+    if refuted:
+        raise Refuted(refuted, advice="Evaluate the model again with `uprank eval`, and publish that report.")
+    if problems:
+        raise UserError(problems)
+    stage = first_stage_name(report.candidates)
+    ranked = runs.get(stage) or {q: dict.fromkeys(row, 0.0) for q, row in next(iter(runs.values())).items()}
+    candidates = Candidates(report.candidates, report.depth, ranked, stage if stage in runs else "")
+    return DevScores(collection, candidates, runs)
+
+
+def restricted(collection: Collection, queries: set[str]) -> Collection:
+    """The collection with only these queries, in its own order."""
+    return replace(
+        collection,
+        queries={query: text for query, text in collection.queries.items() if query in queries},
+        qrels={query: row for query, row in collection.qrels.items() if query in queries},
+        pools={query: row for query, row in collection.pools.items() if query in queries},
+    )
+
+
+def _collection(evidence: Evidence) -> Collection:
+    report, problems = evidence.report, list[str]()
+    whole = read_judged(report.data, problems, split=evidence.split)
+    if whole is None or problems:
+        raise UserError(
+            f"{report.data}: the judged queries of the report cannot be read here: "
+            + ("; ".join(problems[:3]) or "nothing found")
+        )
+    measured = {query for rows in report.per_query[report.measures[0]].values() for query in rows}
+    collection = restricted(whole, measured)
+    if collection_fingerprint(collection) != report.fingerprint:
+        raise UserError(f"{report.data}: not the data that {evidence.folder} was measured on; it has changed")
+    return collection
+
+
+def _contradicted(
+    report: Report, name: str, run: Mapping[str, Mapping[str, float]], collection: Collection, path: Path
+) -> list[str]:
+    ranking = rank(collection.qrels, run)
+    for measure in parse_measures(report.measures):
+        stated = report.per_query[str(measure)][name]
+        values = [stated.get(query, np.nan) for query in ranking.queries]
+        if not np.allclose(evaluate(measure, ranking), values, rtol=0.0, atol=SAME):
+            return [f"{path}: gives other values of {measure} than report.json states"]
+    return []
+
+
+def _file_name(system: str) -> str:
+    """As eval/output.py names them."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in system)

@@ -1,0 +1,274 @@
+"""What is published: a run folder, or a model folder with its report, read into one frozen value.
+
+Names of data sets by which a reader can tell them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ...configs.errors import UserError
+from ...configs.schema_publish import PublishCommand
+from ...configs.validate_publish import setting_problems
+from ...eval.results import Report
+from .licence import Base, Licence, find_data_licence, find_languages, find_licence
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One evaluation of the model.
+
+    Attributes:
+        folder: where its `report.json` lies.
+        report: the report itself.
+        split: `dev`, or `test` for what `reports` names; a qrels or JSONL file names its own.
+    """
+
+    folder: Path
+    report: Report
+    split: str
+
+    @property
+    def name(self) -> str:
+        """Name of the judged data: the folder it lies in, without the path to it."""
+        return data_name(self.report.data)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that publishing reads.
+
+    Attributes:
+        model: folder in transformers layout.
+        evidence: evaluations; the first one decides whether the model is published.
+        base: the model it was tuned from; all fields empty when no run tells.
+        licence: the licence of the weights, or None: unknown.
+        languages: language codes, possibly none.
+        manifest: `manifest.json` of the run; empty without a run.
+        config: resolved settings of the run; empty without a run.
+        query_tokens: budget of the query when a pair is too long; None: what the model states.
+        max_tokens: longest pair; None: what the model states.
+        page: `report.html` that goes along, if there is one.
+        run: the run folder; None without a run.
+        data_licence: the licence of the training data, or None: unknown.
+    """
+
+    model: Path
+    evidence: tuple[Evidence, ...]
+    base: Base
+    licence: Licence | None
+    languages: tuple[str, ...]
+    query_tokens: int | None
+    max_tokens: int | None
+    manifest: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    page: Path | None = None
+    run: Path | None = None
+    data_licence: Licence | None = None
+
+    @property
+    def train_paths(self) -> list[Any]:
+        """What it was tuned on, as the run was given it: paths, or files by role."""
+        given = ((self.manifest.get("data") or {}).get("train") or {}).get("path") or []
+        return given if isinstance(given, list) else [given]
+
+
+def read_source(settings: PublishCommand) -> Source:
+    """Read the run, or the model and its report, and the further reports.
+
+    Raises:
+        UserError: with every problem found.
+    """
+    problems = _misused(settings) + setting_problems(settings)
+    output = Path(settings.output)
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        problems.append(f"output={output}: exists already and is never overwritten; give another folder")
+    source = None
+    if settings.run is not None:
+        source = _read_run(Path(settings.run), settings, problems)
+    elif settings.model.path is not None and settings.report is not None:
+        source = _read_pair(Path(settings.model.path), settings, problems)
+    elsewhere = [_evidence(Path(path), "test", problems) for path in settings.reports]
+    if problems or source is None:
+        raise UserError(problems)
+    more = tuple(found for found in elsewhere if found is not None)
+    reports = [found.report for found in (*source.evidence, *more)]
+    if any(report in reports[:number] for number, report in enumerate(reports)):
+        raise UserError("reports: the same evaluation is named twice", advice="Name each evaluation once.")
+    licence = find_data_licence(settings.card.data_license, source.train_paths)
+    return replace(source, evidence=source.evidence + more, data_licence=licence)
+
+
+def data_name(path: str) -> str:
+    """Name of a data set from its path: of a folder its own, of a file that of its folder.
+
+    >>> data_name("data/scifact"), data_name("data/scifact/qrels/dev.tsv"), data_name("dev.jsonl")
+    ('scifact', 'scifact', 'dev')
+    """
+    place = Path(path)
+    if not place.suffix or place.is_dir():  # a folder may have a dot in its name
+        return place.name
+    parents = [part for part in place.parts[:-1] if part not in ("qrels", "/", "..")]
+    return parents[-1] if parents else place.stem
+
+
+def data_names(given: Any) -> list[str]:
+    """Names of what a manifest has as its data: a path, files by role, or a list of these.
+
+    >>> data_names(["web/scifact", {"triples": "t.tsv", "corpus": "msmarco/collection.tsv"}])
+    ['scifact', 'msmarco']
+    """
+    entries = given if isinstance(given, list) else [given]
+    paths = [entry.get("corpus", "") if isinstance(entry, dict) else entry for entry in entries]
+    return list(dict.fromkeys(data_name(str(path)) for path in paths))
+
+
+def _misused(settings: PublishCommand) -> list[str]:
+    """What is wrong with the choice of the source alone."""
+    pair = {"model.path": settings.model.path, "report": settings.report}
+    given = [name for name, value in pair.items() if value is not None]
+    if settings.run is not None and given:
+        return [f"run and {' and '.join(given)} are given; give run=FOLDER, or model.path= and report="]
+    if settings.run is None and not given:
+        return ["nothing to publish; give run=FOLDER (what `uprank train` made), or model.path= and report="]
+    if settings.run is None and len(given) == 1:
+        missing = "report" if given == ["model.path"] else "model.path"
+        return [
+            f"{given[0]} is given without {missing}; a model is published with the evaluation that proves it"
+        ]
+    return []
+
+
+def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Source | None:
+    if not run.is_dir():
+        problems.append(f"run={run}: no such folder; allowed is a folder that `uprank train` made")
+        return None
+    manifest = _read_manifest(run / "manifest.json", problems)
+    config = _read_config(run / "config.yaml", problems)
+    if manifest and not manifest.get("finished"):
+        again = manifest.get("command") or "the same `uprank train` command"
+        problems.append(f"run={run}: the run is not finished; continue it first: {again}")
+        return None
+    if not (run / "best").is_dir():
+        problems.append(f"{run / 'best'}: the run has no best model")
+    evidence = _evidence(run / "eval" / "final", "dev", problems)
+    if problems or evidence is None:
+        return None
+    base = Base.from_manifest(manifest.get("base") or {})
+    budgets = manifest.get("budgets") or {}
+    return Source(
+        model=run / "best",
+        evidence=(evidence,),
+        base=base,
+        licence=find_licence(settings.card.license, base),
+        languages=find_languages(settings.card.language, base),
+        query_tokens=budgets.get("query_tokens"),
+        max_tokens=budgets.get("max_tokens"),
+        manifest=manifest,
+        config=config,
+        page=_page(evidence.folder, run),
+        run=run,
+    )
+
+
+def _read_pair(model: Path, settings: PublishCommand, problems: list[str]) -> Source | None:
+    if not model.is_dir():
+        problems.append(f"model.path={model}: no such folder; publishing needs the files of the model")
+    evidence = _evidence(Path(settings.report or ""), "test", problems)
+    if problems or evidence is None:
+        return None
+    scored = next((s for s in evidence.report.systems if s.kind == "model" and s.max_tokens), None)
+    return Source(
+        model=model,
+        evidence=(evidence,),
+        base=Base(),
+        licence=find_licence(settings.card.license, Base(path=str(model))),
+        languages=find_languages(settings.card.language, Base(path=str(model))),
+        query_tokens=settings.model.query_tokens or (scored.query_tokens if scored else None),
+        max_tokens=settings.model.max_tokens or (scored.max_tokens if scored else None),
+        page=_page(evidence.folder),
+    )
+
+
+def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
+    try:
+        report = Report.load(path)
+    except UserError as error:
+        problems += [f"{problem}. {error.advice}".strip() for problem in error.problems]
+        return None
+    if not report.measures or not report.systems:
+        problems.append(f"{path}: the report has no measures or no systems")
+        return None
+    place = Path(report.data)
+    of_file = place.suffix and not place.is_dir()  # a folder may have a dot in its name
+    return Evidence(path if path.is_dir() else path.parent, report, place.stem if of_file else split)
+
+
+def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        problems.append(f"{path}: missing; a run folder holds it")
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: broken JSON ({error})")
+        return {}
+    if not isinstance(values, dict):
+        problems.append(f"{path}: not a manifest; it has to be a JSON object")
+        return {}
+    return values
+
+
+def _read_config(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        problems.append(f"{path}: missing; a run folder holds it")
+        return {}
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        problems.append(f"{path}: cannot be read ({error})")
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _page(*folders: Path) -> Path | None:
+    pages = (folder / "report.html" for folder in folders)
+    return next((page for page in pages if page.is_file()), None)
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """Names of data sets from their paths; where they repeat with the file, the folder above or a number.
+
+    >>> distinct_names(["en/data/test.jsonl", "zh/data/test.jsonl", "scifact"])
+    ['en/data', 'zh/data', 'scifact']
+    >>> distinct_names(["law/dev.jsonl", "law/test.jsonl"])
+    ['law/dev', 'law/test']
+    >>> distinct_names(["law", "law"])
+    ['law', 'law 2']
+    """
+    names = [data_name(path) for path in paths]
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        places = [place for place, found in enumerate(names) if found == name]
+        forms = [
+            [f"{name}/{Path(paths[place]).stem}" for place in places],
+            [_with_folder(paths[place], name) for place in places],
+        ]
+        numbered = [f"{name} {number}" if number > 1 else name for number in range(1, len(places) + 1)]
+        chosen = next((form for form in forms if len(set(form)) == len(form)), numbered)
+        for place, new in zip(places, chosen, strict=True):
+            names[place] = new
+    return names
+
+
+def _with_folder(path: str, name: str) -> str:
+    parts = Path(path).parts
+    place = len(parts) - 1 - parts[::-1].index(name) if name in parts else 0
+    above = parts[place - 1] if place else ""
+    return f"{above}/{name}" if above.strip("/.") else name

@@ -1,0 +1,134 @@
+"""The folder that is published: made beside its place and renamed, so that nothing is ever half there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...configs.errors import UserError
+from ..evidence.source import Evidence
+from ..weights.lineage import HEAD, torch_type
+from .json_files import editing
+from .tokenizer import finish_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...model.reranker import Reranker
+
+# CrossEncoder.predict applies this to the logit. Its own default for one logit is the sigmoid,
+# which makes equal numbers of all high scores in float32; the identity returns what
+# transformers and FlagEmbedding return, and the order of close passages stays.
+ACTIVATION = "torch.nn.modules.linear.Identity"
+ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
+EVALUATION = "evaluation"
+
+
+@contextmanager
+def building(output: Path) -> Iterator[Path]:
+    """A new folder beside `output` that takes its name when the block ends without an error.
+
+    Raises:
+        UserError: `output` exists and is not an empty folder, or cannot be made.
+    """
+    place = output.resolve()
+    making = place.with_name(f".{place.name}.making-{os.getpid()}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        making.mkdir()
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
+    try:
+        yield making
+        # Replaces an empty folder and fails on any other, whoever made it in the meantime.
+        making.rename(place)
+    except OSError as error:
+        if error.filename != str(making):
+            raise
+        raise UserError(
+            f"output={output}: exists already and is never overwritten; give another folder"
+        ) from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
+    """Weights, configuration and tokenizer, such that other libraries score and cut as Uprank does.
+
+    Args:
+        reranker: in fp32, with weights that `kind` can hold; it is left as it was.
+        folder: where to write.
+        kind: type of the written weights: `fp32`, `fp16` or `bf16`.
+    """
+    _save(reranker, folder, kind)
+    for path in folder.iterdir():  # safetensors keeps its files to their owner; these are to be read
+        path.chmod(path.stat().st_mode | (folder.stat().st_mode & 0o444))
+    with editing(folder / "config.json") as config:
+        config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
+        config.pop("_name_or_path", None)  # a path on the machine that trained it
+    finish_tokenizer(folder, reranker.tokenizer, reranker.pairs.max_tokens)
+
+
+def _save(reranker: Reranker, folder: Path, kind: str) -> None:
+    if kind == "fp32":
+        reranker.save(folder)
+        return
+    buffers = {name: buffer.clone() for name, buffer in reranker.model.named_buffers()}
+    reranker.model.to(torch_type(kind))
+    reranker.save(folder)
+    reranker.model.float()  # every weight comes back as it was; buffers that are not saved would not
+    for name, buffer in reranker.model.named_buffers():
+        buffer.copy_(buffers[name])
+    reranker.scorer.weights_changed()
+
+
+def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
+    """The last layer as it was measured, if calibration changed it."""
+    if head is not None:
+        from safetensors.torch import save_file
+
+        save_file(head, folder / HEAD, {"format": "pt"})
+        (folder / HEAD).chmod((folder / EVALUATION / "report.json").stat().st_mode)
+
+
+def copy_evidence(
+    evidence: Sequence[Evidence], page: Path | None, folder: Path, *, pages: bool
+) -> dict[str, Evidence]:
+    """The reports as they are, the first in `evaluation/`; returns the place of each in the folder.
+
+    Without `pages` the `report.html` stay behind: they show queries and passages.
+    """
+    places: dict[str, Evidence] = {}
+    for number, found in enumerate(evidence):
+        name = f"{EVALUATION}/{number}-{found.name}-{found.split}" if number else EVALUATION
+        (folder / name).mkdir(parents=True)
+        for file in ("report.json", "per_query.jsonl", *(["report.html"] if pages else [])):
+            if (found.folder / file).is_file():
+                shutil.copyfile(found.folder / file, folder / name / file)
+        places[name] = found
+    if page is not None and pages:
+        shutil.copyfile(page, folder / EVALUATION / "report.html")
+    return places
+
+
+def files_of(folder: Path) -> list[str]:
+    """Every file by its path in the folder, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """`sha256:…` of every file but `uprank.json`, which holds them, by its path in the folder."""
+    hashes = {}
+    for name in files_of(folder):
+        if name != "uprank.json":
+            digest = hashlib.sha256()
+            with (folder / name).open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            hashes[name] = "sha256:" + digest.hexdigest()
+    return hashes

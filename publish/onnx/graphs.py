@@ -1,0 +1,146 @@
+"""ONNX graphs of a published folder: written, proven, and kept only if they hold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...configs.errors import UserError
+from ...configs.schema_publish import OnnxSettings
+from ...configs.validate_publish import FILES, missing_packages, name_of
+from ...eval.results import Report
+from ...eval.words import count_of
+from ...model.backends.openvino import import_openvino
+from ..evidence.dev_scores import DevScores
+from ..parity.probes import RECORDED, Pair
+from . import export as onnx_export
+from . import quantise
+from .parity import EXACT_PAIRS, GraphProof, prove_graph, shortfalls
+from .reference import Truth, find_truth
+
+if TYPE_CHECKING:
+    from ...model.reranker import Reranker
+
+
+log = logging.getLogger(__name__)
+
+LEFT_OUT = (
+    "ONNX: left out, the packages for it are not installed "
+    '(pip install "uprank[onnx]"; onnx.graphs=[] leaves it out without a word)'
+)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The graphs of a published folder.
+
+    Attributes:
+        proofs: what was found of each.
+        left_out: why there is none; empty if there is one or none was wanted.
+        types: whether the graphs take `token_type_ids`.
+        padding: id and token that fill a batch.
+    """
+
+    proofs: tuple[GraphProof, ...] = ()
+    left_out: str = ""
+    types: bool = False
+    padding: tuple[int, str] = (0, "")
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """What `uprank.json` says of them."""
+        return [{**asdict(proof), "opset": onnx_export.OPSET} for proof in self.proofs]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines for the terminal."""
+        return [describe(proof) for proof in self.proofs] + ([self.left_out] if self.left_out else [])
+
+
+def to_openvino(source: Path, target: Path) -> None:
+    """Convert the fp32 graph; weights stay fp32, in a file `.bin` beside the target.
+
+    Args:
+        source: the fp32 ONNX graph.
+        target: `….xml` to write.
+    """
+    openvino = import_openvino()
+    target.parent.mkdir(exist_ok=True)
+    # Not `convert_model`, which reports to an analytics server what it converts.
+    openvino.save_model(openvino.Core().read_model(str(source)), str(target), compress_to_fp16=False)
+    for path in (target, target.with_suffix(".bin")):
+        path.chmod(source.stat().st_mode)
+
+
+NO_GRAPHS = Graphs()
+MAKERS = {"int8": quantise.to_int8, "fp16": quantise.to_fp16, "openvino": to_openvino}
+
+
+def add_graphs(
+    settings: OnnxSettings,
+    reranker: Reranker,
+    folder: Path,
+    pairs: Sequence[Pair],
+    dev: DevScores | None,
+    report: Report,
+) -> Graphs:
+    """Write the graphs that are asked for and prove each.
+
+    Args:
+        settings: which, and what they may lose.
+        reranker: the published model, fp32 on the CPU.
+        folder: the published folder, with tokenizer and config.
+        pairs: probes: real and difficult pairs.
+        dev: judgments and candidates of the report; None where they are out of reach.
+        report: the first report.
+
+    Raises:
+        UserError: a graph cannot be made, or falls short: with its figures and what to set.
+    """
+    if settings.graphs is None and missing_packages():
+        log.info("%s", LEFT_OUT)
+        return Graphs(left_out=LEFT_OUT)
+    wanted = [kind for kind in FILES if kind in (["fp32"] if settings.graphs is None else settings.graphs)]
+    if not wanted:
+        return Graphs()
+    probes = [*RECORDED, *(pair for pair in pairs if pair not in RECORDED)]
+    count = EXACT_PAIRS if wanted == ["fp32"] else max(EXACT_PAIRS, settings.pairs)
+    truth = find_truth(reranker, probes, dev, report.measures[0], pairs=count, seed=report.seed)
+    reranker.scorer.weights_changed()  # the copy that scoring made is not needed while a graph is written
+    (folder / "onnx").mkdir()
+    onnx_export.export(reranker, folder / FILES["fp32"])
+    proofs = [_prove("fp32", folder, reranker, truth, settings)]
+    for kind in wanted[1:]:
+        MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
+        proofs.append(_prove(kind, folder, reranker, truth, settings))
+    names = onnx_export.input_names(reranker.model.config)
+    tokenizer = reranker.tokenizer
+    padding = (int(tokenizer.pad_token_id), str(tokenizer.pad_token))
+    return Graphs(tuple(proofs), types="token_type_ids" in names, padding=padding)
+
+
+def describe(proof: GraphProof) -> str:
+    """One line for the terminal."""
+    words = [
+        f"{name_of(proof.kind)}: {proof.pairs} pairs, largest difference {proof.largest_difference:.1e}",
+        *([f"tau {proof.tau:.4f}"] if proof.tau is not None else []),
+    ]
+    if proof.comparison is not None:
+        c = proof.comparison
+        words.append(
+            f"{c.measure} {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}] "
+            f"over {count_of(proof.queries, 'query')}"
+        )
+    return ", ".join([*words, f"{proof.speed:.2f}x transformers fp32", f"{proof.size / 1e6:.0f} MB"])
+
+
+def _prove(kind: str, folder: Path, reranker: Reranker, truth: Truth, settings: OnnxSettings) -> GraphProof:
+    proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
+    log.info("%s", describe(proof))
+    problems = shortfalls(proof, settings)
+    if problems:
+        raise UserError(problems, advice="Nothing was published.")
+    return proof

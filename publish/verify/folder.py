@@ -1,0 +1,199 @@
+"""The proofs of a published folder, run again by anybody who has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...configs.errors import UserError
+from ...configs.validate_publish import missing_packages, name_of
+from ...eval.words import count_of, some
+from ..evidence.gate import damaged_files
+from ..folder.folder import file_hashes
+from ..onnx.parity import EXACT, TOLERANCE, open_graph
+from ..parity import libraries as verify
+from ..parity.probes import Pair
+from ..weights import lineage as chain
+from .card import card_problems
+
+if TYPE_CHECKING:
+    from ...model.reranker import Reranker
+
+RECORD = "uprank.json"
+CARD = "README.md"
+# What the hub, git and its client put into a folder.
+FOREIGN = (".gitattributes", ".git/", ".cache/")
+# int8 and fp16 are summed otherwise on other processors: so many times the stated difference passes.
+ELSEWHERE = 2.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at.
+
+    Attributes:
+        what: `files`, `weights`, the name of a library or a graph, `card`…
+        held: whether it is as stated; None: it could not be checked here.
+        detail: what was found, or why it was not checked.
+    """
+
+    what: str
+    held: bool | None
+    detail: str
+
+    def __str__(self) -> str:
+        word = {True: "held", False: "FAILED", None: "not checked"}[self.held]
+        return f"{word:11}  {self.what}: {self.detail}"
+
+
+def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
+    """Every proof, one after the other.
+
+    Args:
+        folder: what `uprank publish` made, or a copy of it.
+        measured: the model that was measured, to make the published weights anew; None without it.
+
+    Raises:
+        UserError: it is no published folder.
+    """
+    record = _read_record(folder)
+    yield from _file_lines(folder, record)
+    damaged = damaged_files(folder)
+    if damaged:
+        yield Line("weights", False, "; ".join(damaged))
+        return
+    from ...model.reranker import Reranker
+
+    budgets = record.get("pairs") or {}
+    try:
+        reranker = Reranker.load(
+            folder,
+            device="cpu",
+            query_tokens=budgets.get("query_tokens"),
+            max_tokens=budgets.get("max_tokens"),
+        )
+    except UserError as error:
+        yield Line("weights", False, f"cannot be loaded: {error.problems[0]}")
+        return
+    problems = chain.chain_problems(folder, record, reranker)
+    yield Line("weights", not problems, "; ".join(problems) or f"{record['weights']}, as recorded")
+    if measured is not None:
+        yield _remade_line(measured, record)
+    probes = _probes(record)
+    if not probes:
+        yield Line("scores", None, f"{RECORD} has no probes; it was made by an older Uprank")
+    else:
+        pairs, scores = [pair for pair, _ in probes], np.array([score for _, score in probes])
+        yield _score_line("uprank", reranker.score(pairs), scores, _allowed(scores, TOLERANCE))
+        yield from _library_lines(folder, record, reranker, pairs)
+        for stated in record.get("onnx") or []:
+            yield _graph_line(folder, stated, reranker.budgets, pairs, scores)
+    problems = card_problems(folder, record)
+    yield Line(
+        "card",
+        not problems,
+        "; ".join(problems) or "metadata and measured means are those of the report files",
+    )
+
+
+def _remade_line(measured: Path, record: Mapping[str, Any]) -> Line:
+    from ...model.reranker import Reranker
+
+    what = "measured weights"
+    try:
+        reranker = Reranker.load(measured, device="cpu")
+        mixed = record.get("merge") or {}
+        if reranker.weights_hash() == mixed.get("tuned_weights") != record.get("measured_weights"):
+            return Line(what, None, "the published ones were merged from these and others")
+        problems = chain.remade_problems(record, reranker)
+    except UserError as error:
+        return Line(what, False, error.problems[0])
+    return Line(what, not problems, "; ".join(problems) or "give the published ones, calibrated and rounded")
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path, advice = folder / RECORD, "Give a folder that `uprank publish` made."
+    if not path.is_file():
+        raise UserError(f"folder={folder}: no {RECORD} there; not a published folder", advice=advice)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: broken JSON ({error})", advice=advice) from error
+    if not isinstance(record, dict) or not isinstance(record.get("weights"), str):
+        raise UserError(f"{path}: names no weights; not the record of a published folder", advice=advice)
+    return record
+
+
+def _file_lines(folder: Path, record: Mapping[str, Any]) -> Iterator[Line]:
+    """Files that are missing, changed or new."""
+    stated = record.get("files")
+    if not stated:
+        yield Line("files", None, f"{RECORD} has no hashes of files; it was made by an older Uprank")
+        return
+    found = file_hashes(folder)
+    wrong = [f"{name} is missing" for name in stated if name not in found]
+    changed = [name for name in stated if name in found and found[name] != stated[name]]
+    wrong += [f"{name} was changed" for name in changed if name != CARD]
+    yield Line("files", not wrong, "; ".join(wrong) or f"{count_of(len(stated), 'file')} as recorded")
+    if CARD in changed:
+        yield Line(CARD, None, "edited since it was published; its numbers are compared below")
+    new = [name for name in found if name not in stated and not name.startswith(FOREIGN)]
+    if new:
+        yield Line("further files", None, f"not from `uprank publish`: {some(new)}")
+
+
+def _probes(record: Mapping[str, Any]) -> list[tuple[Pair, float]]:
+    return [((row["query"], row["passage"]), float(row["score"])) for row in record.get("probes") or []]
+
+
+def _allowed(scores: np.ndarray, tolerance: float) -> float:
+    return tolerance * max(1.0, float(np.abs(scores).max()))
+
+
+def _score_line(what: str, found: np.ndarray, scores: np.ndarray, allowed: float) -> Line:
+    largest = float(np.abs(found - scores).max())
+    words = f"{count_of(len(scores), 'pair')}, largest difference to the recorded scores {largest:.1e}"
+    return Line(what, bool(largest <= allowed), f"{words}, allowed {allowed:.1e}")
+
+
+def _library_lines(
+    folder: Path, record: Mapping[str, Any], reranker: Reranker, pairs: list[Pair]
+) -> Iterator[Line]:
+    tolerance = chain.TOLERANCES[record.get("dtype", "fp32")]
+    proofs, problems = verify.compare_libraries(folder, reranker, pairs, tolerance)
+    for proof in proofs:
+        failed = [line for line in problems if line.startswith(f"{proof.library} ")]
+        if failed:
+            yield Line(proof.library, False, "; ".join(failed))
+        elif proof.largest_difference is None:
+            yield Line(proof.library, None, proof.not_checked)
+        else:
+            yield Line(proof.library, True, verify.describe(proof).partition(": ")[2])
+    names = tuple(f"{proof.library} " for proof in proofs)
+    other = [line for line in problems if not line.startswith(names)]
+    if other:
+        yield Line("tokenizer", False, "; ".join(other))
+
+
+def _graph_line(
+    folder: Path, stated: Mapping[str, Any], budgets: tuple[int, int], pairs: list[Pair], scores: np.ndarray
+) -> Line:
+    kind, file = stated["kind"], folder / stated["file"]
+    what = name_of(kind)
+    package = "openvino" if kind == "openvino" else "onnxruntime"
+    if not file.is_file():
+        return Line(what, False, f"{stated['file']} is missing")
+    if missing_packages([package]):
+        return Line(what, None, f"{package} is not installed here (`pip install {package}`)")
+    try:
+        found = open_graph(file, budgets).score(pairs)
+    except UserError as error:
+        return Line(what, False, error.problems[0])
+    if kind in EXACT:
+        return _score_line(what, found, scores, _allowed(scores, TOLERANCE))
+    return _score_line(what, found, scores, ELSEWHERE * float(stated["largest_difference"]))

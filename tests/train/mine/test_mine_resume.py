@@ -1,0 +1,120 @@
+"""Mining that was cut off, is started twice, or is shared by processes: the same bytes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from uprank.configs.schema import DenseSettings
+from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSettings
+from uprank.eval.processes import Share
+from uprank.train.mine import command as mine_module
+from uprank.train.mine.output import Parts
+from uprank.train.mine.search import Search
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(
+    mined, beir, dense_model, tiny_bert, tmp_path, monkeypatch, teacher
+):
+    options = {"retriever": "hybrid", "dense": DenseSettings(path=str(dense_model)), "negatives": 5}
+    options["teacher"] = TeacherSettings(path=str(tiny_bert) if teacher else None)
+    mined(beir, tmp_path / "whole", **options)
+    output, written = tmp_path / "killed" / "out", []
+
+    def write(stream, entry, real=Parts.write):
+        if len(written) == 5:
+            stream.write('{"number": 5, "line')
+            raise KeyboardInterrupt
+        written.append(entry["number"])
+        real(stream, entry)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Parts, "write", staticmethod(write))
+        with pytest.raises(KeyboardInterrupt):
+            mined(beir, output, **options)
+    assert not output.exists()
+    searched = []
+    real = Search.find
+    monkeypatch.setattr(
+        Search, "find", lambda self, queries: searched.append(len(queries)) or real(self, queries)
+    )
+    mined(beir, output, **options)
+    assert searched == [12 - 5]
+    assert output.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert [path.name for path in output.parent.iterdir()] == ["out"]
+
+
+def test_other_settings_do_not_continue_what_was_left(mined, beir, tmp_path, monkeypatch):
+    def write(stream, entry, real=Parts.write):
+        if entry["number"] == 4:
+            raise KeyboardInterrupt
+        real(stream, entry)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Parts, "write", staticmethod(write))
+        with pytest.raises(KeyboardInterrupt):
+            mined(beir, tmp_path / "out", negatives=5)
+    mined(beir, tmp_path / "out", negatives=6)
+    mined(beir, tmp_path / "other", negatives=6)
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_second_start_is_refused_while_the_first_is_at_it(
+    mined, mine_problems, beir, tmp_path, monkeypatch
+):
+    problems = []
+
+    def write(stream, entry, real=Parts.write):
+        if not problems:
+            problems.append(mine_problems(beir, tmp_path / "out"))
+        real(stream, entry)
+
+    monkeypatch.setattr(Parts, "write", staticmethod(write))
+    assert len(mined(beir, tmp_path / "out")) == 12
+    assert problems == [[f"output={tmp_path / 'out'}: another process is mining it"]]
+
+
+def test_two_processes_write_the_same_bytes_as_one(mined, beir, dense_model, tiny_bert, tmp_path):
+    """One part after the other; real processes are started in the slow test below."""
+    options = {"retriever": "hybrid", "dense": DenseSettings(path=str(dense_model)), "negatives": 5}
+    options["teacher"] = TeacherSettings(path=str(tiny_bert))
+    mined(beir, tmp_path / "one", **options)
+    settings = MineCommand(data=MineDataSettings(train=str(beir)), output=str(tmp_path / "two"), **options)
+    sources = mine_module._read(settings)
+    assert mine_module._mine(settings, sources, Share(1, 2), None) is None
+    entries = mine_module._mine(settings, sources, Share(0, 2), None)
+    assert [entry["number"] for entry in entries] == list(range(12))
+    assert (tmp_path / "two").read_bytes() == (tmp_path / "one").read_bytes()
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_write_the_same_bytes_as_one(beir, dense_model, tiny_bert, tmp_path):
+    options = [
+        f"data.train={beir}",
+        "retriever=hybrid",
+        f"dense.path={dense_model}",
+        f"teacher.path={tiny_bert}",
+    ]
+    options += ["negatives=5", "teacher.scores=true", "teacher.device=cpu"]
+    launcher = [sys.executable, "-m"]
+    for count in (1, 2):
+        several = (
+            ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"] if count == 2 else []
+        )
+        command = [
+            *launcher,
+            *several,
+            "uprank.train.mine",
+            *options,
+            f"output={tmp_path / str(count)}",
+        ]
+        # torchrun gives each process one thread.
+        environment = os.environ | {"UPRANK_CACHE": str(tmp_path / f"cache{count}"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("negatives (") == 1
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["1", "2"]

@@ -1,0 +1,99 @@
+"""Checkpoints that were truncated, flipped in a bit, or lost a file: named, and the one before is used."""
+
+import json
+import logging
+import shutil
+
+import pytest
+import torch
+from uprank.train.run_folder.checkpoints import FILES, Progress, damage, newest_checkpoint, save_checkpoint
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def remove(file):
+    file.unlink()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with the checkpoints of steps 2 and 4 of a tiny layer."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+
+    def save(step, keep=2):
+        save_checkpoint(tmp_path, model, optimizer, Progress(step=step), keep=keep)
+
+    save(2)
+    save(4)
+    return tmp_path, save
+
+
+@pytest.mark.parametrize("spoil", [truncate, flip, empty, remove])
+@pytest.mark.parametrize("name", FILES)
+def test_the_file_is_named_and_the_checkpoint_before_is_used(saved, caplog, monkeypatch, spoil, name):
+    monkeypatch.setattr(logging.getLogger("uprank"), "propagate", True)
+    folder, _ = saved
+    assert newest_checkpoint(folder) == 4
+    spoil(folder / "step-000004" / name)
+    with caplog.at_level(logging.WARNING, "uprank"):
+        assert newest_checkpoint(folder) == 2
+    assert "step-000004 is damaged" in caplog.text
+    assert name in caplog.text
+    assert "passed over" in caplog.text
+    spoil(folder / "step-000002" / name)
+    assert newest_checkpoint(folder) == 0
+
+
+@pytest.mark.parametrize("spoil", [truncate, flip, empty, remove])
+def test_hashes_that_are_damaged_themselves_prove_nothing(saved, spoil):
+    folder, _ = saved
+    spoil(folder / "step-000004" / "hashes.json")
+    assert newest_checkpoint(folder) == 2
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps(dict.fromkeys(FILES, 3))])
+def test_hashes_of_another_form_prove_nothing(saved, text):
+    folder, _ = saved
+    (folder / "step-000004" / "hashes.json").write_text(text)
+    assert damage(folder / "step-000004")
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_new_checkpoint_does_not_make_way_for_a_damaged_later_one(saved, keep):
+    folder, save = saved
+    flip(folder / "step-000004" / FILES[0])
+    save(3, keep=keep)
+    assert newest_checkpoint(folder) == 3
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept == ["step-000002", "step-000003"][-keep:]
+
+
+def test_what_is_no_checkpoint_is_left_alone(saved):
+    folder, save = saved
+    shutil.copytree(folder / "step-000004", folder / "step-000004.mine")
+    flip(folder / "step-000004" / FILES[0])
+    assert newest_checkpoint(folder) == 2
+    save(6, keep=1)
+    assert {path.name for path in folder.iterdir()} == {"step-000006", "step-000004.mine"}
+
+
+def test_steps_are_numbers_not_names(saved):
+    folder, save = saved
+    save(999_999)
+    save(1_000_000)
+    assert newest_checkpoint(folder) == 1_000_000

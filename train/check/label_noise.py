@@ -1,0 +1,84 @@
+"""Label noise: negatives that a model ranks over a positive of their query may be relevant themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+
+from ...configs.schema_data import CheckCommand
+from ...data.checks.splits import Source
+from ...data.groups import Group
+from ...data.problems import Findings, Problem
+
+PASSAGES = 16  # of a group at most: some have hundreds of negatives
+
+
+def find_noise(sources: Sequence[Source], settings: CheckCommand, findings: Findings) -> tuple[int, int]:
+    """Score a seeded sample of groups; suspects are added to the findings, the largest difference first.
+
+    Returns:
+        How many groups were looked at, and how many of them have a suspect.
+    """
+    groups = sample(sources, settings.noise_queries, settings.seed)
+    if not groups:
+        return 0, 0
+    suspects = []
+    scores = _score(groups, settings)
+    ends = list(accumulate(len(group.texts) - 1 for group in groups))
+    for group, end in zip(groups, ends, strict=True):
+        own = scores[end - len(group.texts) + 1 : end]
+        positives, negatives = own[: len(group.positives)], own[len(group.positives) :]
+        lowest = int(positives.argmin())
+        for place in np.flatnonzero(negatives > positives[lowest]).tolist():
+            words = f"negative {group.negatives[place]!r:.60} scores {negatives[place]:.2f}, "
+            words += f"positive {group.positives[lowest]!r:.60} {positives[lowest]:.2f}"
+            suspects.append((float(positives[lowest] - negatives[place]), group.where, words))
+    for _, where, words in sorted(suspects):
+        findings.add(Problem(f"{where}: {words}", "label noise"))
+    return len(groups), len({where for _, where, _ in suspects})
+
+
+def sample(sources: Sequence[Source], count: int, seed: int) -> list[Group]:
+    """Some of the groups that have negatives, cut to `PASSAGES`."""
+    ends = list(accumulate((len(source.groups) for source in sources), initial=0))
+    # A few more than asked for, as some have no negatives.
+    places = np.random.default_rng(seed).choice(ends[-1], min(ends[-1], 2 * count), replace=False)
+    found: list[Group] = []
+    for place in places.tolist():
+        number = int(np.searchsorted(ends, place, side="right")) - 1
+        group = sources[number].groups[place - ends[number]]
+        if group.negatives and len(found) < count:
+            positives = group.positives[: PASSAGES // 2]
+            negatives = group.negatives[: PASSAGES - len(positives)]
+            found.append(replace(group, positives=positives, negatives=negatives, grades=(), scores=()))
+    return found
+
+
+def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
+    import torch
+
+    from ...model.reranker import Reranker
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    model = settings.model
+    assert model.path is not None
+    reranker = Reranker.load(
+        model.path,
+        precision=model.precision,
+        query_tokens=model.query_tokens,
+        max_tokens=model.max_tokens,
+        device=model.device,
+        revision=model.revision,
+        seed=settings.seed,
+        query_prompt=model.query_prompt,
+        passage_prompt=model.passage_prompt,
+    )
+    read = [reranker.prompts.group(group).prompted for group in groups]
+    pairs = [(group.query, text) for group in read for text in group.texts[1:]]
+    if reranker.new_head:
+        return np.zeros(len(pairs), np.float32)  # it has not learned to rank
+    return reranker.as_read.score(pairs)

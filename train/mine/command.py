@@ -1,0 +1,236 @@
+"""`uprank mine`: hard negatives for queries that have relevant passages.
+
+Also started by torchrun and `accelerate launch -m uprank.train.mine`: the queries are shared out, and the
+file is the same for every number of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...configs.command import run
+from ...configs.errors import UserError, collect
+from ...configs.schema_data import MineCommand
+from ...configs.validate import above_zero, model_problems, one_of, output_problems, seed_problems
+
+if TYPE_CHECKING:
+    from ...eval.processes import Share
+    from ...model.reranker import Reranker
+    from .search import Search, Sources
+
+BLOCK = 1024  # queries searched at a time
+
+
+def mine(settings: MineCommand) -> None:
+    """Write JSONL groups: each query with its positives and negatives drawn from its best passages.
+
+    A negative is never judged relevant for its query and never equal in text, but for case, blanks and
+    punctuation, to a positive, to the query or to another negative. The same seed writes the same bytes. A
+    killed run is continued by the same command.
+
+    Raises:
+        UserError: wrong data or settings, or the output exists.
+    """
+    from ...eval.processes import join
+    from ...model.reranker import choose_device
+    from .output import summary
+
+    sources = _read(settings)
+    # Without an accelerator the processes find each other only when told that they run on CPUs.
+    device = "cpu" if choose_device(settings.teacher.device).type == "cpu" else settings.teacher.device
+    processes = join(device)
+    share, output = processes.share, Path(settings.output)
+    if settings.threads:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+    entries = _mine(settings, sources, share, processes.device)
+    if entries is None:
+        return
+    sys.stderr.write(summary(output, settings, entries, sources.left_out))
+    if not any(entry["negatives"] for entry in entries):
+        raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
+
+
+def _read(settings: MineCommand) -> Sources:
+    """Check the settings and read the data; all problems at once, before any model is loaded."""
+    from ...data.problems import require
+    from ...data.read import read_judged
+    from .search import compares, make_sources, read_corpus
+
+    problems = _setting_problems(settings)
+    collection = read_judged(settings.data.train, problems, split="train")
+    corpus = read_corpus(Path(settings.corpus), problems) if settings.corpus else None
+    if collection is not None and collection.pools and corpus is None:
+        problems.append(f"{settings.data.train}: rows have no corpus to search; set corpus=PASSAGES.jsonl")
+    require(problems)
+    assert collection is not None  # a collection that could not be read left a problem
+    sources = make_sources(collection, corpus, compared=compares(settings))
+    if not sources.queries:
+        raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
+    return sources
+
+
+def _setting_problems(settings: MineCommand) -> list[str]:
+    from ...eval.retrieval.embeddings import locate_bi_encoder
+    from ...model.load import locate
+    from ...model.reranker import choose_device
+    from .negatives import SAMPLINGS
+    from .search import RETRIEVERS, compares
+
+    problems = one_of("retriever", settings.retriever, RETRIEVERS)
+    problems += one_of("sampling", settings.sampling, SAMPLINGS)
+    counts = {"depth": settings.depth, "negatives": settings.negatives, "threads": settings.threads}
+    counts |= {
+        "dense.batch_size": settings.dense.batch_size,
+        "teacher.tokens_per_batch": settings.teacher.tokens_per_batch,
+    }
+    problems += above_zero(counts) + seed_problems(settings.seed)
+    if not 0 <= settings.skip < settings.depth:
+        problems.append(f"skip={settings.skip}: has to be 0 or more and below depth={settings.depth}")
+    near = settings.near_duplicates
+    if near is not None and not 0 < near <= 1:
+        problems.append(f"near_duplicates={near}: allowed is above 0 to 1, or null")
+    for name in ("absolute_margin", "relative_margin", "max_score"):
+        value = getattr(settings, name)
+        if value is not None and not math.isfinite(value):
+            problems.append(f"{name}={value}: allowed are numbers, or null")
+    if settings.retriever == "random" and compares(settings):
+        problems.append("retriever=random: has no scores for absolute_margin, relative_margin or max_score")
+    if settings.retriever in ("dense", "hybrid"):
+        collect(problems, locate_bi_encoder, settings.dense)
+    teacher = settings.teacher
+    problems += [problem.replace("model.", "teacher.", 1) for problem in model_problems(teacher)]
+    problems += _renamed(choose_device, teacher.device)
+    if teacher.path:
+        problems += _renamed(locate, teacher.path)
+    elif teacher.scores:
+        problems.append("teacher.scores=true: needs teacher.path, the reranker that scores")
+    output = Path(settings.output)
+    problems += output_problems(output)
+    if output.exists():
+        problems.append(f"output={output}: exists; nothing was overwritten")
+    return problems
+
+
+def _renamed(check: Callable[[Any], object], value: Any) -> list[str]:
+    """Problems of a check that knows its setting as one of `model`."""
+    found: list[str] = []
+    collect(found, check, value)
+    return [problem.replace("model.", "teacher.", 1) for problem in found]
+
+
+def _mine(
+    settings: MineCommand, sources: Sources, share: Share, device: str | None
+) -> list[dict[str, Any]] | None:
+    """Mine what an earlier start did not finish; the counts of all queries, on the first process alone."""
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ...eval.retrieval.embeddings import load_bi_encoder
+    from .output import Parts
+    from .search import Search
+
+    dense = settings.retriever in ("dense", "hybrid")
+    encoder = load_bi_encoder(settings.dense, device=device) if dense else None
+    teacher = _load_teacher(settings, device)
+    made_by = [encoder.fingerprint if encoder else "", teacher.weights_hash() if teacher else ""]
+    parts = Parts(
+        Path(settings.output), _fingerprint(settings, sources, made_by), index=share.index, count=share.count
+    )
+    done = parts.done()
+    own = list(sources.queries)[share.index :: share.count]
+    own = [query for query in own if sources.queries[query].number not in done]
+    # Added over all processes: nobody writes before everybody has read what was done.
+    if share.total(np.array([float(len(own))]))[0]:
+        console = Console(stderr=True)
+        shown = console.is_terminal and share.index == 0
+        with Progress(console=console, disable=not shown, transient=True) as bar, parts.open() as stream:
+            encoded = bar.add_task("passages encoded", total=None, visible=dense)
+            search = Search(settings, sources, encoder, share, lambda count: bar.advance(encoded, count))
+            task = bar.add_task("queries", total=len(own))
+            for start in range(0, len(own), BLOCK):
+                for entry in _entries(settings, sources, search, own[start : start + BLOCK], teacher):
+                    parts.write(stream, entry)
+                    bar.advance(task)
+    share.total(np.zeros(1))
+    return parts.merge() if share.index == 0 else None
+
+
+def _load_teacher(settings: MineCommand, device: str | None) -> Reranker | None:
+    from ...model.reranker import Reranker
+
+    teacher = settings.teacher
+    if not teacher.path:
+        return None
+    loaded = Reranker.load(
+        teacher.path,
+        precision=teacher.precision,
+        query_tokens=teacher.query_tokens,
+        max_tokens=teacher.max_tokens,
+        device=teacher.device or device,
+        revision=teacher.revision,
+        tokens_per_batch=teacher.tokens_per_batch,
+        seed=settings.seed,
+        query_prompt=teacher.query_prompt,
+        passage_prompt=teacher.passage_prompt,
+    )
+    if loaded.new_head:
+        raise UserError(f"teacher.path={teacher.path}: an encoder without a head, which ranks at random")
+    return loaded
+
+
+def _entries(
+    settings: MineCommand, sources: Sources, search: Search, queries: list[str], teacher: Reranker | None
+) -> Any:
+    """What is kept of each query: its line of the output and its counts."""
+    from .negatives import choose
+    from .output import row_line
+
+    def scores(query: str, texts: Any) -> list[float]:
+        # One query at a time, so that the batches, and with them the rounding, are the same in every process.
+        assert teacher is not None
+        return [float(score) for score in teacher.score((query, text) for text in texts)]
+
+    found = search.find(queries)
+    for query in queries:
+        wanted = sources.queries[query]
+        chosen = choose(wanted, found[query], sources.passages, settings, scores if teacher else None)
+        line = row_line(settings, query, wanted, chosen) if chosen.negatives else None
+        yield {
+            "number": wanted.number,
+            "line": line,
+            "negatives": len(chosen.negatives),
+            "removed": dict(chosen.removed),
+        }
+
+
+def _fingerprint(settings: MineCommand, sources: Sources, made_by: list[str]) -> str:
+    """Hash of everything that decides the rows."""
+    from ... import __version__
+    from ...data.groups import fingerprint
+
+    values = dataclasses.asdict(settings)
+    for name in ("output", "threads"):
+        del values[name]
+    texts = (
+        text
+        for query, wanted in sources.queries.items()
+        for text in (query, wanted.query, *wanted.positives, *wanted.positives.values())
+    )
+    data = fingerprint(texts) + fingerprint(text for item in sources.passages.items() for text in item)
+    about = json.dumps([__version__, values, made_by, data], sort_keys=True)
+    return hashlib.sha256(about.encode()).hexdigest()
+
+
+def main() -> None:
+    """Run the command."""
+    run("mine", MineCommand, mine)

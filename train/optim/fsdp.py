@@ -1,0 +1,129 @@
+"""FSDP: each process keeps its part of weights, gradients, moments and averages, and all of them for a step.
+
+What is trained is a copy of the scorer under PyTorch's `fully_shard` (FSDP 2; Zhao et al. 2023,
+arXiv:2304.11277). The reranker itself, which evaluations, hashes and `best/` read, has weights only within
+`whole`; between, they are empty. In a step the weights are gathered with the first forward pass and kept, as
+are the gradients, until the last backward pass shares the sums out: so processes may have different numbers
+of batches and parts, and a step sends each weight once (ZeRO stage 2; Rajbhandari et al. 2020,
+arXiv:1910.02054, with the weights of stage 3 between the steps).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ...configs.errors import UserError
+from ...configs.schema_train import TrainCommand
+from ...model.forward.packed import method_of_layer
+
+YES = ("1", "true", "yes")
+
+log = logging.getLogger(__name__)
+
+
+def is_wanted(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether `accelerate launch` was told to use FSDP, and there are several processes to share with."""
+    values = os.environ if environment is None else environment
+    asked = values.get("ACCELERATE_USE_FSDP", "false").lower() in YES
+    return asked and int(values.get("WORLD_SIZE", "1")) > 1
+
+
+def sharding_problems(settings: TrainCommand) -> list[str]:
+    """What of the settings does not go with FSDP; empty where it is not wanted."""
+    if not is_wanted():
+        return []
+    problems = []
+    if settings.model.precision == "fp16":
+        problems.append("model.precision=fp16: not under FSDP; bf16 and fp32 are")
+    if settings.optim.name != "adamw":
+        problems.append(
+            f"optim.name={settings.optim.name}: not under FSDP, whose parts it cannot keep; adamw"
+        )
+    if settings.model.lora.rank:
+        problems.append(
+            "model.lora.rank: not under FSDP, which saves nothing there: adapters have next to no gradients "
+            "and moments; configs/accelerate/multi_gpu.yaml"
+        )
+    if settings.plan:
+        problems.append("plan=true: not under FSDP; leave the launcher out")
+    return problems
+
+
+def shard(scorer: Any, accelerator: Any) -> Any:
+    """A copy of the scorer that is trained in parts; the scorer's own weights are then gone but for `whole`.
+
+    Raises:
+        UserError: the model is one that is padded.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    if not scorer.packed:
+        raise UserError(
+            f"{type(scorer.model).__name__} cannot be trained under FSDP: only BERT and (XLM-)RoBERTa",
+            advice="Start it with configs/accelerate/multi_gpu.yaml.",
+        )
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    twin = copy.deepcopy(scorer)
+    twin.keep_no_copies()
+    for layer in twin.model.base_model.encoder.layer:
+        fully_shard(layer, mesh=mesh)
+        name = method_of_layer(layer)
+        register_fsdp_forward_method(layer, name)
+    fully_shard(twin, mesh=mesh)
+    twin.set_reshard_after_forward(False)
+    empty(scorer.model)
+    log.info("FSDP: each of %d processes keeps its part of the weights", accelerator.num_processes)
+    return twin
+
+
+def exchange(scorer: Any, *, last: bool) -> None:
+    """Say before a forward pass whether the backward pass after it is the last of the step."""
+    scorer.set_requires_gradient_sync(last)
+    scorer.set_reshard_after_backward(last)
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """The part of a tensor that is kept here, in the same memory; the tensor itself if that is all of it."""
+    part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole of a tensor; every process has to ask for it."""
+    complete: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return complete
+
+
+def spread_like(parameter: Any, value: torch.Tensor) -> torch.Tensor:
+    """A whole tensor with the shape of a parameter, shared out as it is; every process has to ask for it."""
+    if not hasattr(parameter, "device_mesh") or value.shape != parameter.shape:
+        return value.to(parameter.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+
+
+@torch.no_grad()
+def restore_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Put whole weights into a model, whole or in parts."""
+    if not any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
+        model.load_state_dict(state)
+        return
+    parts = model.state_dict()
+    if parts.keys() != state.keys():
+        raise KeyError(*(parts.keys() ^ state.keys()))
+    for name, part in parts.items():
+        local(part).copy_(local(spread_like(part, state[name])))
+
+
+def empty(model: Any) -> None:
+    """Free the memory of a model's weights; their names and requires_grad stay."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.new_empty(0)

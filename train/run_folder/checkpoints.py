@@ -1,0 +1,145 @@
+"""Checkpoints that a kill at any instant cannot spoil: written beside, hashed, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..optim.fsdp import full, restore_weights
+from ..optim.loss_scale import LossScale
+from ..optim.optimizer import optimizer_state, restore_optimizer
+from .atomic import write_folder, writing
+
+log = logging.getLogger(__name__)
+FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with weights and optimiser it is all that resuming needs.
+
+    Sampling and dropout are functions of (seed, position), so no generator is stored.
+
+    Attributes:
+        step: optimiser steps done.
+        best_step: step of the best dev measure so far; 0 before the first evaluation.
+        best_value: that measure.
+        waited: evaluations since then.
+        evaluated: step of the last evaluation: a run may be stopped between a step and its evaluation.
+        seconds: time spent training so far.
+        scale: of the loss, in fp16.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    best_value: float = float("-inf")
+    waited: int = 0
+    evaluated: int = 0
+    seconds: float = 0.0
+    scale: LossScale | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scale, dict):  # from JSON
+            self.scale = LossScale(**self.scale)
+
+
+States = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
+
+
+def gather_states(model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> States:
+    """Weights and optimiser as a checkpoint holds them, on the CPU.
+
+    Under FSDP every process has to ask, and those without `keep` get nothing.
+    """
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        tensor = full(tensor.detach())
+        if keep:
+            weights[name] = tensor.cpu().contiguous()
+    return weights, optimizer_state(model, optimizer, keep=keep)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    *,
+    keep: int,
+    states: States | None = None,
+) -> None:
+    """Write `step-NNNNNN` and remove all but the `keep` newest; `states` if they were gathered before."""
+
+    def write(beside: Path) -> None:
+        weights, moments = states or gather_states(model, optimizer)
+        save_file(weights, beside / "model.safetensors")
+        save_file(moments, beside / "optimizer.safetensors")
+        (beside / "progress.json").write_text(json.dumps(asdict(progress)))
+        (beside / "hashes.json").write_text(json.dumps({name: _hash(beside / name) for name in FILES}))
+
+    write_folder(folder / f"step-{progress.step:06d}", write)
+    found = _found(folder)
+    # Later ones are of an earlier start that went on from here: damaged, so they were passed over.
+    later = [old for old in found if step_of(old) > progress.step]
+    with writing(folder):
+        for old in [*later, *found[: max(0, len(found) - len(later) - max(1, keep))]]:
+            shutil.rmtree(old)
+
+
+def newest_checkpoint(folder: Path) -> int:
+    """Step of the newest complete checkpoint, 0 if there is none; damaged ones are named and passed over."""
+    for candidate in reversed(_found(folder)):
+        problem = damage(candidate)
+        if not problem:
+            return step_of(candidate)
+        log.warning("%s is damaged (%s): passed over", candidate, problem)
+    return 0
+
+
+def load_checkpoint(folder: Path, step: int, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restore the checkpoint of a step; where there is none to restore, step 0, everything is as it is."""
+    if not step:
+        return Progress()
+    checkpoint = folder / f"step-{step:06d}"
+    restore_weights(model, load_file(checkpoint / "model.safetensors"))
+    restore_optimizer(model, optimizer, load_file(checkpoint / "optimizer.safetensors"))
+    return Progress(**json.loads((checkpoint / "progress.json").read_text()))
+
+
+def _found(folder: Path) -> list[Path]:
+    """Complete and damaged checkpoints, oldest first."""
+    numbered = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(numbered, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Number of the step after which a checkpoint was made."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def damage(checkpoint: Path) -> str:
+    """What is wrong with a checkpoint, or an empty string."""
+    try:
+        hashes = json.loads((checkpoint / "hashes.json").read_text())
+        for name in FILES:
+            if _hash(checkpoint / name) != hashes[name]:
+                return f"{name} has changed"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(error)
+    return ""
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""From settings to what the loop works on: processes, model, optimiser, token ids."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...configs.schema_train import TrainCommand
+from ...data.encoding.token_cache import prepare_groups, prepare_texts
+from ...data.groups import Group
+from ...data.prompts import Prompts
+from ...data.sampling.in_batch import positives_of_repeated
+from ...data.sampling.stream import Stream
+from ..backward import make_replicas
+from ..dev import Dev
+from ..monitor.memory import explaining_model
+from ..monitor.trackers import require_tracker
+from ..optim.fsdp import is_wanted, shard
+from ..optim.loss_scale import LossScale
+from ..state import Run
+from ..step import count_steps
+from .preflight import Inputs
+
+log = logging.getLogger(__name__)
+
+
+def make_accelerator(settings: TrainCommand) -> Any:
+    """Processes, devices and tracker.
+
+    Raises:
+        UserError: the tracker's package is not installed, or the device is not there.
+    """
+    import torch
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    from ...model.reranker import works_on_cpu
+
+    require_tracker(settings.tracker.name)
+    tracker = None if settings.tracker.name == "none" else settings.tracker.name
+    cpu = works_on_cpu(settings.model.device)
+    # Processes may have different numbers of batches in a step, so only the gradients are exchanged. The
+    # argument that replaces this one is not there in older versions of torch, nor in accelerate.
+    warnings.filterwarnings("ignore", message=".?broadcast_buffers.? is deprecated", category=FutureWarning)
+    gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(
+        mixed_precision="no",
+        cpu=cpu,
+        log_with=tracker,
+        project_dir=settings.output,
+        kwargs_handlers=[gradients_only],
+    )
+    if settings.threads:  # accelerate has set a number of its own
+        torch.set_num_threads(settings.threads)
+    return accelerator
+
+
+def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
+    """The model as it will be trained, its optimiser, and the data as token ids.
+
+    Raises:
+        UserError: the model cannot be loaded, or not trained as asked.
+    """
+    from ...model.lora import add_adapters
+    from ...model.reranker import Reranker
+    from ..optim.freeze import freeze
+    from ..optim.optimizer import make_optimizer
+
+    with explaining_model("loading the model", "Choose a smaller model.path, or a machine with more memory."):
+        reranker = Reranker.load(
+            settings.model.path,
+            precision=settings.model.precision,
+            query_tokens=settings.model.query_tokens,
+            max_tokens=settings.model.max_tokens,
+            device=settings.model.device or str(accelerator.device),
+            revision=settings.model.revision,
+            tokens_per_batch=settings.train.tokens_per_batch,
+            seed=settings.seed,
+            query_prompt=settings.model.query_prompt,
+            passage_prompt=settings.model.passage_prompt,
+        )
+    inputs.mix.prompts = prompts = reranker.prompts
+    reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)
+    if settings.train.gradient_checkpointing:
+        reranker.scorer.checkpoint_layers()
+    lora = settings.model.lora
+    if lora.rank:
+        count = add_adapters(
+            reranker.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=settings.seed
+        )
+        log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{count:,}")
+    freeze(reranker.model, settings.model.freeze)
+    steps = count_steps(settings, inputs.mix.per_epoch)
+    epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
+    for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):
+        if not isinstance(source.groups, Stream):
+            # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
+            build = epochs * share >= len(source.groups) / 4
+            prepare_groups(reranker.pairs, source.groups, prompts=prompts, build=build)
+    prepare_texts(reranker.pairs, _dev_texts(inputs.dev, prompts))
+    sharded = is_wanted()
+    scorer = shard(reranker.scorer, accelerator) if sharded else accelerator.prepare(reranker.scorer)
+    trained = scorer.model if sharded else reranker.model
+    return Run(
+        settings,
+        Path(settings.output),
+        accelerator,
+        reranker,
+        scorer,
+        make_optimizer(trained, settings.optim, new_head=reranker.new_head),
+        inputs.mix,
+        inputs.dev,
+        steps,
+        make_replicas(scorer, accelerator),
+        LossScale() if settings.model.precision == "fp16" else None,
+        sharded=sharded,
+        repeated=positives_of_repeated(_rows(inputs)) if settings.train.in_batch_negatives else {},
+    )
+
+
+def _rows(inputs: Inputs) -> Iterator[Group]:
+    """All rows that lie in memory or in files; those of streams are only known as they come."""
+    for source in inputs.mix.sources:
+        if not isinstance(source.groups, Stream):
+            yield from source.groups
+
+
+def _dev_texts(dev: Dev, prompts: Prompts) -> list[str]:
+    documents = dict.fromkeys(doc for row in dev.candidates.run.values() for doc in row)
+    read = prompts.collection(dev.collection)
+    return [*read.queries.values(), *(read.passages[doc] for doc in documents)]

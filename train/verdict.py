@@ -1,0 +1,116 @@
+"""The end of a run: best against base on the dev queries, and a verdict in words."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ..eval.evaluate import Entry, first_stage_entry, make_report
+from ..eval.report.terminal import print_report
+from ..eval.report.write import write_report
+from ..eval.results import Report
+from ..eval.statistics.compare import verdict
+from ..model.load import load
+from ..model.weights import hash_weights
+from .monitor.trackers import report_end
+from .run_folder.atomic import on_first, write_folder, writing
+from .run_folder.checkpoints import Progress
+from .run_folder.manifest import now, read_manifest, write_manifest
+from .run_folder.metrics import read_metrics
+from .state import averaged
+
+if TYPE_CHECKING:
+    from .state import Run
+
+log = logging.getLogger(__name__)
+
+
+def end(run: Run, progress: Progress) -> None:
+    """Keep the last model and let the first process finish the run."""
+    run.optimizer.zero_grad()  # the best model is loaded beside this one
+    with averaged(run):
+        on_first(run.share, partial(write_folder, run.output / "last", run.reranker.save))
+    on_first(run.share, partial(finish, run, progress))
+
+
+def finish(run: Run, progress: Progress) -> None:
+    """Write the dev report of the best model, and close the manifest."""
+    output, manifest = run.output, read_manifest(run.output)
+    best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
+    entries = _entries(run, progress, manifest["base"]["weights"], best)
+    new_head = manifest["base"]["new_head"]
+    report = make_report(
+        run.dev.collection,
+        run.dev.candidates,
+        entries,
+        measures=run.dev.measures,
+        baseline=_baseline(run, new_head),
+        seed=run.settings.seed,
+        command=manifest["command"],
+    )
+    with writing(output / "eval" / "final"):
+        page = write_report(
+            report,
+            output / "eval" / "final",
+            title=f"Training run {output.name}",
+            runs={entry.name: entry.scored.run for entry in entries},
+            collection=run.dev.collection,
+            steps=read_metrics(output / "metrics.jsonl"),
+            page=output / "report.html",
+        )
+    sentence = _verdict(report, new_head)
+    found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
+    closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}
+    if progress.scale:
+        found["skipped_steps"] = progress.scale.skipped
+        log.info("steps skipped as their gradients were beyond fp16: %d", progress.scale.skipped)
+    data = {"data": manifest["data"] | {"train": run.mix.facts()}}  # a stream now knows what it left out
+    report_end(run, progress.step, _summary(report, progress, sentence))
+    write_manifest(output, manifest | data | found | closing)
+    print_report(report, Console(), page)
+    log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
+    log.info("verdict on the dev queries: %s", sentence)
+    if progress.step > run.settings.train.eval_every:
+        log.info("the best step was chosen on these queries: prove the gain on others with `uprank eval`")
+
+
+def _summary(report: Report, progress: Progress, sentence: str) -> dict[str, Any]:
+    """What the card of the model will say: the best step, each dev measure with its interval, the verdict."""
+    found: dict[str, Any] = {"best_step": progress.best_step, "verdict": sentence}
+    for name in ("base", "tuned"):
+        for measure, estimate in report.system(name).results.items():
+            ends = {"": estimate.mean, "/low": estimate.low, "/high": estimate.high}
+            found |= {f"{name}/{measure}{end}": value for end, value in ends.items()}
+    return found
+
+
+def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
+    """First stage, base and best model, from the scores that the evaluations kept."""
+    precision, path, budgets = run.settings.model.precision, run.settings.model.path, run.reranker.budgets
+    entries = [first_stage_entry(run.dev.candidates)] if run.dev.candidates.first_stage else []
+    read = run.reranker.prompts
+    entries.append(Entry("base", run.dev.kept("base"), path, base, precision, budgets, prompts=read))
+    tuned = run.dev.kept(f"step-{progress.best_step:06d}")
+    place = str(run.output / "best")
+    return [*entries, Entry("tuned", tuned, place, best, precision, budgets, prompts=read)]
+
+
+def _baseline(run: Run, new_head: bool) -> str:
+    """The base; where its head was random, beating it proves nothing and the first stage stands in."""
+    return run.dev.candidates.first_stage if new_head and run.dev.candidates.first_stage else "base"
+
+
+def _verdict(report: Report, new_head: bool) -> str:
+    comparison = report.comparison("tuned", report.measures[0])
+    assert comparison is not None  # the report was made with it
+    sentence = verdict(
+        comparison, baseline_mean=report.system(report.baseline).results[report.measures[0]].mean
+    )
+    if new_head and report.baseline == "base":
+        sentence += " (the base's head was random: this comparison says little)"
+    elif new_head:
+        sentence += f" (the base's head was random, so {report.baseline} is the baseline)"
+    return sentence
