@@ -67,10 +67,10 @@ class Texts:
 
     def candidates(self, keys: Sequence[str], depth: int) -> dict[str, list[str]]:
         """The best passages of queries that make pairs of a fitting length."""
-        from uprank.eval.retrieval.bm25 import search
+        from uprank.eval.retrieval.bm25 import search_bm25
 
         queries = {key: self.collection.queries[key] for key in keys}
-        found = search(self.collection.passages, queries, depth=2 * depth)
+        found = search_bm25(self.collection.passages, queries, depth=2 * depth)
         return {key: self._fitting(key, row)[:depth] for key, row in found.items()}
 
     def _fitting(self, key: str, docs: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from uprank.data.problems import require
 from uprank.data.read import read_judged
-from uprank.eval.retrieval.bm25 import search
+from uprank.eval.retrieval.bm25 import search_bm25
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         whole = read_judged(str(given.folder), problems, split=split)
         require(problems)
         keys = random.Random(f"{given.seed}/{split}").sample(sorted(whole.queries), getattr(given, split))
-        found = search(whole.passages, {key: whole.queries[key] for key in keys}, depth=given.hard)
+        found = search_bm25(whole.passages, {key: whole.queries[key] for key in keys}, depth=given.hard)
         keep_queries |= set(keys)
         keep_passages |= {doc for key in keys for doc in (*whole.qrels[key], *found[key])}
         lines = [f"{key}\t{doc}\t{grade}" for key in keys for doc, grade in whole.qrels[key].items()]

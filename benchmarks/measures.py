@@ -17,7 +17,7 @@ import numpy as np
 import pytrec_eval
 from uprank.data.groups import Collection
 from uprank.eval.evaluate import Entry, make_report
-from uprank.eval.measures.measure import Measure, evaluate, parse_measures
+from uprank.eval.measures.measure import Measure, evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import Ranking, rank
 from uprank.eval.retrieval.candidates import Candidates
 from uprank.eval.scoring import Scored
@@ -96,7 +96,7 @@ def differing(qrels: Qrels, run: Run, level: int) -> tuple[int, int, int]:
         kind = Measure.parse(text)
         measure = Measure(kind.name, kind.cutoff, 1 if text in GAINS else level)
         wanted = np.array([values[theirs] for values in expected.values()])
-        different += int((np.abs(evaluate(measure, ranking)[rows] - wanted) > 1e-9).sum())
+        different += int((np.abs(evaluate_measures(measure, ranking)[rows] - wanted) > 1e-9).sum())
     return len(rows), len(rows) * len(ALL), different
 
 
@@ -133,7 +133,7 @@ def speed(queries: int, depth: int, rounds: int) -> None:
             middle = time.perf_counter()
             ranking = rank(qrels, run)
             for measure in measures:
-                evaluate(measure, ranking)
+                evaluate_measures(measure, ranking)
             theirs.append(middle - start)
             ours.append(time.perf_counter() - middle)
         print(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from common import table
 from uprank.eval.measures.ranking import Floats
-from uprank.eval.statistics.compare import compare, estimate
+from uprank.eval.statistics.compare import compare_systems, estimate
 
 Values = dict[str, dict[str, dict[str, float]]]  # query, measure, system
 MEASURES = ("nDCG@10", "MRR@10")
@@ -70,7 +70,7 @@ def _row(values: Values, split: str, tool: str, seeds: list[int], seconds: dict[
 def difference(values: Values, measure: str, ours: str, other: str, seeds: list[int]) -> dict[str, Any]:
     """One tool minus another, each query averaged over the seeds first, with interval and p over queries."""
     one, two = (over_seeds(values, measure, tool, seeds) for tool in (ours, other))
-    return vars(compare(one, two, system=ours, baseline=other, measure=measure, seed=0))
+    return vars(compare_systems(one, two, system=ours, baseline=other, measure=measure, seed=0))
 
 
 def _differences(figures: dict[str, list[dict[str, Any]]], queries: dict[str, int]) -> str:

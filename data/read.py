@@ -9,16 +9,16 @@ from typing import Any
 import xxhash
 
 from .groups import Collection, Group
-from .judged import beir
-from .judged import by_role as sources
+from .judged.beir import read_beir_collection, read_beir_groups
+from .judged.by_role import read_role_groups, read_role_judged
 from .problems import Problem
-from .rows import csv_tsv as separated
-from .rows import files as rows
-from .rows import hub_datasets as hf
-from .rows import jsonl
-from .rows import to_groups as tables
+from .rows.csv_tsv import is_triples
+from .rows.files import find_files, kind_of_file, looks_like_beir
+from .rows.hub_datasets import is_named, iterate_named_groups, read_named_groups, read_named_judged
+from .rows.jsonl import as_collection
 from .rows.lines import compression
-from .store import group_store as store
+from .rows.to_groups import iterate_tables, tables_of
+from .store.group_store import keep_groups
 
 FORMATS = (
     "a file with rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts also .gz, .zst), a folder of them, "
@@ -37,7 +37,7 @@ def read_groups(
 ) -> Sequence[Group]:
     """Groups of a source; what is wrong is added to `problems`.
 
-    They are in the cache (`store.GroupStore`) and not in memory.
+    They are in the cache (`GroupStore`) and not in memory.
 
     Args:
         path: as the user gave it; a mapping names judgments, runs and texts by ids, see `sources`.
@@ -47,24 +47,24 @@ def read_groups(
         skipped: if given, receives the problems of rows in place of `problems`.
     """
     if not isinstance(path, str):
-        return sources.read_groups(path, problems, need_negatives=need_negatives, skipped=skipped)
-    if hf.is_named(path):
-        return hf.read_groups(path, problems, split=split, need_negatives=need_negatives, skipped=skipped)
+        return read_role_groups(path, problems, need_negatives=need_negatives, skipped=skipped)
+    if is_named(path):
+        return read_named_groups(path, problems, split=split, need_negatives=need_negatives, skipped=skipped)
     location = Path(path)
     if not _readable(path, problems):
         return []
     if is_beir(path):
-        return beir.read_groups(location, split, problems, need_negatives=need_negatives, skipped=skipped)
-    files = rows.find_files(location, split, problems)
+        return read_beir_groups(location, split, problems, need_negatives=need_negatives, skipped=skipped)
+    files = find_files(location, split, problems)
     if not files:
         return []
 
     def make(found: list[str]) -> Iterator[Group]:
-        given = tables.tables_of(files)
-        return tables.iterate_groups(given, found, need_negatives=need_negatives, notes=found)
+        given = tables_of(files)
+        return iterate_tables(given, found, need_negatives=need_negatives, notes=found)
 
     form = f"{_form(files)}-{'train' if need_negatives else 'judged'}"
-    return store.keep(form, files, make, problems, skipped=skipped)
+    return keep_groups(form, files, make, problems, skipped=skipped)
 
 
 def iterate_groups(
@@ -74,43 +74,41 @@ def iterate_groups(
 
     What is wrong is added to `problems` when it is met.
     """
-    if hf.is_named(path):
-        yield from hf.iterate_groups(path, problems, split=split, need_negatives=need_negatives)
+    if is_named(path):
+        yield from iterate_named_groups(path, problems, split=split, need_negatives=need_negatives)
     elif _readable(path, problems) and is_beir(path):
         problems.append(Problem(f"{path}: BEIR data cannot be streamed: only files with rows can", "file"))
     elif Path(path).exists():
-        files = rows.find_files(Path(path), split, problems)
-        yield from tables.iterate_groups(
-            tables.tables_of(files), problems, need_negatives=need_negatives, merge=False
-        )
+        files = find_files(Path(path), split, problems)
+        yield from iterate_tables(tables_of(files), problems, need_negatives=need_negatives, merge=False)
 
 
 def read_judged(path: str | Mapping[str, Any], problems: list[str], *, split: str) -> Collection | None:
     """Judged queries of a source; what is wrong is added to `problems`."""
     if not isinstance(path, str):
-        return sources.read_judged(path, problems)
-    if hf.is_named(path):
-        return hf.read_judged(path, problems, split=split)
+        return read_role_judged(path, problems)
+    if is_named(path):
+        return read_named_judged(path, problems, split=split)
     location = Path(path)
     if not _readable(path, problems):
         return None
     if is_beir(path):
-        return beir.read_collection(location, split, problems)
-    files = rows.find_files(location, split, problems)
-    groups = tables.iterate_groups(tables.tables_of(files), problems, need_negatives=False)
-    return jsonl.as_collection(location, groups, list(map(str, files)))
+        return read_beir_collection(location, split, problems)
+    files = find_files(location, split, problems)
+    groups = iterate_tables(tables_of(files), problems, need_negatives=False)
+    return as_collection(location, groups, list(map(str, files)))
 
 
 def is_beir(path: str) -> bool:
     """Whether a path means BEIR data: a folder with its files, or one `.tsv` file of judgments."""
-    return not hf.is_named(path) and rows.is_beir(Path(path))
+    return not is_named(path) and looks_like_beir(Path(path))
 
 
 def _form(files: Sequence[Path]) -> str:
     """What the names of files say about how they are read."""
     forms = [
-        "-".join([rows.kind_of_file(file) or "jsonl", compression(file) or "plain"])
-        + "-triples" * separated.is_triples(file)
+        "-".join([kind_of_file(file) or "jsonl", compression(file) or "plain"])
+        + "-triples" * is_triples(file)
         for file in files
     ]
     return forms[0] if len(forms) == 1 else f"folder-{xxhash.xxh3_64_hexdigest(' '.join(forms).encode())}"

@@ -14,8 +14,8 @@ from ..configs.schema_eval import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection
-    from ..data.judged.trec import Run
-    from .command.request import CollectionPlan, Plan
+    from ..data.judged.trec import TrecRun
+    from .command.request import CollectionPlan, Request
     from .evaluate import Entry
     from .results import Report
     from .retrieval.candidates import Candidates
@@ -55,7 +55,7 @@ def evaluate(settings: EvalCommand) -> None:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class EvalInputs:
     """What was read.
 
     Attributes:
@@ -65,18 +65,18 @@ class Inputs:
     """
 
     collections: dict[str, Collection]
-    runs: dict[str, Run]
+    runs: dict[str, TrecRun]
     train_queries: list[str] | None
 
 
-def _plan(settings: EvalCommand, problems: list[str]) -> Plan | None:
+def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
     from .command.models import check_model, parse_models
-    from .command.request import make_plan
+    from .command.request import make_request
     from .processes import is_main
     from .report.write import require_new
 
     models = collect(problems, parse_models, settings) or {}
-    plan = make_plan(settings, models, problems)
+    plan = make_request(settings, models, problems)
     if is_main():  # the first process may have made it when the others look
         collect(problems, require_new, Path(settings.output))
     for name, choice in models.items():
@@ -84,7 +84,7 @@ def _plan(settings: EvalCommand, problems: list[str]) -> Plan | None:
     return plan
 
 
-def _load(plan: Plan, problems: list[str]) -> Inputs:
+def _load(plan: Request, problems: list[str]) -> EvalInputs:
     """Read data and runs; what is wrong with any of them is added to `problems`."""
     from ..data.judged.trec import read_run, trec_collection
     from ..data.read import read_groups, read_judged
@@ -99,7 +99,7 @@ def _load(plan: Plan, problems: list[str]) -> Inputs:
         problems += _shown(own, CHECK if part.texts else "")
         if found is not None:
             collections[part.name] = found
-    runs: dict[str, Run] = {}
+    runs: dict[str, TrecRun] = {}
     for path in plan.runs.values():
         own = []
         given = collect(own, read_run, path)
@@ -113,7 +113,7 @@ def _load(plan: Plan, problems: list[str]) -> Inputs:
         own = []
         queries += [group.query for group in read_groups(path, own, need_negatives=False)]
         problems += _shown(own, CHECK)
-    return Inputs(collections, runs, queries if plan.train else None)
+    return EvalInputs(collections, runs, queries if plan.train else None)
 
 
 def _shown(problems: list[str], advice: str = "") -> list[str]:
@@ -124,7 +124,7 @@ def _shown(problems: list[str], advice: str = "") -> list[str]:
     return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more{advice}"]
 
 
-def _foreign(path: str, given: Run, collection: Collection) -> list[str]:
+def _foreign(path: str, given: TrecRun, collection: Collection) -> list[str]:
     """A problem if a run has nothing to do with a collection."""
     # An empty collection is a problem of its own.
     if not collection.qrels or given.keys() & collection.qrels.keys():
@@ -133,7 +133,7 @@ def _foreign(path: str, given: Run, collection: Collection) -> list[str]:
 
 
 def _find_candidates(
-    settings: EvalCommand, plan: Plan, inputs: Inputs, problems: list[str]
+    settings: EvalCommand, plan: Request, inputs: EvalInputs, problems: list[str]
 ) -> dict[str, Candidates]:
     """Of every collection by name, before anything is scored; what is wrong is added to `problems`."""
     from .retrieval.candidates import find_candidates
@@ -158,7 +158,7 @@ def _find_candidates(
 
 
 def _score(
-    settings: EvalCommand, plan: Plan, inputs: Inputs, candidates: dict[str, Candidates]
+    settings: EvalCommand, plan: Request, inputs: EvalInputs, candidates: dict[str, Candidates]
 ) -> dict[str, list[Entry]]:
     """Every model on every collection, by name of the collection; each model is loaded once."""
     if not plan.models:
@@ -171,9 +171,9 @@ def _score(
 
 def _report(
     settings: EvalCommand,
-    plan: Plan,
+    plan: Request,
     part: CollectionPlan,
-    inputs: Inputs,
+    inputs: EvalInputs,
     candidates: Candidates | None,
     scored: list[Entry],
 ) -> Report:
@@ -206,13 +206,13 @@ def _report(
     return report
 
 
-def _folder(settings: EvalCommand, plan: Plan, part: CollectionPlan) -> Path:
+def _folder(settings: EvalCommand, plan: Request, part: CollectionPlan) -> Path:
     """One collection fills the output, several have a folder each."""
     output = Path(settings.output)
     return output if len(plan.collections) == 1 else output / part.name
 
 
-def _finish(settings: EvalCommand, plan: Plan, reports: dict[str, Report]) -> None:
+def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) -> None:
     """The summary of several collections, the terminal, and the gate."""
     from rich.console import Console
 

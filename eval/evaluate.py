@@ -10,12 +10,12 @@ from .. import __version__
 from ..configs.errors import UserError
 from ..data.groups import Collection, collection_fingerprint
 from ..data.prompts import NO_PROMPTS, Prompts
-from .audits import data as data_audits
-from .audits.calibration import calibration, histogram
+from .audits.calibration import calibration_of, histogram
+from .audits.data import find_leaks, stated
 from .audits.depths import curve_depths, depth_curve, first_stage
-from .audits.hardware import hardware
+from .audits.hardware import hardware_name
 from .audits.system import Setting, audit_system
-from .measures.measure import Measure, evaluate
+from .measures.measure import Measure, evaluate_measures
 from .measures.ranking import Floats, Ranking, ideal, rank
 from .results import Comparison, DepthPoint, Report, System
 from .retrieval.candidates import Candidates
@@ -77,7 +77,7 @@ def run_entry(name: str, path: str, run: dict[str, dict[str, float]]) -> Entry:
 def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measure]) -> dict[str, float]:
     """Means over all judged queries, for the dev measures in the training loop."""
     ranking = rank(collection.qrels, scored.run)
-    return {str(measure): float(evaluate(measure, ranking).mean()) for measure in measures}
+    return {str(measure): float(evaluate_measures(measure, ranking).mean()) for measure in measures}
 
 
 def mean_intervals(
@@ -85,7 +85,7 @@ def mean_intervals(
 ) -> dict[str, tuple[float, float]]:
     """The 95 % bootstrap intervals of `mean_values`."""
     ranking = rank(collection.qrels, scored.run)
-    found = estimates([evaluate(measure, ranking) for measure in measures], seed)
+    found = estimates([evaluate_measures(measure, ranking) for measure in measures], seed)
     return {str(measure): (one.low, one.high) for measure, one in zip(measures, found, strict=True)}
 
 
@@ -123,16 +123,16 @@ def make_report(
     leading, missing = measures[0], _missing(systems)
     leaks = None
     if train_queries is not None:
-        leaks = data_audits.find_leaks(collection.queries, pool.queries, train_queries)
+        leaks = find_leaks(collection.queries, pool.queries, train_queries)
     setting = Setting(
         collection=collection,
         candidates=candidates,
         leading=leading,
-        ceiling=float(evaluate(leading, ideal(pool)).mean()),
+        ceiling=float(evaluate_measures(leading, ideal(pool)).mean()),
         floor=_floor(systems, leading),
         missing=frozenset(missing),
         leaks=leaks,
-        machine=hardware(device),
+        machine=hardware_name(device),
         seed=seed,
     )
     curves = _depth_curves(systems, candidates, measures, seed)
@@ -147,7 +147,7 @@ def make_report(
         unanswerable_queries=list(pool.unanswerable),
         candidates=candidates.source if candidates else "",
         depth=candidates.depth if candidates else 0,
-        recall=float(evaluate(Measure("R"), pool).mean()),
+        recall=float(evaluate_measures(Measure("R"), pool).mean()),
         measures=[str(measure) for measure in measures],
         baseline=baseline,
         systems=[_system(system, setting, curves.get(system.entry.name, [])) for system in systems],
@@ -164,7 +164,7 @@ def make_report(
         },
     )
     ceiling = (str(leading), setting.ceiling) if candidates else None
-    return replace(report, audits=data_audits.stated(report, ceiling=ceiling, leaks=leaks))
+    return replace(report, audits=stated(report, ceiling=ceiling, leaks=leaks))
 
 
 def _missing(systems: Sequence[Measured]) -> list[str]:
@@ -178,7 +178,9 @@ def _measured(entry: Entry, collection: Collection, measures: Sequence[Measure])
         ranking = rank(collection.qrels, entry.scored.run)
     except UserError as error:
         raise UserError([f"{entry.name}: {problem}" for problem in error.problems]) from None
-    return Measured(entry, ranking, {str(measure): evaluate(measure, ranking) for measure in measures})
+    return Measured(
+        entry, ranking, {str(measure): evaluate_measures(measure, ranking) for measure in measures}
+    )
 
 
 def _floor(systems: Sequence[Measured], leading: Measure) -> tuple[str, float] | None:
@@ -206,7 +208,7 @@ def _system(system: Measured, setting: Setting, depths: list[DepthPoint]) -> Sys
     entry, ranking = system.entry, system.ranking
     is_model = entry.role == "model"
     found = estimates(list(system.values.values()), setting.seed)
-    calibrated = calibration(ranking) if is_model else None
+    calibrated = calibration_of(ranking) if is_model else None
     return System(
         name=entry.name,
         kind=entry.role,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..configs.errors import UserError
+
+RunScores = Mapping[str, Mapping[str, float]]  # query id -> document id -> score
 
 
 @dataclass(frozen=True)

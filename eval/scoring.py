@@ -11,7 +11,7 @@ import numpy as np
 
 from ..configs.errors import UserError
 from ..data.groups import Collection
-from ..data.prompts import NO_PROMPTS
+from ..data.prompts import NO_PROMPTS, Pair
 from .processes import Share
 from .retrieval.candidates import Candidates
 from .score_cache import ScoreCache
@@ -19,7 +19,6 @@ from .score_cache import ScoreCache
 REGION = 200_000  # pairs sorted by length together: enough for equal lengths, bounded memory
 BLOCK_TOKENS = 16_384  # tokens scored between two commits: seconds of work that a kill may cost
 NAMED = 5  # pairs named in an error
-Pair = tuple[str, str]
 
 
 class LeftEarly(Exception):

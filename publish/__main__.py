@@ -13,10 +13,10 @@ def _publish(settings: PublishCommand) -> None:
     # torch and transformers: not needed for --help and for mistyped keys
     from rich.console import Console
 
-    from .command import publish, summary
+    from .command import publish, publish_summary
 
     console = Console(highlight=False)
-    for line in summary(publish(settings)):
+    for line in publish_summary(publish(settings)):
         console.print(line, soft_wrap=True, markup=False)
 
 

@@ -9,23 +9,23 @@ from tempfile import TemporaryDirectory
 from .. import __version__
 from ..configs.schema_publish import PublishCommand
 from ..data.prompts import choose_prompts
-from .card import card
+from .card.card import CURVE, Content, render_card, verdict_words
 from .card.parts import calibration_line
 from .card.statistics import find_samples, find_statistics
-from .evidence import gate
+from .evidence.gate import check_evidence, judge, load_undamaged, require_better
 from .evidence.licence import copy_notices
 from .evidence.source import read_source
-from .folder import folder
+from .folder.folder import building, copy_evidence, file_hashes, write_head, write_model
 from .folder.json_files import write_json
 from .folder.record import make_record
-from .hub import upload as hub
-from .merging import chart as curve
-from .merging import merge
-from .merging.mixtures import Merged, describe
+from .merging.chart import merging_curve
+from .merging.merge import merge_weights
+from .merging.mixtures import Merged, describe_mixture
 from .onnx.graphs import NO_GRAPHS, Graphs, add_graphs
-from .parity import libraries as verify
-from .parity import probes
-from .weights.prepare import Prepared, prepare
+from .parity.libraries import Proof, describe_proof, prove
+from .parity.probes import RECORDED, own_pairs, recorded
+from .upload import check_push, upload
+from .weights.prepare import Prepared, prepare_weights
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Published:
     folder: Path
     verdict: str
     forced: str
-    proofs: tuple[verify.Proof, ...]
+    proofs: tuple[Proof, ...]
     prepared: Prepared
     merged: Merged | None = None
     graphs: Graphs = NO_GRAPHS
@@ -62,32 +62,32 @@ def publish(settings: PublishCommand) -> Published:
         UserError: whatever forbids publishing, with what to do.
     """
     source = read_source(settings)
-    hub.check_push(settings.push, source)
-    reranker = gate.load_undamaged(source)
+    check_push(settings.push, source)
+    reranker = load_undamaged(source)
     stated, given = reranker.prompts.stated(), settings.model
     reranker.prompts = choose_prompts(given.query_prompt, given.passage_prompt, stated)
     merged, output = None, Path(settings.output)
     with TemporaryDirectory(prefix="uprank-") as scratch:
         if settings.merge.weights or settings.merge.average:
-            source, merged = merge.merge(settings, source, reranker, Path(scratch))
+            source, merged = merge_weights(settings, source, reranker, Path(scratch))
         measured = reranker.weights_hash()
-        gate.check_evidence(source, measured, reranker.budgets, reranker.prompts)
-        ruling = gate.judge(source, measured)
-        gate.require_better(ruling, force=settings.force)
-        pairs = [*probes.own_pairs(source.evidence), *probes.RECORDED]
-        prepared = prepare(settings, source, reranker, measured, pairs)
-        with folder.building(output) as making:
-            folder.write_model(reranker, making, prepared.kind)
-            places = folder.copy_evidence(source.evidence, source.page, making, pages=settings.card.samples)
-            folder.write_head(prepared.head, making)
+        check_evidence(source, measured, reranker.budgets, reranker.prompts)
+        ruling = judge(source, measured)
+        require_better(ruling, force=settings.force)
+        pairs = [*own_pairs(source.evidence), *RECORDED]
+        prepared = prepare_weights(settings, source, reranker, measured, pairs)
+        with building(output) as making:
+            write_model(reranker, making, prepared.kind)
+            places = copy_evidence(source.evidence, source.page, making, pages=settings.card.samples)
+            write_head(prepared.head, making)
             texts = copy_notices(source.base, source.model, making)
             if merged:
-                picture = curve.curve(merged, source.evidence[0].name)
-                (making / card.CURVE).write_text(picture, encoding="utf-8")
-            proofs = verify.prove(making, reranker, pairs, tolerance=prepared.tolerance)
+                picture = merging_curve(merged, source.evidence[0].name)
+                (making / CURVE).write_text(picture, encoding="utf-8")
+            proofs = prove(making, reranker, pairs, tolerance=prepared.tolerance)
             report = source.evidence[0].report
             graphs = add_graphs(settings.onnx, reranker, making, pairs, prepared.dev, report)
-            content = card.Content(
+            content = Content(
                 source=source,
                 prepared=prepared,
                 ruling=ruling,
@@ -100,28 +100,28 @@ def publish(settings: PublishCommand) -> Published:
                 notices=texts,
             )
             record = make_record(content, reranker, version=__version__)
-            (making / "README.md").write_text(card.render(settings, content, reranker), encoding="utf-8")
-            record["probes"] = probes.recorded(reranker.score(probes.RECORDED))
-            record["files"] = folder.file_hashes(making)
+            (making / "README.md").write_text(render_card(settings, content, reranker), encoding="utf-8")
+            record["probes"] = recorded(reranker.score(RECORDED))
+            record["files"] = file_hashes(making)
             write_json(making / "uprank.json", record)
-    verdict = card.verdict_words(ruling, source.evidence[0].report)
+    verdict = verdict_words(ruling, source.evidence[0].report)
     published = Published(output, verdict, ruling.reason, tuple(proofs), prepared, merged, graphs)
     if settings.push.repo is None:
         return published
-    return replace(published, url=hub.upload(output, settings.push))
+    return replace(published, url=upload(output, settings.push))
 
 
-def summary(published: Published) -> list[str]:
+def publish_summary(published: Published) -> list[str]:
     """Lines for the terminal."""
     lines = [published.verdict]
     if published.forced:
         lines.append(f"Published by force: {published.forced}")
     if published.merged:
         guards = [str(guard["name"]) for guard in published.merged.guards]
-        lines += [describe(point, guards) for point in published.merged.points]
+        lines += [describe_mixture(point, guards) for point in published.merged.points]
     lines.append(calibration_line(published.prepared.calibrated))
     lines += [published.prepared.unread] if published.prepared.unread else []
-    lines += [verify.describe(proof) for proof in published.proofs]
+    lines += [describe_proof(proof) for proof in published.proofs]
     lines += published.graphs.lines
     lines.append(f"Published: {published.folder}")
     return lines + ([f"Pushed: {published.url}"] if published.url else [])

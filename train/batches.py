@@ -9,7 +9,7 @@ import torch
 
 from ..data.encoding.pairs import PairEncoder
 from ..data.sampling.draws import Draw
-from ..model.forward.dropout import mix
+from ..model.forward.dropout import mix_bits
 from ..model.forward.packing import GRAIN, PackedBatch, pack, plan_groups, share_out, suitable_tokens
 
 # Budgets whose memory is there on every machine. That of a CPU is what stays in a core's cache, a small part
@@ -94,7 +94,7 @@ def _batch(
     for draw in draws:
         for number, pair in enumerate(_pairs(draw)):
             pairs.append(pair)
-            keys.append(mix(seed, draw.position, number))
+            keys.append(mix_bits(seed, draw.position, number))
         labels += [*(draw.grades or [1] * len(draw.positives)), *(0 for _ in draw.negatives)]
         offsets.append(len(pairs))
     taught = all(draw.scores for draw in draws)

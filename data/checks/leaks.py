@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 
 from ..groups import same_query
-from .similarity import NEAR, Hashes, Pieces, Places, mixed, pieces_of, similarity, text_key
+from .similarity import NEAR, Hashes, Pieces, Places, mixed, pieces_of, text_key, text_similarity
 
 KINDS = ("leak", "misspelt leak", "similar query")
 ARTICLES = frozenset(("a", "an", "the"))
@@ -77,14 +77,14 @@ class QueryIndex:
         )
         most: dict[int, Match] = {}
         for place, known in np.unique(pairs, axis=0).tolist():
-            kind, value = compare(texts[place], self.texts[known])
+            kind, value = compare_queries(texts[place], self.texts[known])
             if kind:
                 match = Match(place, known, kind, value)
                 most[place] = min(most.get(place, match), match, key=_rank)
         yield from most.values()
 
 
-def compare(first: str, second: str) -> tuple[str, float]:
+def compare_queries(first: str, second: str) -> tuple[str, float]:
     """How two queries are alike: the kind of `Match`, or nothing, and their similarity.
 
     >>> compare("Does BM25 rank?", "does bm25 rank")[0], compare("the best reranker", "best rerankr")[0]
@@ -97,7 +97,7 @@ def compare(first: str, second: str) -> tuple[str, float]:
     """
     if same_query(first) == same_query(second):
         return "leak", 1.0
-    value = similarity(first, second)
+    value = text_similarity(first, second)
     words = MISSPELT_WORDS if value >= CANDIDATE else 1
     if text_key(first) == text_key(second) or misspelt(first, second, words):
         return "misspelt leak", value

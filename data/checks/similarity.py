@@ -38,7 +38,7 @@ def text_key(text: str) -> str:
     return "".join(_WORD.findall(plain)) or " ".join(plain.split())
 
 
-def similarity(first: str, second: str, least: float = 0.0) -> float:
+def text_similarity(first: str, second: str, least: float = 0.0) -> float:
     """Jaccard similarity of the 5-character pieces of two texts, without case, blanks and punctuation.
 
     Where it cannot reach `least`, 0 is returned early.
@@ -138,7 +138,7 @@ def near_negatives(
     for text in np.flatnonzero((place > positives) & (share >= NEAR - _SLACK)).tolist():
         group = groups[texts[text]]
         negative = group.texts[place[text]]
-        alike = [(similarity(positive, negative, NEAR), positive) for positive in group.positives]
+        alike = [(text_similarity(positive, negative, NEAR), positive) for positive in group.positives]
         best, positive = max(alike)
         if best >= NEAR:
             yield group, positive, negative, best

@@ -31,7 +31,7 @@ SHARED = {
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckedSource:
     """One of the paths of a split.
 
     Attributes:
@@ -57,7 +57,7 @@ class Split:
     """
 
     name: str
-    sources: list[Source]
+    sources: list[CheckedSource]
     queries: array[int] = field(default_factory=lambda: array("Q"))
     rows: array[int] = field(default_factory=lambda: array("Q"))
     passages: array[int] = field(default_factory=lambda: array("Q"))
@@ -73,7 +73,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Summary:
+class SourceCounts:
     """Counts of one source.
 
     Attributes:
@@ -121,11 +121,11 @@ class Shared:
 
 
 def check_splits(
-    splits: Mapping[str, Sequence[Source]],
+    splits: Mapping[str, Sequence[CheckedSource]],
     findings: Findings,
     encoder: PairEncoder | None = None,
     prompts: Prompts | None = None,
-) -> tuple[list[Summary], list[Shared]]:
+) -> tuple[list[SourceCounts], list[Shared]]:
     """Look at everything once, and compare each two splits; what is wrong is added to the findings.
 
     Args:
@@ -135,7 +135,7 @@ def check_splits(
         prompts: of the model, which count in the lengths.
     """
     done: list[tuple[Split, QueryIndex]] = []
-    summaries: list[Summary] = []
+    summaries: list[SourceCounts] = []
     shared: list[Shared] = []
     for name, sources in reversed(list(splits.items())):
         split = Split(name, list(sources))
@@ -163,7 +163,7 @@ def report_match(match: Match, group: Group, other: str, findings: Findings) -> 
 
 def _check_source(
     split: Split,
-    source: Source,
+    source: CheckedSource,
     others: Sequence[tuple[Split, QueryIndex]],
     counts: Mapping[str, Counter[str]],
     findings: Findings,
@@ -171,7 +171,7 @@ def _check_source(
     prompts: Prompts | None,
     *,
     of: int,
-) -> Summary:
+) -> SourceCounts:
     before = np.unique(np.frombuffer(split.queries, np.uint64))
     start, sizes = len(split.queries), (Counter[int](), Counter[int]())
     for chunk in chunks(source.groups, CHARACTERS):
@@ -194,7 +194,7 @@ def _check_source(
     new = np.frombuffer(split.queries, np.uint64)[start:]
     repeated = len(new) - len(np.setdiff1d(np.unique(new), before, assume_unique=True))
     positives, negatives = sizes
-    return Summary(
+    return SourceCounts(
         split.name,
         source.name,
         len(source.groups),

@@ -13,7 +13,7 @@ import xxhash
 
 from ..groups import Group
 from ..prompts import Prompts
-from ..store import cache
+from ..store.cache import Facts, find_entry, make_entry
 from ..store.group_store import GroupStore, hash_texts
 from ..store.token_store import HASHES, SPANS, TOKENS, TokenStore
 
@@ -60,7 +60,7 @@ def prepare_texts(
         hashes: `hash_text` of each text, shape (T, 2), uint64.
         build: False uses a store that is there and makes none.
     """
-    tokenizer = hash_tokenizer(encoder.tokenizer)
+    tokenizer = tokenizer_key(encoder.tokenizer)
     if tokenizer is None:
         return
     hashes = hash_texts(texts) if hashes is None else hashes
@@ -68,16 +68,16 @@ def prepare_texts(
         return
     name = f"v{VERSION}-{tokenizer}-{xxhash.xxh3_128_hexdigest(np.ascontiguousarray(hashes).data)}"
 
-    def make(folder: Path) -> tuple[cache.Facts, bool]:
+    def make(folder: Path) -> tuple[Facts, bool]:
         _write(folder, iter(texts), hashes, encoder.tokenise)
         return {}, True
 
-    entry = cache.make("tokens", name, make) if build else cache.find("tokens", name)
+    entry = make_entry("tokens", name, make) if build else find_entry("tokens", name)
     if entry is not None:
         encoder.use(TokenStore(entry.folder))
 
 
-def hash_tokenizer(tokenizer: Any) -> str | None:
+def tokenizer_key(tokenizer: Any) -> str | None:
     """Names everything that decides a text's tokens; None for a tokenizer written in Python."""
     import tokenizers
 

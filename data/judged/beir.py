@@ -36,7 +36,7 @@ def find_qrels(path: Path, split: str, problems: list[str]) -> Path | None:
     return None
 
 
-def read_collection(path: Path, split: str, problems: list[str]) -> Collection | None:
+def read_beir_collection(path: Path, split: str, problems: list[str]) -> Collection | None:
     """Corpus, judged queries and judgments; what is wrong is added to `problems`.
 
     Args:
@@ -63,7 +63,7 @@ def collect_judged(
     return Collection(name, judged, passages, judgments, {})
 
 
-def read_groups(
+def read_beir_groups(
     path: Path,
     split: str,
     problems: list[str],
@@ -80,7 +80,7 @@ def read_groups(
         return []
     queries, corpus = (find_texts(qrels.parent.parent, name) for name in ("queries", "corpus"))
     files = by_id.Files(str(path), queries, corpus, qrels)
-    return by_id.read_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
+    return by_id.join_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
 
 
 def find_texts(folder: Path, name: str) -> Path:

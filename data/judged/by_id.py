@@ -21,8 +21,8 @@ from typing import Any
 from ..groups import Group, same_text
 from ..problems import Problem
 from ..rows.lines import compression
-from ..store import group_store as store
 from ..store.group_by import merged
+from ..store.group_store import keep_groups
 from ..trec_order import trec_order
 from .texts import MOST_PROBLEMS, CorpusStore, in_order, open_texts, text_format
 from .trec_lines import BEIR_HEADER, beir_row, is_qrels, iterate_rows, qrels_row, run_row, triple_row
@@ -61,10 +61,10 @@ class Files:
         return [path for path in (self.qrels, self.triples, self.run, self.queries, self.corpus) if path]
 
 
-def read_groups(
+def join_groups(
     files: Files, problems: list[str], *, need_negatives: bool = True, skipped: list[str] | None = None
 ) -> Sequence[Group]:
-    """One group a query, from the cache if it was made before; see `store.keep`.
+    """One group a query, from the cache if it was made before; see `keep_groups`.
 
     Judgments above 0 are positives with their grades. Negatives are the documents of the run in rank order
     that are not judged relevant, and then what is judged 0. A negative with the text of a positive (under
@@ -80,7 +80,7 @@ def read_groups(
     use = "train" if need_negatives else "judged"
     form = f"ids-{roles}-{kinds}-{files.depth}-{use}-v{VERSION}"
     make = partial(_groups, files, need_negatives=need_negatives)
-    return store.keep(form, files.used, make, problems, skipped=skipped)
+    return keep_groups(form, files.used, make, problems, skipped=skipped)
 
 
 def _groups(files: Files, problems: list[str], *, need_negatives: bool) -> Iterator[Group]:
@@ -106,7 +106,7 @@ def _named(files: Files, found: Mapping[Path, list[str]]) -> Iterator[Named]:
     if files.triples:
         return read_triples(files.triples, found[files.triples], depth=files.depth)
     assert files.qrels is not None  # one of the two is given
-    return read_judged(files.qrels, files.run, found, depth=files.depth)
+    return join_judged(files.qrels, files.run, found, depth=files.depth)
 
 
 class _Join:
@@ -223,7 +223,7 @@ class Named:
     places: dict[str, Place]
 
 
-def read_judged(
+def join_judged(
     qrels: Path, run: Path | None, found: Mapping[Path, list[str]], *, depth: int | None
 ) -> Iterator[Named]:
     """Each judged query; its negatives are the best of the run but the relevant, then what is judged 0.

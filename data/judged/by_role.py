@@ -26,10 +26,10 @@ KEYS = ("qrels", "run", "triples", "queries", "corpus", "depth")
 DEPTH = 100  # of a run
 _FORMS = "{qrels, run, queries, corpus, depth} or {triples, queries, corpus, depth}"
 
-Source = Mapping[str, Any]
+RoleFiles = Mapping[str, Any]
 
 
-def describe(source: str | Source) -> str:
+def describe_files(source: str | RoleFiles) -> str:
     """A source in one line, as it would be given on a command line.
 
     >>> describe({"qrels": "a.tsv", "corpus": "beir", "depth": 50})
@@ -40,9 +40,9 @@ def describe(source: str | Source) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in source.items()) + "}"
 
 
-def problems(source: Source) -> list[str]:
+def role_problems(source: RoleFiles) -> list[str]:
     """What is wrong with keys, values and names of files; no file is read."""
-    name = describe(source)
+    name = describe_files(source)
     found = [*_key_problems(source), *_value_problems(source)]
     if not found:
         for key in ("qrels", "run", "triples"):
@@ -53,8 +53,8 @@ def problems(source: Source) -> list[str]:
     return [Problem(f"{name}: {problem}", "file") for problem in found]
 
 
-def read_groups(
-    source: Source, problems: list[str], *, need_negatives: bool = True, skipped: list[str] | None = None
+def read_role_groups(
+    source: RoleFiles, problems: list[str], *, need_negatives: bool = True, skipped: list[str] | None = None
 ) -> Sequence[Group]:
     """Groups of a mapping, see `by_id.read_groups`; what is wrong is added to `problems`.
 
@@ -67,10 +67,10 @@ def read_groups(
     files = _files(source, problems)
     if files is None:
         return []
-    return by_id.read_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
+    return by_id.join_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
 
 
-def read_judged(source: Source, problems: list[str]) -> Collection | None:
+def read_role_judged(source: RoleFiles, problems: list[str]) -> Collection | None:
     """The judged queries of a mapping with `qrels` over its whole corpus, in memory; a run is not read."""
     files = _files(source, problems)
     if files is None:
@@ -82,9 +82,9 @@ def read_judged(source: Source, problems: list[str]) -> Collection | None:
     return collect_judged(files.name, files.queries, files.corpus, files.qrels, problems, trec=trec)
 
 
-def _files(source: Source, problems_found: list[str]) -> by_id.Files | None:
-    wrong = problems(source)
-    problems_found += wrong
+def _files(source: RoleFiles, problems: list[str]) -> by_id.Files | None:
+    wrong = role_problems(source)
+    problems += wrong
     if wrong:
         return None
     queries, corpus = (_text_file(key, source.get(key) or source["corpus"]) for key in ("queries", "corpus"))
@@ -92,7 +92,7 @@ def _files(source: Source, problems_found: list[str]) -> by_id.Files | None:
         Path(source[key]) if key in source else None for key in ("qrels", "run", "triples")
     )
     depth = source.get("depth", DEPTH if run else None)
-    return by_id.Files(describe(source), queries, corpus, qrels, run, triples, depth)
+    return by_id.Files(describe_files(source), queries, corpus, qrels, run, triples, depth)
 
 
 def _text_file(key: str, given: str) -> Path:
@@ -101,7 +101,7 @@ def _text_file(key: str, given: str) -> Path:
     return find_texts(path, key) if path.is_dir() else path
 
 
-def _key_problems(source: Source) -> list[str]:
+def _key_problems(source: RoleFiles) -> list[str]:
     found = []
     for key in source:
         if key not in KEYS:
@@ -121,7 +121,7 @@ def _key_problems(source: Source) -> list[str]:
     return found
 
 
-def _value_problems(source: Source) -> list[str]:
+def _value_problems(source: RoleFiles) -> list[str]:
     found = []
     for key, value in source.items():
         if key == "depth":

@@ -19,7 +19,7 @@ from ...configs.errors import UserError
 from ..problems import Problem
 from ..rows.jsonl import parse_rows
 from ..rows.lines import compression, read_lines
-from ..store import cache
+from ..store.cache import CacheEntry, Facts, hash_file, make_entry
 from ..store.group_store import hash_text, hash_texts
 from ..store.mapped import MappedFile
 
@@ -29,7 +29,7 @@ _HIGH, _LOW = "high.bin", "low.bin"  # halves of the hashes, until they are sort
 FORMATS = ".jsonl with `_id` and `text`, or .tsv with id<TAB>text, each also .gz or .zst"
 MOST_PROBLEMS = 100_000  # of one file: beyond, it is another kind of file, and the list would fill the memory
 
-Row = tuple[str, str, str]  # where, id, text
+TextRow = tuple[str, str, str]  # where, id, text
 
 
 class CorpusStore:
@@ -39,7 +39,7 @@ class CorpusStore:
     bytes an id beside the texts; in memory is only what was just read.
     """
 
-    def __init__(self, entry: cache.Entry) -> None:
+    def __init__(self, entry: CacheEntry) -> None:
         files = [MappedFile(entry.folder / name) for name in (HASHES, SPANS, TEXTS)]
         self._high, self._low = files[0].array(np.uint64).reshape(2, -1)
         self._spans = files[1].array(np.int64).reshape(2, -1)
@@ -76,7 +76,7 @@ def open_texts(path: Path, problems: list[str]) -> CorpusStore:
     found: list[str] = []
     before = path.stat()
 
-    def build(folder: Path) -> tuple[cache.Facts, bool]:
+    def build(folder: Path) -> tuple[Facts, bool]:
         _write(folder, path, found)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -84,7 +84,7 @@ def open_texts(path: Path, problems: list[str]) -> CorpusStore:
         return {}, not found
 
     form = f"{text_format(path)}-{compression(path) or 'plain'}"
-    entry = cache.make("texts", f"{form}-v{VERSION}-{cache.hash_file(path)}", build)
+    entry = make_entry("texts", f"{form}-v{VERSION}-{hash_file(path)}", build)
     problems += found
     return CorpusStore(entry)
 
@@ -95,7 +95,7 @@ def text_format(path: Path) -> str:
     return {".jsonl": "jsonl", ".json": "jsonl", ".tsv": "tsv"}.get(suffix.lower(), "")
 
 
-def read_texts(path: Path, problems: list[str]) -> Iterator[Row]:
+def read_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
     """Where, id and text of each right row, as the file is read; note every other one.
 
     An id that stands twice is not seen here. A title stands before the text, as in BEIR.
@@ -122,7 +122,7 @@ def in_order(problems: list[str], path: Path) -> list[str]:
     return sorted(problems, key=line)
 
 
-def _json_texts(path: Path, problems: list[str]) -> Iterator[Row]:
+def _json_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
     for where, row in parse_rows(_lines(path, problems), str(path), problems):
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(key, str) or not key:
@@ -137,7 +137,7 @@ def _json_texts(path: Path, problems: list[str]) -> Iterator[Row]:
             yield where, key, f"{title} {text}".strip() if title else text
 
 
-def _tsv_texts(path: Path, problems: list[str]) -> Iterator[Row]:
+def _tsv_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
     empty = True
     for number, line in enumerate(_lines(path, problems), 1):
         if number == 1:

@@ -19,7 +19,7 @@ from .trec_fast import read_columns
 from .trec_lines import BEIR_HEADER, LARGEST_RELEVANCE, beir_row, iterate_rows, qrels_row, run_row
 
 Qrels = dict[str, dict[str, int]]
-Run = dict[str, dict[str, float]]
+TrecRun = dict[str, dict[str, float]]
 
 _MOST_LISTED = 1000
 
@@ -48,7 +48,7 @@ def read_beir_qrels(path: str | Path) -> Qrels:
     return _read(Path(path), beir_row, advice, header=BEIR_HEADER)
 
 
-def read_run(path: str | Path) -> Run:
+def read_run(path: str | Path) -> TrecRun:
     """Scores of a TREC run file (`query Q0 document rank score tag`), query to document to score.
 
     Raises:

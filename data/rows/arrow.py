@@ -14,7 +14,7 @@ from .lines import compression
 ROWS = 256  # that are Python's values at a time
 
 
-def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_arrow_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """`(name:number, object)` of each row from 1; what is wrong is added to `problems`.
 
     Raises:

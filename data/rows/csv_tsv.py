@@ -63,7 +63,7 @@ class _Lines:
         self.number -= len(lines)
 
 
-def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_csv_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a file, `(name:line, column to text)`; what is wrong is added to `problems`.
 
     Raises:

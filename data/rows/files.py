@@ -40,7 +40,7 @@ def kind_of_file(path: Path) -> str:
     return end if end in (*TEXT_KINDS, *ARROW_KINDS) else ""
 
 
-def is_beir(path: Path) -> bool:
+def looks_like_beir(path: Path) -> bool:
     """Whether a path is BEIR data: a folder with its files, or one table of judgments."""
     if path.is_dir():
         names = [file.name for file in path.iterdir()]
@@ -92,13 +92,13 @@ def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
     kind = kind_of_file(path)
     reader: Callable[[Path, str, list[str]], Iterable[Row]]
     if kind in ("csv", "tsv"):
-        reader = separated.read_rows
+        reader = separated.read_csv_rows
     elif kind in ARROW_KINDS:
         from . import arrow as arrow_rows
 
-        reader = arrow_rows.read_rows
+        reader = arrow_rows.read_arrow_rows
     elif kind == "json" and json_array.is_array(path):
-        reader = json_array.read_rows
+        reader = json_array.read_array_rows
     else:
         reader = _json_lines
     empty, before = True, len(problems)

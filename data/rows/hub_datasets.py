@@ -17,10 +17,10 @@ from typing import Any
 
 from ..groups import Collection, Group, passage_id
 from ..problems import Problem
-from ..store.group_store import keep
+from ..store.group_store import keep_groups
 from .jsonl import as_collection
-from .to_groups import Table
-from .to_groups import iterate_groups as iterate_tables
+from .to_groups import RowTable
+from .to_groups import iterate_tables as iterate_tables
 
 SCHEMES = ("hf://", "mteb://")
 OTHER_NAMES = {"dev": ("dev", "validation", "val"), "train": ("train",), "test": ("test",)}
@@ -31,7 +31,7 @@ def is_named(path: str) -> bool:
     return path.startswith(SCHEMES)
 
 
-def read_groups(
+def read_named_groups(
     path: str,
     problems: list[str],
     *,
@@ -51,10 +51,10 @@ def read_groups(
 
     form = f"hf-{data._fingerprint}-{'train' if need_negatives else 'judged'}"
     files = [Path(file["filename"]) for file in data.cache_files]
-    return keep(form, files, make, problems, names=[path], skipped=skipped)
+    return keep_groups(form, files, make, problems, names=[path], skipped=skipped)
 
 
-def iterate_groups(
+def iterate_named_groups(
     path: str, problems: list[str], *, split: str, need_negatives: bool = True
 ) -> Iterator[Group]:
     """Groups of an `hf://` data set as they come, each row one; nothing is kept or downloaded as a whole."""
@@ -64,7 +64,7 @@ def iterate_groups(
         yield from iterate_tables([table], problems, need_negatives=need_negatives, merge=False)
 
 
-def read_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
+def read_named_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
     """Judged queries of either kind; what is wrong is added to `problems`."""
     if path.startswith("mteb://"):
         return _mteb_collection(path, split, problems)
@@ -81,7 +81,7 @@ def _is_rows(path: str, problems: list[str]) -> bool:
     return path.startswith("hf://")
 
 
-def _table(path: str, data: Any) -> Table:
+def _table(path: str, data: Any) -> RowTable:
     """The rows of a split, one at a time from its memory-mapped table, or as they are downloaded."""
 
     def rows(problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +95,7 @@ def _table(path: str, data: Any) -> Table:
         if not number:
             problems.append(Problem(f"{path}: no rows", "file"))
 
-    return Table(path, rows, size=(getattr(data, "_data", None) and data._data.nbytes) or 0)
+    return RowTable(path, rows, size=(getattr(data, "_data", None) and data._data.nbytes) or 0)
 
 
 def _load(path: str, split: str, problems: list[str], *, streaming: bool = False) -> Any:

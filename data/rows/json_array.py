@@ -32,7 +32,7 @@ def is_array(path: Path) -> bool:
     return False
 
 
-def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_array_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """`(name:line, object)` of each element that is an object; note every other one.
 
     Raises:

@@ -42,7 +42,7 @@ BROKEN, NO_OBJECT = "broken row", "a row is a JSON object, this is "
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def read_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a file, read as they are needed, see `parse_rows`; `.gz` and `.zst` are decompressed."""
     try:
         yield from parse_rows(read_lines(path), str(path), problems)
@@ -86,12 +86,12 @@ def parse_rows(
         problems.append(Problem(f"{name}: no rows", "file"))
 
 
-def iterate_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> Iterator[Group]:
+def iterate_jsonl(path: Path, problems: list[str], *, need_negatives: bool = True) -> Iterator[Group]:
     """Groups of a JSONL file, in order; what is wrong with a row is added to `problems`.
 
     Duplicate passages within one row are kept once.
     """
-    yield from groups_of(read_rows(path, problems), problems, need_negatives=need_negatives)
+    yield from groups_of(read_jsonl_rows(path, problems), problems, need_negatives=need_negatives)
 
 
 def groups_of(
@@ -134,9 +134,9 @@ def groups_of(
             )
 
 
-def read_groups(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
+def read_jsonl(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
     """All groups of a JSONL file in memory, see `iterate_groups`."""
-    return list(iterate_groups(path, problems, need_negatives=need_negatives))
+    return list(iterate_jsonl(path, problems, need_negatives=need_negatives))
 
 
 def as_collection(path: Path, groups: Iterable[Group], names: Sequence[str] = ()) -> Collection:

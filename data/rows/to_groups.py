@@ -41,11 +41,11 @@ LABEL = (
 )
 
 Judged = list[tuple[int, str]]  # relevance and text: above 0 positive, 0 negative, below 0 unjudged
-Read = tuple[str, str, Judged]  # where, query, passages
+GroupRow = tuple[str, str, Judged]  # where, query, passages
 
 
 @dataclass(frozen=True)
-class Table:
+class RowTable:
     """Rows that share their columns.
 
     Attributes:
@@ -61,18 +61,18 @@ class Table:
     separated: bool = False
 
 
-def tables_of(files: Sequence[Path]) -> list[Table]:
+def tables_of(files: Sequence[Path]) -> list[RowTable]:
     """A table for each file."""
     tables = []
     for file in files:
         kind = kind_of_file(file)
         size = file.stat().st_size * (EXPANDED if compression(file) or kind in ARROW_KINDS else 1)
-        tables.append(Table(str(file), partial(read_rows, file, str(file)), size, kind in ("csv", "tsv")))
+        tables.append(RowTable(str(file), partial(read_rows, file, str(file)), size, kind in ("csv", "tsv")))
     return tables
 
 
-def iterate_groups(
-    tables: Sequence[Table],
+def iterate_tables(
+    tables: Sequence[RowTable],
     problems: list[str],
     *,
     need_negatives: bool = True,
@@ -91,7 +91,7 @@ def iterate_groups(
         merge: False makes every row a group.
         notes: receives warnings of rows that are groups all the same.
     """
-    to_merge: list[tuple[Table, Shape]] = []
+    to_merge: list[tuple[RowTable, Shape]] = []
     for table in tables:
         shape = _shape(table, problems, need_negatives, notes)
         if shape is None:
@@ -108,7 +108,9 @@ def iterate_groups(
         yield from _merged(to_merge, problems, need_negatives)
 
 
-def _shape(table: Table, problems: list[str], need_negatives: bool, notes: list[str] | None) -> Shape | None:
+def _shape(
+    table: RowTable, problems: list[str], need_negatives: bool, notes: list[str] | None
+) -> Shape | None:
     """The shape of a table by its first rows; None, with problems noted, if nothing can be read of it."""
     first = [row for _, row in islice(table.rows([]), SAMPLED)]
     if not first:  # all that there is are problems
@@ -145,7 +147,7 @@ def _shape(table: Table, problems: list[str], need_negatives: bool, notes: list[
 
 
 def _merged(
-    tables: Sequence[tuple[Table, Shape]], problems: list[str], need_negatives: bool
+    tables: Sequence[tuple[RowTable, Shape]], problems: list[str], need_negatives: bool
 ) -> Iterator[Group]:
     def rows() -> Iterator[tuple[bytes, bytes]]:
         for table, shape in tables:
@@ -157,7 +159,7 @@ def _merged(
         yield from _group(same, problems, need_negatives)
 
 
-def _read(table: Table, shape: Shape, problems: list[str]) -> Iterator[Read]:
+def _read(table: RowTable, shape: Shape, problems: list[str]) -> Iterator[GroupRow]:
     """Each row that is right, with its passages and their relevance."""
     for where, row in table.rows(problems):
         found: list[str] = []
@@ -175,7 +177,7 @@ def _read(table: Table, shape: Shape, problems: list[str]) -> Iterator[Read]:
             yield where, query, judged
 
 
-def _group(rows: Sequence[Read], problems: list[str], need_negatives: bool) -> Iterator[Group]:
+def _group(rows: Sequence[GroupRow], problems: list[str], need_negatives: bool) -> Iterator[Group]:
     """The group of rows that have the same query; nothing if it is wrong."""
     where, query, _ = rows[0]
     found: list[str] = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..groups import Group, fingerprint
-from ..judged.by_role import describe
+from ..judged.by_role import describe_files
 from ..prompts import Prompts
 from .draws import Visit, epoch_order, ring
 from .stream import EXAMPLES, Stream
@@ -24,7 +24,7 @@ MOST_SOURCES = 2**16  # so that a group's number fits the key of a generator, se
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One data set to learn from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Source:
     @property
     def name(self) -> str:
         """The path, or the files by role in one line, for messages."""
-        return describe(self.given)
+        return describe_files(self.given)
 
     @property
     def length(self) -> int | None:
@@ -111,7 +111,7 @@ class Mix:
         seed: the run's seed.
     """
 
-    def __init__(self, sources: Sequence[Source], shares: Sequence[int], *, seed: int) -> None:
+    def __init__(self, sources: Sequence[DataSource], shares: Sequence[int], *, seed: int) -> None:
         self.sources = list(sources)
         self.shares = list(shares)
         self.seed = seed

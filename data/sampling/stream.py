@@ -26,7 +26,7 @@ ADVICE = (
     "checkpoint without them; or mend them and give a new output folder."
 )
 
-Read = Callable[[list[str]], Iterator[Group]]
+Reader = Callable[[list[str]], Iterator[Group]]
 
 
 class Stream:
@@ -47,7 +47,7 @@ class Stream:
     def __init__(
         self,
         name: str,
-        read: Read,
+        read: Reader,
         *,
         number: int,
         block: int,
@@ -146,7 +146,7 @@ class Stream:
 
 
 def look_ahead(
-    path: str, read: Read, refuse: Callable[[Group], str], problems: list[str], *, skip: bool
+    path: str, read: Reader, refuse: Callable[[Group], str], problems: list[str], *, skip: bool
 ) -> str:
     """Read the first `HEAD` groups of a stream before training; their fingerprint, with the files' sizes.
 

@@ -25,7 +25,7 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One folder of the cache, or one that only this process sees.
 
     Attributes:
@@ -39,12 +39,12 @@ class Entry:
     held: tempfile.TemporaryDirectory[str] | None = None
 
 
-def find(kind: str, name: str) -> Entry | None:
+def find_entry(kind: str, name: str) -> CacheEntry | None:
     """The entry if it is there and whole; one that is damaged counts as absent."""
     return _read(cache_folder() / kind / name)
 
 
-def make(kind: str, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> Entry:
+def make_entry(kind: str, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> CacheEntry:
     """The entry, built if it is not there.
 
     It is written beside its place and renamed when complete, so that a build that was killed
@@ -60,14 +60,14 @@ def make(kind: str, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> E
     Raises:
         UserError: the cache folder cannot be written.
     """
-    found = find(kind, name)
+    found = find_entry(kind, name)
     if found is not None:
         return found
     parent = cache_folder() / kind
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / f"{name}.lock"):
-            return find(kind, name) or _build(parent, name, build)
+            return find_entry(kind, name) or _build(parent, name, build)
     except OSError as error:
         raise UserError(
             f"{error.filename or parent}: {error.strerror or error}",
@@ -86,24 +86,24 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _build(parent: Path, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> Entry:
+def _build(parent: Path, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> CacheEntry:
     for left in (parent / name, *parent.glob(f".{name}.*")):  # damaged, or of a build that was killed
         shutil.rmtree(left, ignore_errors=True)
     held = tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent, ignore_cleanup_errors=True)
     folder = Path(held.name)
     facts, keep = build(folder)
     if not keep:
-        return Entry(folder, facts, held)
+        return CacheEntry(folder, facts, held)
     files = {file.name: [file.stat().st_size, hash_file(file)] for file in sorted(folder.iterdir())}
     about = {"facts": facts, "files": files}
     (folder / ABOUT).write_text(json.dumps({**about, "hash": _hash(about)}), encoding="utf-8")
     folder.chmod(0o755)
     folder.rename(parent / name)
     held.cleanup()  # nothing is left of it but its name
-    return Entry(parent / name, facts)
+    return CacheEntry(parent / name, facts)
 
 
-def _read(folder: Path) -> Entry | None:
+def _read(folder: Path) -> CacheEntry | None:
     if not folder.is_dir():
         return None
     try:
@@ -117,7 +117,7 @@ def _read(folder: Path) -> Entry | None:
     if not whole:
         log.warning("%s: damaged, it is built anew", folder)
         return None
-    return Entry(folder, about["facts"])
+    return CacheEntry(folder, about["facts"])
 
 
 def _hash(value: Any) -> str:

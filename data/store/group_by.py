@@ -16,7 +16,7 @@ BUCKET = 1 << 26  # bytes of keys and payloads that are held at a time
 MOST_BUCKETS = 120  # open files; a system allows 256 at least
 _LENGTH = 8  # bytes of a number on the disk
 
-Entry = tuple[int, bytes, list[bytes]]  # first place, key, payloads
+KeyGroup = tuple[int, bytes, list[bytes]]  # first place, key, payloads
 
 
 def merged(rows: Iterable[tuple[bytes, bytes]], size: int) -> Iterator[tuple[bytes, list[bytes]]]:
@@ -54,7 +54,7 @@ def merged(rows: Iterable[tuple[bytes, bytes]], size: int) -> Iterator[tuple[byt
             yield key, payloads
 
 
-def _gather(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[Entry]:
+def _gather(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[KeyGroup]:
     entries: dict[bytes, tuple[int, list[bytes]]] = {}
     for place, key, payload in rows:
         entries.setdefault(key, (place, []))[1].append(payload)

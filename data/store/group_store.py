@@ -38,7 +38,7 @@ class GroupStore(Sequence[Group]):
         scored: groups with a teacher's scores.
     """
 
-    def __init__(self, entry: cache.Entry, names: Sequence[str]) -> None:
+    def __init__(self, entry: cache.CacheEntry, names: Sequence[str]) -> None:
         import pyarrow as pa
 
         self.names = tuple(names)
@@ -127,7 +127,7 @@ class GroupStore(Sequence[Group]):
                 yield reader.get_batch(number)
 
 
-def keep(
+def keep_groups(
     form: str,
     files: Sequence[Path],
     make_groups: Callable[[list[str]], Iterable[Group]],
@@ -166,7 +166,7 @@ def keep(
                     stream.write(json.dumps([kind_of(problem), problem]) + "\n")
         return facts, not fatal
 
-    entry = cache.make("groups", f"{form}-v{VERSION}-{_hash_files(files)}", build)
+    entry = cache.make_entry("groups", f"{form}-v{VERSION}-{_hash_files(files)}", build)
     store = GroupStore(entry, names)
     errors = (problem for problem in store.problems if severity(kind_of(problem)) == ERROR)
     (problems if skipped is None else skipped).extend(errors)

@@ -22,7 +22,7 @@ def histogram(ranking: Ranking, bins: int = HISTOGRAM_BINS) -> Histogram | None:
     return Histogram(edges.tolist(), relevant.tolist(), (every - relevant).tolist())
 
 
-def calibration(ranking: Ranking, bins: int = CALIBRATION_BINS) -> Calibration | None:
+def calibration_of(ranking: Ranking, bins: int = CALIBRATION_BINS) -> Calibration | None:
     """Reliability of sigmoid scores against binary relevance, and the expected calibration error.
 
     Where the judgments hold documents that are not relevant, only judged candidates count. Where every

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ...data.trec_order import trec_orders
-from ..measures.measure import Measure, evaluate
+from ..measures.measure import Measure, evaluate_measures
 from ..measures.ranking import Ranking
-from ..results import DepthPoint
+from ..results import DepthPoint, RunScores
 from ..scoring import Scored
 from ..statistics.compare import estimates
 
 DEPTHS = (10, 20, 50, 100)
 
-Run = Mapping[str, Mapping[str, float]]
 Ranks = npt.NDArray[np.int32]
 
 
@@ -36,7 +35,7 @@ class FirstStage:
     places: Ranks
 
 
-def first_stage(ranking: Ranking, run: Run) -> FirstStage:
+def first_stage(ranking: Ranking, run: RunScores) -> FirstStage:
     """The order of the first stage; its run must be the one that was ranked."""
     documents = [list(run.get(query, ())) for query in ranking.queries]
     order = _order(ranking, documents, run)
@@ -45,7 +44,7 @@ def first_stage(ranking: Ranking, run: Run) -> FirstStage:
     return FirstStage(ranking, documents, places)
 
 
-def model_order(stage: FirstStage, run: Run) -> Ranks:
+def model_order(stage: FirstStage, run: RunScores) -> Ranks:
     """(Q, K) first-stage rank (from 0) of the document at each rank of the model.
 
     Every row is a permutation of 0 to K - 1, and padding stays behind.
@@ -53,7 +52,7 @@ def model_order(stage: FirstStage, run: Run) -> Ranks:
     return np.take_along_axis(stage.places, _order(stage.ranking, stage.documents, run), axis=1)
 
 
-def _order(ranking: Ranking, documents: Sequence[Sequence[str]], run: Run) -> Ranks:
+def _order(ranking: Ranking, documents: Sequence[Sequence[str]], run: RunScores) -> Ranks:
     """(Q, K) positions of the documents, best first."""
     scores = np.full(ranking.levels.shape, np.nan, dtype=np.float32)
     for row, query, docs in zip(scores, ranking.queries, documents, strict=True):
@@ -111,7 +110,7 @@ def depth_curve(
     rows = []
     for depth in depths:
         ranking = at_depth(stage, order, depth)
-        rows += [evaluate(measure, ranking) for measure in measures]
+        rows += [evaluate_measures(measure, ranking) for measure in measures]
     found = estimates(rows, seed)
     points = []
     for place, depth in enumerate(depths):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def hardware(device: str | None = None) -> str:
+def hardware_name(device: str | None = None) -> str:
     """Processor, cores, processes and threads, and the device that scores.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from ..measures.judged import judged_share
-from ..measures.measure import Measure, evaluate
+from ..measures.measure import Measure, evaluate_measures
 from ..measures.ranking import Floats, Ranking, backwards
 from ..results import Audit, Calibration, System
 from ..statistics.compare import ALPHA, estimates
@@ -79,7 +79,7 @@ def direction(ranking: Ranking, measure: Measure, values: Floats, seed: int) -> 
         values: (Q,) its values.
         seed: of the paired test.
     """
-    turned = evaluate(measure, backwards(ranking))
+    turned = evaluate_measures(measure, backwards(ranking))
     own, other = float(values.mean()), float(turned.mean())
     figures = {"value": own, "negated": other}
     if own < other and paired_test(values, turned, seed=seed) < ALPHA:
@@ -111,7 +111,9 @@ def headroom(measure: Measure, value: float, floor: tuple[str, float], ceiling: 
 
 def own_documents(ranking: Ranking, measure: Measure, best: Ranking) -> Audit:
     """What the documents that a run brought along would allow."""
-    recall, ceiling = (float(evaluate(m, r).mean()) for m, r in ((Measure("R"), ranking), (measure, best)))
+    recall, ceiling = (
+        float(evaluate_measures(m, r).mean()) for m, r in ((Measure("R"), ranking), (measure, best))
+    )
     text = f"recall {recall:.3f} of its own documents; their best order has {measure} {ceiling:.3f}"
     return Audit("recall", False, text, {"recall": recall, "ceiling": ceiling})
 

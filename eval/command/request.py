@@ -45,7 +45,7 @@ class CollectionPlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Request:
     """A command whose settings can be meant.
 
     Attributes:
@@ -68,7 +68,9 @@ class Plan:
         return {name: path for plan in self.collections for name, path in plan.runs.items()}
 
 
-def make_plan(settings: EvalCommand, models: Mapping[str, ModelChoice], problems: list[str]) -> Plan | None:
+def make_request(
+    settings: EvalCommand, models: Mapping[str, ModelChoice], problems: list[str]
+) -> Request | None:
     """The plan, or None with everything that is wrong added to `problems`.
 
     Args:
@@ -97,7 +99,7 @@ def make_plan(settings: EvalCommand, models: Mapping[str, ModelChoice], problems
     if len(problems) > before:
         return None
     measures += [gate] if gate and gate not in measures else []
-    return Plan(dict(models), measures, gate, list(train.values()), plans)
+    return Request(dict(models), measures, gate, list(train.values()), plans)
 
 
 def named(key: str, value: Any) -> dict[str, str]:

@@ -148,7 +148,7 @@ _ELSEWHERE = {
 _WRITTEN = re.compile(r"([A-Za-z]\w*)(?:@([0-9]{1,9}))?(?:\(rel=([0-9]{1,9})\))?", re.ASCII)
 
 
-def evaluate(measure: Measure, ranking: Ranking) -> Floats:
+def evaluate_measures(measure: Measure, ranking: Ranking) -> Floats:
     """(Q,) value of each query of the ranking, in its order; the measure's figure is their mean.
 
     >>> from .ranking import rank

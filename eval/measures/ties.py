@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from .measure import Measure, evaluate
+from .measure import Measure, evaluate_measures
 from .ndcg import dcg, gains_of
 from .ranking import Bools, Floats, Ints, Ranking, ratio
 
@@ -33,14 +33,14 @@ def tie_bounds(
         orders: random orders of each query, where the expectation is not exact.
         seed: of these.
     """
-    value = evaluate(measure, ranking)
+    value = evaluate_measures(measure, ranking)
     tied = np.flatnonzero(ranking.tied(ranking.scores.shape[1]))
     worst, expected, best = value.copy(), value.copy(), value.copy()
     if len(tied):
         rows = _only(ranking, tied)
         groups = _groups(rows)
-        worst[tied] = evaluate(measure, _by_relevance(rows, groups, best=False))
-        best[tied] = evaluate(measure, _by_relevance(rows, groups, best=True))
+        worst[tied] = evaluate_measures(measure, _by_relevance(rows, groups, best=False))
+        best[tied] = evaluate_measures(measure, _by_relevance(rows, groups, best=True))
         open_ = np.flatnonzero(best[tied] != worst[tied])
         expected[tied] = best[tied]
         if len(open_):
@@ -134,5 +134,5 @@ def _sampled(measure: Measure, ranking: Ranking, groups: Ints, orders: int, seed
     for _ in range(orders):
         places = np.argsort(groups + random.random(groups.shape), axis=1)
         levels = np.take_along_axis(ranking.levels, places, axis=1)
-        total += evaluate(measure, replace(ranking, levels=levels))
+        total += evaluate_measures(measure, replace(ranking, levels=levels))
     return total / orders

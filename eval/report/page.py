@@ -49,7 +49,7 @@ class QueryExample:
     documents: list[tuple[int, int, float, float, bool | None, str]]
 
 
-def render(
+def render_report(
     report: Report,
     *,
     title: str,
@@ -72,7 +72,7 @@ def render(
     comparisons = first_measure_comparisons(report)
     checks = audit_groups(report)
     return (
-        environment()
+        environment_rows()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -160,7 +160,7 @@ def clean_results(report: Report) -> list[tuple[str, int, dict[str, Estimate]]]:
     return found
 
 
-def environment() -> Environment:
+def environment_rows() -> Environment:
     """Templates of this room, everything escaped, with the filters of the pages."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     found = Environment(
@@ -241,7 +241,7 @@ def render_summary(summary: Summary, reports: Mapping[str, Report]) -> str:
     """
     names = [result.name for result in summary.collections]
     return (
-        environment()
+        environment_rows()
         .get_template("summary.html.j2")
         .render(
             summary=summary,

@@ -58,7 +58,7 @@ class Table:
 
 def report_tables(report: Report) -> list[Table]:
     """The results, and the differences where there are any."""
-    return [results(report), *([differences(report)] if report.comparisons else [])]
+    return [results(report), *([difference_table(report)] if report.comparisons else [])]
 
 
 def results(report: Report) -> Table:
@@ -80,7 +80,7 @@ def results(report: Report) -> Table:
     return Table(f"{caption} {basis(report)}", "results", ["System", *report.measures], rows)
 
 
-def differences(report: Report) -> Table:
+def difference_table(report: Report) -> Table:
     """One row a comparison: difference, tests, queries won and lost, and what could have been found."""
     rows = [
         [

@@ -12,14 +12,13 @@ from ...configs.errors import UserError
 from ...configs.validate import output_problems
 from ...data.groups import Collection
 from ...data.judged.trec import trec_order, write_run
-from ..results import Report
+from ..results import Report, RunScores
 from . import tables
-from .page import QueryExample, headline_system, moved_queries, render
+from .page import QueryExample, headline_system, moved_queries, render_report
 from .schema import schema_of
 from .summary import Summary
 from .tables import loud_sentences, summary_tables
 
-Run = Mapping[str, Mapping[str, float]]
 EXAMPLES, DOCUMENTS = 10, 8  # queries shown in full, and documents of each
 UNRANKED = 10**9
 
@@ -42,7 +41,7 @@ def write_report(
     folder: Path,
     *,
     title: str,
-    runs: Mapping[str, Run],
+    runs: Mapping[str, RunScores],
     collection: Collection,
     steps: list[dict[str, Any]] | None = None,
     page: Path | None = None,
@@ -80,7 +79,7 @@ def write_report(
         write_run(folder / "runs" / f"{safe}.run", run, tag=safe)
     page = page or folder / "report.html"
     page.write_text(
-        render(report, title=title, steps=steps, examples=_examples(report, runs, collection)),
+        render_report(report, title=title, steps=steps, examples=_examples(report, runs, collection)),
         encoding="utf-8",
     )
     return page
@@ -92,7 +91,7 @@ def write_schema(kind: type[Any], file: Path, *, without: frozenset[str] = froze
     file.write_text(text + "\n", encoding="utf-8")
 
 
-def _examples(report: Report, runs: Mapping[str, Run], collection: Collection) -> list[QueryExample]:
+def _examples(report: Report, runs: Mapping[str, RunScores], collection: Collection) -> list[QueryExample]:
     system = headline_system(report)
     if not system:
         return []

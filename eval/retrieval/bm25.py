@@ -80,7 +80,7 @@ class BM25Index:
         return scores
 
 
-def search(
+def search_bm25(
     passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
 ) -> dict[str, dict[str, float]]:
     """The best passages of each query, see `BM25Index.search`."""

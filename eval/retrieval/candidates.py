@@ -13,7 +13,7 @@ from ...configs.schema import DenseSettings
 from ...data.groups import Collection
 from ...data.judged.trec import read_run, trec_order
 from ...data.read import is_beir
-from .bm25 import search
+from .bm25 import search_bm25
 
 SEARCHED = ("bm25", "dense", "hybrid")
 OWN = ("groups", "judged")
@@ -134,18 +134,18 @@ def _searched(
         )
     passages, queries = collection.passages, collection.queries
     if source == "bm25":
-        return search(passages, queries, depth=depth)
+        return search_bm25(passages, queries, depth=depth)
     from . import dense
     from .embeddings import load_bi_encoder
     from .fusion import LEAST_DEPTH, reciprocal_rank_fusion
 
     encoder = load_bi_encoder(settings)
     if source == "dense":
-        return dense.search(encoder, passages, queries, depth=depth)
+        return dense.search_dense(encoder, passages, queries, depth=depth)
     each = max(depth, LEAST_DEPTH)
-    lexical = search(passages, queries, depth=each)
+    lexical = search_bm25(passages, queries, depth=each)
     return reciprocal_rank_fusion(
-        [lexical, dense.search(encoder, passages, queries, depth=each)], depth=depth
+        [lexical, dense.search_dense(encoder, passages, queries, depth=each)], depth=depth
     )
 
 

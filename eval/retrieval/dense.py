@@ -88,7 +88,7 @@ class DenseIndex:
         return run
 
 
-def search(
+def search_dense(
     encoder: BiEncoder, passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
 ) -> dict[str, dict[str, float]]:
     """The best passages of each query by similarity, see `DenseIndex.search`."""

@@ -48,7 +48,7 @@ def estimates(rows: npt.ArrayLike, seed: int) -> list[Estimate]:
     return [Estimate(float(row.mean()), *ends) for row, ends in zip(values, intervals, strict=True)]
 
 
-def compare(
+def compare_systems(
     values: npt.ArrayLike,
     baseline_values: npt.ArrayLike,
     *,
@@ -103,7 +103,7 @@ def compare_all(
     """
     return with_holm(
         [
-            compare(row, values[baseline], system=name, baseline=baseline, measure=measure, seed=seed)
+            compare_systems(row, values[baseline], system=name, baseline=baseline, measure=measure, seed=seed)
             for name, row in values.items()
             if name != baseline
         ]
@@ -214,7 +214,7 @@ def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
             continue
         paired = list(values.values()), [base[query] for query in values]
         names = {"system": stated.system, "baseline": stated.baseline, "measure": stated.measure}
-        again.append(compare(*paired, **names, seed=report.seed))
+        again.append(compare_systems(*paired, **names, seed=report.seed))
         same.append(stated)
     for made, stated in zip(with_holm(again), same, strict=True):
         if not _equal(made, stated):

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...data.encoding.pairs import PairEncoder
-from ...data.prompts import NO_PROMPTS, Prompts
+from ...data.prompts import NO_PROMPTS, Pair, Prompts
 
-Pair = tuple[str, str]
 # Name in model.backend -> module, name and extra of the package; Uprank itself needs none.
 PACKAGES = {
     "sentence_transformers": ("sentence_transformers", "sentence-transformers", "st"),

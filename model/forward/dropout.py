@@ -19,7 +19,7 @@ from .packing import PackedBatch
 _MIX = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: spreads neighbouring keys over all bits
 
 
-def mix(*numbers: int) -> int:
+def mix_bits(*numbers: int) -> int:
     """One 63-bit key from several numbers."""
     key = 0
     for number in numbers:
@@ -74,7 +74,7 @@ class KeyedDropout:
         bits = np.full(total, 2**16 - 1, dtype=np.uint16)
         at = 0
         for size, key in zip(sizes, keys, strict=True):
-            words = np.random.SFC64(mix(key, site)).random_raw(-(-size // 4))
+            words = np.random.SFC64(mix_bits(key, site)).random_raw(-(-size // 4))
             bits[at : at + size] = words.view(np.uint16)[:size]
             at += size
         kept = (bits < round((1.0 - rate) * 2**16)).view(np.uint8)  # a bool takes three times as long to use

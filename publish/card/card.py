@@ -24,7 +24,7 @@ from ..parity.probes import equally_cut_query
 from ..weights.prepare import Prepared
 from .metadata import evidence_names, metadata_yaml
 from .onnx import onnx_part
-from .parts import data_part, example_part, merging_part, notes_words, scores_part
+from .parts import CardRow, data_part, example_part, merging_part, notes_words, scores_part
 from .statistics import Sample, Statistics
 from .training import training_rows
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = "card.md.j2"
 CURVE = "evaluation/merging.svg"
-Row = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Content:
         return dict(zip(self.places, evidence_names(list(self.places.values())), strict=True))
 
 
-def render(settings: PublishCommand, content: Content, reranker: Reranker) -> str:
+def render_card(settings: PublishCommand, content: Content, reranker: Reranker) -> str:
     """README.md of the published folder.
 
     Args:
@@ -225,7 +224,7 @@ def _measured_in(tuned: System) -> str:
     return f" Measured with matrix products in {tuned.precision}."
 
 
-def _system_row(system: System, measures: Sequence[str], *, bold: bool) -> Row:
+def _system_row(system: System, measures: Sequence[str], *, bold: bool) -> CardRow:
     cells = [f"`{system.name}`"]
     for measure in measures:
         estimate = system.results.get(measure)
@@ -248,7 +247,7 @@ def _budgets(query_tokens: int, max_tokens: int) -> str:
     return "".join(f", {name}={value}" for name, value in given.items() if value != getattr(defaults, name))
 
 
-def _proof_row(proof: Proof) -> Row:
+def _proof_row(proof: Proof) -> CardRow:
     if proof.largest_difference is None:
         return proof.library, f"`{proof.loader}`", "0", f"not checked: {proof.not_checked}", "–"
     numbers = (str(proof.pairs), f"{proof.largest_difference:.1e}", f"{proof.allowed:.1e}")

@@ -18,7 +18,7 @@ from ..weights.prepare import Prepared
 from .metadata import candidates_words
 from .statistics import Sample, Statistics, plain, training_facts
 
-Row = tuple[str, ...]
+CardRow = tuple[str, ...]
 SCALED = ("spread", "calibration")  # audits that say something of the scale of the scores
 QUERY = "what is a reranker?"
 PASSAGES = ("A reranker orders the passages that a first stage has found.", "The museum opens at nine.")
@@ -140,7 +140,7 @@ def _worth_showing(rows: Sequence[Threshold]) -> list[Threshold]:
     return list(rows[: empty + 1])
 
 
-def _threshold_row(row: Threshold) -> Row:
+def _threshold_row(row: Threshold) -> CardRow:
     precision = "–" if row.precision is None else f"{row.precision:.3f}"
     cells = (
         f"{row.probability:.3f}",
@@ -154,7 +154,7 @@ def _threshold_row(row: Threshold) -> Row:
     return tuple(f"**{cell}**" for cell in cells) if row.best else cells
 
 
-def _point_row(point: Point) -> Row:
+def _point_row(point: Point) -> CardRow:
     cells = [_mixture_words(point), format_estimate(point.dev), *map(format_estimate, point.guards)]
     cells.append("best mixture on dev" if point.to_best is None else format_difference(point.to_best))
     cells.append("published" if point.chosen else "yes" if point.allowed else "no")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.trec_order import trec_order
-from ..evidence.dev_scores import DevScores, Run
+from ..evidence.dev_scores import DevScores, TrecRun
 from ..evidence.source import Source
 from ..weights.prepare import Prepared
 
@@ -143,7 +143,7 @@ def training_facts(source: Source) -> list[tuple[str, str]]:
     return rows
 
 
-def _spread(dev: DevScores, run: Run) -> list[str]:
+def _spread(dev: DevScores, run: TrecRun) -> list[str]:
     """First, middle and last of the queries that have both kinds of candidates."""
     fit = []
     for query, row in run.items():

@@ -10,15 +10,14 @@ import numpy as np
 
 from ...configs.errors import UserError
 from ...data.groups import Collection, collection_fingerprint
-from ...data.judged.trec import read_run
+from ...data.judged.trec import TrecRun, read_run
 from ...data.read import read_judged
-from ...eval.measures.measure import evaluate, parse_measures
+from ...eval.measures.measure import evaluate_measures, parse_measures
 from ...eval.measures.ranking import rank
 from ...eval.results import Report
 from ...eval.retrieval.candidates import Candidates, first_stage_name
 from .source import Evidence
 
-Run = dict[str, dict[str, float]]
 SAME = 1e-9  # other versions of numpy may sum in another order
 
 
@@ -38,7 +37,7 @@ class DevScores:
 
     collection: Collection
     candidates: Candidates
-    runs: dict[str, Run]
+    runs: dict[str, TrecRun]
 
 
 def read_scores(evidence: Evidence) -> DevScores:
@@ -50,7 +49,7 @@ def read_scores(evidence: Evidence) -> DevScores:
     """
     report = evidence.report
     collection = _collection(evidence)
-    runs: dict[str, Run] = {}
+    runs: dict[str, TrecRun] = {}
     problems, refuted = list[str](), list[str]()
     for system in report.systems:
         if system.kind == "run":
@@ -108,7 +107,7 @@ def _contradicted(
     for measure in parse_measures(report.measures):
         stated = report.per_query[str(measure)][name]
         values = [stated.get(query, np.nan) for query in ranking.queries]
-        if not np.allclose(evaluate(measure, ranking), values, rtol=0.0, atol=SAME):
+        if not np.allclose(evaluate_measures(measure, ranking), values, rtol=0.0, atol=SAME):
             return [f"{path}: gives other values of {measure} than report.json states"]
     return []
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...configs.errors import UserError
 from ...data.prompts import NO_PROMPTS, Prompts
 from ...eval.results import Comparison, Report, System
-from ...eval.statistics.compare import compare, contradictions, outcome
+from ...eval.statistics.compare import compare_systems, contradictions, outcome
 from .source import Evidence, Source
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def judge(source: Source, weights: str) -> Ruling:
     system = tuned_system(evidence.report, weights)
     assert system is not None, "check_evidence comes first"
     measure = evidence.report.measures[0]
-    from_first_stage = source.base.new_head and first_stage(evidence.report) is not None
+    from_first_stage = source.base.new_head and first_stage_system(evidence.report) is not None
     comparison = compared(evidence, system.name, measure, from_first_stage=from_first_stage)
     if comparison is None:
         reason = f"the report on {evidence.name} compares the model with nothing on {measure}"
@@ -179,7 +179,7 @@ def tuned_system(report: Report, weights: str) -> System | None:
     return min(same, key=lambda system: system.name == report.baseline, default=None)
 
 
-def first_stage(report: Report) -> System | None:
+def first_stage_system(report: Report) -> System | None:
     """The ranking that the candidates came in, if the report has it."""
     return next((system for system in report.systems if system.kind == "first_stage"), None)
 
@@ -190,7 +190,7 @@ def compared(evidence: Evidence, system: str, measure: str, *, from_first_stage:
     A comparison that the report does not hold is made from its values per query.
     """
     report = evidence.report
-    stage = first_stage(report)
+    stage = first_stage_system(report)
     return _paired(report, system, stage.name if from_first_stage and stage else report.baseline, measure)
 
 
@@ -208,7 +208,7 @@ def _paired(report: Report, system: str, baseline: str, measure: str) -> Compari
     values, others = (report.per_query.get(measure, {}).get(name, {}) for name in (system, baseline))
     if not values or values.keys() != others.keys():
         return None
-    return compare(
+    return compare_systems(
         list(values.values()),
         [others[query] for query in values],
         system=system,

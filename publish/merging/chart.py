@@ -13,7 +13,7 @@ COLOURS = ("#1f5fa8", "#b4541a", "#3d7a37", "#7a3d7a", "#555555")
 DASHES = ("", "6 4", "2 3", "8 3 2 3", "1 3")
 
 
-def curve(merged: Merged, dev: str) -> str:
+def merging_curve(merged: Merged, dev: str) -> str:
     """The picture; points of averaged checkpoints are squares, the chosen mixture has a line of its own.
 
     Args:

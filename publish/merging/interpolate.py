@@ -93,7 +93,7 @@ def opened(folders: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
         yield found
 
 
-def mix(reranker: Reranker, folders: Sequence[Path], base: BaseWeights | None, share: float) -> None:
+def mix_weights(reranker: Reranker, folders: Sequence[Path], base: BaseWeights | None, share: float) -> None:
     """Give the model share * mean of the folders + (1 - share) * base.
 
     Computed in float64 and rounded once, so that everybody gets the same bits; a share of 1 of one folder is

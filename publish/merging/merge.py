@@ -17,17 +17,17 @@ from ...data.problems import require
 from ...data.prompts import Prompts
 from ...data.read import read_judged
 from ...eval.evaluate import Entry, first_stage_entry, make_report
-from ...eval.measures.measure import evaluate, parse_measures
+from ...eval.measures.measure import evaluate_measures, parse_measures
 from ...eval.measures.ranking import rank
 from ...eval.report.write import write_report
 from ...eval.results import Comparison, Report
 from ...eval.retrieval.candidates import Candidates, find_candidates
 from ...eval.scoring import Scored, score_candidates
-from ...eval.statistics.compare import compare, estimate
+from ...eval.statistics.compare import compare_systems, estimate
 from ..evidence.dev_scores import DevScores, read_scores, restricted
 from ..evidence.source import Evidence, Source, distinct_names
-from .interpolate import last_checkpoints, mix, read_base
-from .mixtures import RULE, Merged, Point, Tried, choose, describe
+from .interpolate import last_checkpoints, mix_weights, read_base
+from .mixtures import RULE, Merged, Point, Tried, choose_mixture, describe_mixture
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
@@ -45,7 +45,7 @@ class Guard:
     candidates: Candidates
 
 
-def merge(
+def merge_weights(
     settings: PublishCommand,
     source: Source,
     reranker: Reranker,
@@ -80,15 +80,15 @@ def merge(
     measured = as_measured(reranker, evidence.report)
     tried: list[Tried] = []
     for folders, share in _mixtures(wanted, best, averaged, own_head=not source.base.new_head):
-        mix(measured, folders, base, share)
+        mix_weights(measured, folders, base, share)
         tried.append(
             _try(measured, folders, share, dev, guards, evidence.report, checkpoints=folders != best)
         )
-        log.info("%s", describe(tried[-1].point, [guard.name for guard in guards]))
-    tried = choose(tried, evidence.report)
+        log.info("%s", describe_mixture(tried[-1].point, [guard.name for guard in guards]))
+    tried = choose_mixture(tried, evidence.report)
     chosen = next(one for one in tried if one.point.chosen)
     tuned = next(one for one in tried if one.folders == best and one.point.share == 1)
-    mix(reranker, chosen.folders, base, chosen.point.share)
+    mix_weights(reranker, chosen.folders, base, chosen.point.share)
     assert reranker.weights_hash() == chosen.point.weights, "the same mixture gives the same bits"
     merged = Merged(
         measure=evidence.report.measures[0],
@@ -184,7 +184,9 @@ def _try(
     ]
     cache.close()
     qrels = [dev.collection.qrels, *(guard.collection.qrels for guard in guards)]
-    values = [evaluate(measure, rank(judged, one.run)) for judged, one in zip(qrels, scored, strict=True)]
+    values = [
+        evaluate_measures(measure, rank(judged, one.run)) for judged, one in zip(qrels, scored, strict=True)
+    ]
     found = [estimate(row, report.seed) for row in values]
     names = tuple(folder.name for folder in folders) if checkpoints else ()
     return Tried(
@@ -196,7 +198,7 @@ def _guard_changes(chosen: Tried, tuned: Tried, guards: Sequence[Guard], report:
     if chosen is tuned:
         return []
     return [
-        compare(
+        compare_systems(
             chosen.values[place],
             tuned.values[place],
             system="merged",

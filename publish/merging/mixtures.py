@@ -11,7 +11,7 @@ import numpy as np
 from ...eval.measures.ranking import Floats
 from ...eval.results import Comparison, Estimate, Report
 from ...eval.scoring import Scored
-from ...eval.statistics.compare import compare
+from ...eval.statistics.compare import compare_systems
 
 RULE = (
     "Of the mixtures within one standard error of the best one on the dev queries (of their paired "
@@ -94,7 +94,7 @@ class Tried:
     values: list[Floats]
 
 
-def choose(tried: Sequence[Tried], report: Report) -> list[Tried]:
+def choose_mixture(tried: Sequence[Tried], report: Report) -> list[Tried]:
     """Mark what may be chosen and what is; see `RULE`."""
     best = max(
         (one for one in tried if one.point.share > 0), key=lambda one: (one.point.dev.mean, one.point.share)
@@ -103,7 +103,7 @@ def choose(tried: Sequence[Tried], report: Report) -> list[Tried]:
     for one in tried:
         to_best, near = None, True
         if one is not best:
-            to_best = compare(
+            to_best = compare_systems(
                 one.values[0],
                 best.values[0],
                 system=_name(one),
@@ -131,7 +131,7 @@ def _name(tried: Tried) -> str:
     return f"{tried.point.share:g}" + (" averaged" if tried.point.checkpoints else "")
 
 
-def describe(point: Point, guards: Sequence[str]) -> str:
+def describe_mixture(point: Point, guards: Sequence[str]) -> str:
     """One line for the terminal."""
     parts = [f"{point.share:g} of the tuned weights" + (" (average)" if point.checkpoints else "")]
     parts += [f"dev {point.dev.mean:.4f}"]

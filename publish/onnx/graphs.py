@@ -57,7 +57,7 @@ class Graphs:
     @property
     def lines(self) -> list[str]:
         """Lines for the terminal."""
-        return [describe(proof) for proof in self.proofs] + ([self.left_out] if self.left_out else [])
+        return [describe_graph(proof) for proof in self.proofs] + ([self.left_out] if self.left_out else [])
 
 
 def to_openvino(source: Path, target: Path) -> None:
@@ -122,7 +122,7 @@ def add_graphs(
     return Graphs(tuple(proofs), types="token_type_ids" in names, padding=padding)
 
 
-def describe(proof: GraphProof) -> str:
+def describe_graph(proof: GraphProof) -> str:
     """One line for the terminal."""
     words = [
         f"{name_of(proof.kind)}: {proof.pairs} pairs, largest difference {proof.largest_difference:.1e}",
@@ -139,7 +139,7 @@ def describe(proof: GraphProof) -> str:
 
 def _prove(kind: str, folder: Path, reranker: Reranker, truth: Truth, settings: OnnxSettings) -> GraphProof:
     proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
-    log.info("%s", describe(proof))
+    log.info("%s", describe_graph(proof))
     problems = shortfalls(proof, settings)
     if problems:
         raise UserError(problems, advice="Nothing was published.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...configs.schema_publish import OnnxSettings
 from ...eval.results import Comparison
-from ...eval.statistics.compare import compare
+from ...eval.statistics.compare import compare_systems
 from ..parity.probes import RECORDED
 from .reference import BATCH, Truth, fastest, forward
 
@@ -207,7 +207,7 @@ def _compared(
         return None
     values, base = truth.values(after.astype(np.float32), queries), truth.values(before, queries)
     names: dict[str, Any] = {"system": kind, "baseline": "published", "measure": truth.measure}
-    return compare(values, base, **names, seed=truth.seed)
+    return compare_systems(values, base, **names, seed=truth.seed)
 
 
 def _below(value: float) -> str:

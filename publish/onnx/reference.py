@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...eval.measures.measure import evaluate, parse_measures
+from ...eval.measures.measure import evaluate_measures, parse_measures
 from ...eval.measures.ranking import rank
 from ..evidence.dev_scores import DevScores
 from ..parity.probes import Pair
@@ -64,7 +64,7 @@ class Truth:
             run[query] = dict(zip(docs, scores[start : start + len(docs)].tolist(), strict=True))
             start += len(docs)
         (measure,) = parse_measures([self.measure])
-        return np.asarray(evaluate(measure, rank({query: self.qrels[query] for query in run}, run)))
+        return np.asarray(evaluate_measures(measure, rank({query: self.qrels[query] for query in run}, run)))
 
 
 def find_truth(

@@ -54,7 +54,7 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Peer:
+class Library:
     """A library that loads published folders.
 
     Attributes:
@@ -102,12 +102,12 @@ def compare_libraries(
     proofs, problems = [], list(probes.problems)
     for peer in PEERS:
         proof = _prove_one(peer, folder, reranker, probes, problems, tolerance)
-        log.info("%s", describe(proof))
+        log.info("%s", describe_proof(proof))
         proofs.append(proof)
     return proofs, problems
 
 
-def describe(proof: Proof) -> str:
+def describe_proof(proof: Proof) -> str:
     """One line for the terminal."""
     if proof.largest_difference is None:
         return f"{proof.library}: not checked, {proof.not_checked}"
@@ -127,7 +127,7 @@ def _check_weights(folder: Path, reranker: Reranker) -> None:
 
 
 def _prove_one(
-    peer: Peer, folder: Path, reranker: Reranker, probes: Probes, problems: list[str], tolerance: float
+    peer: Library, folder: Path, reranker: Reranker, probes: Probes, problems: list[str], tolerance: float
 ) -> Proof:
     missing = _why_not_importable(peer)
     if missing:
@@ -160,7 +160,7 @@ def _prove_one(
     return Proof(peer.library, version, peer.loader, len(chosen), largest, allowed, left_out)
 
 
-def _why_not_importable(peer: Peer) -> str:
+def _why_not_importable(peer: Library) -> str:
     if importlib.util.find_spec(peer.module) is None:
         return f"not installed here (`pip install {peer.library}`)"
     try:
@@ -205,7 +205,7 @@ def _flag_embedding_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int)
 
 
 PEERS = (
-    Peer("transformers", "transformers", "AutoModelForSequenceClassification", _transformers_scores),
-    Peer("sentence-transformers", "sentence_transformers", "CrossEncoder", _sentence_transformers_scores),
-    Peer("FlagEmbedding", "FlagEmbedding", "FlagReranker", _flag_embedding_scores),
+    Library("transformers", "transformers", "AutoModelForSequenceClassification", _transformers_scores),
+    Library("sentence-transformers", "sentence_transformers", "CrossEncoder", _sentence_transformers_scores),
+    Library("FlagEmbedding", "FlagEmbedding", "FlagReranker", _flag_embedding_scores),
 )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.prompts import Pair
 from ...data.read import read_groups
 from ..evidence.source import Evidence
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
 
-Pair = tuple[str, str]
 
 QUERIES = 16  # of the user's own data; each gives one positive and, where there is one, one negative
 LONG = "A reranker reads the query and the passage together and returns one score. "

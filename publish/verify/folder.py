@@ -16,9 +16,9 @@ from ...eval.words import count_of, some
 from ..evidence.gate import damaged_files
 from ..folder.folder import file_hashes
 from ..onnx.parity import EXACT, TOLERANCE, open_graph
-from ..parity import libraries as verify
+from ..parity.libraries import compare_libraries, describe_proof
 from ..parity.probes import Pair
-from ..weights import lineage as chain
+from ..weights.lineage import TOLERANCES, chain_problems, remade_problems
 from .card import card_problems
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
     except UserError as error:
         yield Line("weights", False, f"cannot be loaded: {error.problems[0]}")
         return
-    problems = chain.chain_problems(folder, record, reranker)
+    problems = chain_problems(folder, record, reranker)
     yield Line("weights", not problems, "; ".join(problems) or f"{record['weights']}, as recorded")
     if measured is not None:
         yield _remade_line(measured, record)
@@ -110,7 +110,7 @@ def _remade_line(measured: Path, record: Mapping[str, Any]) -> Line:
         mixed = record.get("merge") or {}
         if reranker.weights_hash() == mixed.get("tuned_weights") != record.get("measured_weights"):
             return Line(what, None, "the published ones were merged from these and others")
-        problems = chain.remade_problems(record, reranker)
+        problems = remade_problems(record, reranker)
     except UserError as error:
         return Line(what, False, error.problems[0])
     return Line(what, not problems, "; ".join(problems) or "give the published ones, calibrated and rounded")
@@ -164,8 +164,8 @@ def _score_line(what: str, found: np.ndarray, scores: np.ndarray, allowed: float
 def _library_lines(
     folder: Path, record: Mapping[str, Any], reranker: Reranker, pairs: list[Pair]
 ) -> Iterator[Line]:
-    tolerance = chain.TOLERANCES[record.get("dtype", "fp32")]
-    proofs, problems = verify.compare_libraries(folder, reranker, pairs, tolerance)
+    tolerance = TOLERANCES[record.get("dtype", "fp32")]
+    proofs, problems = compare_libraries(folder, reranker, pairs, tolerance)
     for proof in proofs:
         failed = [line for line in problems if line.startswith(f"{proof.library} ")]
         if failed:
@@ -173,7 +173,7 @@ def _library_lines(
         elif proof.largest_difference is None:
             yield Line(proof.library, None, proof.not_checked)
         else:
-            yield Line(proof.library, True, verify.describe(proof).partition(": ")[2])
+            yield Line(proof.library, True, describe_proof(proof).partition(": ")[2])
     names = tuple(f"{proof.library} " for proof in proofs)
     other = [line for line in problems if not line.startswith(names)]
     if other:

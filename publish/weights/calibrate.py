@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...eval.audits.calibration import calibration, sigmoid
+from ...eval.audits.calibration import calibration_of, sigmoid
 from ...eval.measures.ranking import Bools, Floats, Ints, Ranking
 
 # One parameter for every ten cases of the rarer kind, the usual rule for a logistic regression.
@@ -116,7 +116,7 @@ def calibrate(ranking: Ranking, *, seed: int, wanted: bool = True) -> Calibrated
         seed: decides which queries are in which half.
         wanted: without it nothing is fitted; errors before and thresholds are found all the same.
     """
-    before = calibration(ranking)
+    before = calibration_of(ranking)
     if before is None:
         return Calibrated(reason="no dev query has a candidate")
     cases = find_cases(ranking, before.over)
@@ -134,7 +134,7 @@ def calibrate(ranking: Ranking, *, seed: int, wanted: bool = True) -> Calibrated
         found = _fitted(found, ranking, cases, seed)
     scores = found.scale * cases.scores + found.shift
     mapped: Any = found.scale * ranking.scores.astype(np.float64) + found.shift  # as exact as the fit
-    after = calibration(replace(ranking, scores=mapped))
+    after = calibration_of(replace(ranking, scores=mapped))
     assert after is not None, "there were candidates before"
     return replace(found, error_after=after.error, thresholds=find_thresholds(scores, cases.relevant))
 
@@ -148,7 +148,7 @@ def find_cases(ranking: Ranking, over: str) -> Cases:
     return Cases(rows, ranking.scores[real].astype(np.float64), ranking.levels[real] > 0)
 
 
-def fit(cases: Cases, *, shift: bool) -> tuple[float, float]:
+def fit_calibration(cases: Cases, *, shift: bool) -> tuple[float, float]:
     """Scale and shift of least log loss, by Newton's method; (scale, 0) without `shift`.
 
     The targets are Platt's (N+ + 1) / (N+ + 2) and 1 / (N- + 2), not 1 and 0: the result stays finite when
@@ -228,7 +228,7 @@ def _fitted(found: Calibrated, ranking: Ranking, cases: Cases, seed: int) -> Cal
     if not cases.scores.std() > 0:
         return replace(found, reason="all dev candidates have the same score")
     shift = cases.rarer >= LEAST_FOR_SHIFT
-    scale, offset = fit(cases, shift=shift)
+    scale, offset = fit_calibration(cases, shift=shift)
     if not scale > 0:
         return replace(found, reason="relevant dev candidates do not score higher than others")
     held_out = _held_out(ranking, cases, shift=shift, seed=seed)
@@ -257,10 +257,10 @@ def _held_out(ranking: Ranking, cases: Cases, *, shift: bool, seed: int) -> tupl
         others = cases.of(halves[cases.rows] != half)
         if not others.rarer or not others.scores.std() > 0:
             return None
-        scales[halves == half], shifts[halves == half] = fit(others, shift=shift)
+        scales[halves == half], shifts[halves == half] = fit_calibration(others, shift=shift)
     scores = scales[:, None] * ranking.scores.astype(np.float64) + shifts[:, None]
     mapped: Any = scores  # as exact as the fit
-    after = calibration(replace(ranking, scores=mapped))
+    after = calibration_of(replace(ranking, scores=mapped))
     assert after is not None, "there were candidates before"
     return scales[cases.rows] * cases.scores + shifts[cases.rows], after.error
 

@@ -74,7 +74,7 @@ class Prepared:
         }
 
 
-def prepare(
+def prepare_weights(
     settings: PublishCommand, source: Source, reranker: Reranker, measured: str, pairs: Sequence[Pair]
 ) -> Prepared:
     """Calibrate and round the weights of the reranker, in this order.

@@ -10,7 +10,7 @@ import pytest
 from uprank.configs.errors import UserError
 from uprank.data.groups import Collection
 from uprank.eval.evaluate import Entry, first_stage_entry, make_report, run_entry
-from uprank.eval.measures.measure import evaluate, parse_measures
+from uprank.eval.measures.measure import evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.report.sentences import notes
 from uprank.eval.report.write import write_report
@@ -139,7 +139,7 @@ def test_without_an_order_of_the_candidates_there_is_no_curve_and_a_random_order
     for seed in range(60):
         generator = random.Random(seed)
         run = {q: {d: generator.random() for d in row} for q, row in candidates.run.items()}
-        shuffles.append(evaluate(MEASURES[0], rank(collection.qrels, run)).mean())
+        shuffles.append(evaluate_measures(MEASURES[0], rank(collection.qrels, run)).mean())
     assert floor == pytest.approx(np.mean(shuffles), abs=4 * np.std(shuffles) / 60**0.5)
 
 
@@ -192,7 +192,7 @@ def test_runs_beside_models_rank_their_own_documents(data):
     }
     found = report(data, run_entry("other", "other.run", own), model("tuned", scored(data, good)))
     assert [system.kind for system in found.systems] == ["first_stage", "run", "model"]
-    recall = evaluate(parse_measures(["R"])[0], rank(collection.qrels, candidates.run)).mean()
+    recall = evaluate_measures(parse_measures(["R"])[0], rank(collection.qrels, candidates.run)).mean()
     assert found.recall == pytest.approx(recall)  # of the candidates, not of the run
     assert audit(found, "other", "recall").values["recall"] < recall
     assert found.system("other").histogram is None

@@ -26,7 +26,7 @@ from uprank.eval.report.write import write_report
 from uprank.eval.results import Report, System
 from uprank.eval.retrieval.candidates import find_candidates
 from uprank.eval.scoring import score_candidates
-from uprank.eval.statistics.compare import compare, estimate
+from uprank.eval.statistics.compare import compare_systems, estimate
 from uprank.model.reranker import Reranker
 from uprank.publish.hub import errors as hub_errors
 from uprank.publish.parity.probes import DIFFICULT, LONG
@@ -98,7 +98,7 @@ def make_report(data: Path, weights: dict[str, str], gain: float) -> Report:
         for name in ndcg
     ]
     comparisons = [
-        compare(rows[name], rows["base"], system=name, baseline="base", measure=measure, seed=0)
+        compare_systems(rows[name], rows["base"], system=name, baseline="base", measure=measure, seed=0)
         for name in ("bm25", "tuned")
         for measure, rows in values.items()
     ]

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PublishCommand
 from uprank.model.reranker import Reranker
-from uprank.publish.command import publish, summary
+from uprank.publish.command import publish, publish_summary
 from uprank.publish.parity import libraries as verify
 
 
@@ -100,7 +100,7 @@ def test_forced_regression_is_published_and_says_so(only_transformers, settings,
     assert "tuned is worse than base" in card
     assert done.forced in card
     assert read(done.folder / "uprank.json")["forced"] == done.forced
-    assert any(line.startswith("Published by force") for line in summary(done))
+    assert any(line.startswith("Published by force") for line in publish_summary(done))
 
 
 def test_further_reports_are_shown_and_carried_along(only_transformers, settings, source, tmp_path):

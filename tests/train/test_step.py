@@ -12,7 +12,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_train import OptimSettings, TrainCommand
 from uprank.data.groups import Group
 from uprank.data.sampling.draws import draw_step
-from uprank.data.sampling.mix import Mix, Source
+from uprank.data.sampling.mix import DataSource, Mix
 from uprank.model.reranker import Reranker
 from uprank.train.backward import batch_losses, make_replicas
 from uprank.train.batches import step_batches
@@ -124,7 +124,7 @@ def make_run(folder, groups, learning_rate=1e-3):
     settings.model.precision = "fp32"
     optimizer = torch.optim.SGD(reranker.model.parameters(), lr=learning_rate)
     steps = {"steps": 3, "dev": None, "output": None}
-    mix = Mix([Source("rows", groups, "")], [len(groups)], seed=SEED)
+    mix = Mix([DataSource("rows", groups, "")], [len(groups)], seed=SEED)
     return Run(settings, accelerator=OneProcess(), reranker=reranker, scorer=reranker.scorer,
                optimizer=optimizer, mix=mix, **steps)  # fmt: skip
 

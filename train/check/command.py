@@ -20,17 +20,17 @@ from ...configs.validate import above_zero, model_problems, one_of, seed_problem
 from ...data.checks.duplicates import find_contradictions
 from ...data.checks.leaks import QueryIndex
 from ...data.checks.similarity import pieces_of
-from ...data.checks.splits import Source, check_splits, report_match
+from ...data.checks.splits import CheckedSource, check_splits, report_match
 from ...data.encoding.pairs import PairEncoder, choose_budgets
 from ...data.groups import Collection, Group, collection_fingerprint
-from ...data.judged.by_role import describe
+from ...data.judged.by_role import describe_files
 from ...data.problems import ERROR, KINDS, WARNING, Findings, kind_of, require, severity
 from ...data.prompts import Prompts, choose_prompts
 from ...data.read import is_beir, read_groups
 from ...data.sampling.mix import sources_of
-from ...data.store import cache
+from ...data.store.cache import Facts, make_entry
 from ...data.store.group_store import GroupStore, fingerprint_of
-from .report import as_json, make_report, print_report, verdict
+from .report import as_json, check_verdict, make_check_report, print_check_report
 
 VERSION = 1  # of what is looked for before training
 EXAMPLES = 3  # of a kind of warning before training
@@ -54,7 +54,9 @@ def check(settings: CheckCommand) -> None:
     splits = {
         # Rows of the queries that prove something are never left out, by training neither.
         name: [
-            Source(describe(path), _read(name, path, problems, dropped if name == "train" else None))
+            CheckedSource(
+                describe_files(path), _read(name, path, problems, dropped if name == "train" else None)
+            )
             for path in paths
         ]
         for name, paths in given.items()
@@ -76,11 +78,11 @@ def check(settings: CheckCommand) -> None:
     notes = _mining_notes(splits)
     if settings.model.path and settings.noise_queries and "train" in splits:
         notes += _noise_notes(splits["train"], settings, findings)
-    report = make_report(summaries, shared, notes, findings)
+    report = make_check_report(summaries, shared, notes, findings)
     if settings.json:
         sys.stdout.write(json.dumps(as_json(report), ensure_ascii=False, indent=2) + "\n")
     else:
-        print_report(report, Console())
+        print_check_report(report, Console())
     if report.errors:
         sys.exit(1)
 
@@ -107,20 +109,20 @@ def check_before_training(sources: Sequence[tuple[str, Sequence[Group]]], dev: C
     ]
     key = repr((names, dev.path, collection_fingerprint(dev)))
 
-    def build(folder: Path) -> tuple[cache.Facts, bool]:
+    def build(folder: Path) -> tuple[Facts, bool]:
         findings = Findings(limit=None)
         for _, groups in sources:
             _check_queries(groups, dev, findings)
         return findings.as_facts(), not findings.count(ERROR)
 
-    entry = cache.make("checks", f"v{VERSION}-{xxhash.xxh3_128_hexdigest(key.encode())}", build)
+    entry = make_entry("checks", f"v{VERSION}-{xxhash.xxh3_128_hexdigest(key.encode())}", build)
     findings = Findings.from_facts(entry.facts)
     kinds = findings.ordered()
     errors = [text for kind in kinds if severity(kind) == ERROR for text in findings.examples[kind]]
     require(errors, advice="Take these rows out of the training data. `uprank check` says more.")
     groups = sum(len(groups) for _, groups in sources)
     summary = f"checked {groups:,} groups against {len(dev.queries):,} dev queries: "
-    lines = [summary + verdict(0, findings.count(WARNING))]
+    lines = [summary + check_verdict(0, findings.count(WARNING))]
     for kind in kinds:
         lines.append(f"{findings.counts[kind]:,} x {KINDS[kind][1]}, as in")
         lines += [f"  {example}" for example in findings.examples[kind][:EXAMPLES]]
@@ -155,7 +157,7 @@ def _read(
     return read_groups(given, problems, split=split, need_negatives=needed, skipped=dropped)
 
 
-def _read_notes(splits: Mapping[str, Sequence[Source]]) -> Iterator[str]:
+def _read_notes(splits: Mapping[str, Sequence[CheckedSource]]) -> Iterator[str]:
     """What readers noted of rows that are groups all the same."""
     for source in chain.from_iterable(splits.values()):
         if isinstance(source.groups, GroupStore):
@@ -200,7 +202,7 @@ def _encoder(settings: CheckCommand) -> tuple[PairEncoder | None, Prompts]:
     return encoder, choose_prompts(model.query_prompt, model.passage_prompt, stated)
 
 
-def _mining_notes(splits: Mapping[str, Sequence[Source]]) -> list[str]:
+def _mining_notes(splits: Mapping[str, Sequence[CheckedSource]]) -> list[str]:
     return [
         f"{source.name}: no negatives yet; before training: "
         f"uprank mine data.train={source.name} output=train.jsonl"
@@ -209,7 +211,7 @@ def _mining_notes(splits: Mapping[str, Sequence[Source]]) -> list[str]:
     ]
 
 
-def _noise_notes(sources: Sequence[Source], settings: CheckCommand, findings: Findings) -> list[str]:
+def _noise_notes(sources: Sequence[CheckedSource], settings: CheckCommand, findings: Findings) -> list[str]:
     from .label_noise import find_noise
 
     looked, suspect = find_noise(sources, settings, findings)

@@ -9,14 +9,16 @@ from itertools import accumulate
 import numpy as np
 
 from ...configs.schema_data import CheckCommand
-from ...data.checks.splits import Source
+from ...data.checks.splits import CheckedSource
 from ...data.groups import Group
 from ...data.problems import Findings, Problem
 
 PASSAGES = 16  # of a group at most: some have hundreds of negatives
 
 
-def find_noise(sources: Sequence[Source], settings: CheckCommand, findings: Findings) -> tuple[int, int]:
+def find_noise(
+    sources: Sequence[CheckedSource], settings: CheckCommand, findings: Findings
+) -> tuple[int, int]:
     """Score a seeded sample of groups; suspects are added to the findings, the largest difference first.
 
     Returns:
@@ -41,7 +43,7 @@ def find_noise(sources: Sequence[Source], settings: CheckCommand, findings: Find
     return len(groups), len({where for _, where, _ in suspects})
 
 
-def sample(sources: Sequence[Source], count: int, seed: int) -> list[Group]:
+def sample(sources: Sequence[CheckedSource], count: int, seed: int) -> list[Group]:
     """Some of the groups that have negatives, cut to `PASSAGES`."""
     ends = list(accumulate((len(source.groups) for source in sources), initial=0))
     # A few more than asked for, as some have no negatives.

@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ...data.checks.splits import Shared, Summary
+from ...data.checks.splits import Shared, SourceCounts
 from ...data.problems import ERROR, KINDS, WARNING, Findings
 
 VERSION = 1  # of the JSON
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class ProblemKind:
     """Problems of one kind.
 
     Attributes:
@@ -35,7 +35,7 @@ class Kind:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class CheckReport:
     """All that a check found.
 
     Attributes:
@@ -49,23 +49,23 @@ class Report:
     """
 
     version: int
-    sources: list[Summary]
+    sources: list[SourceCounts]
     shared: list[Shared]
-    problems: list[Kind]
+    problems: list[ProblemKind]
     notes: list[str]
     errors: int
     warnings: int
 
 
-def make_report(
-    sources: Sequence[Summary], shared: Sequence[Shared], notes: Sequence[str], findings: Findings
-) -> Report:
+def make_check_report(
+    sources: Sequence[SourceCounts], shared: Sequence[Shared], notes: Sequence[str], findings: Findings
+) -> CheckReport:
     """Put together what was found."""
     kinds = [
-        Kind(kind, *KINDS[kind], findings.counts[kind], findings.examples.get(kind, []))
+        ProblemKind(kind, *KINDS[kind], findings.counts[kind], findings.examples.get(kind, []))
         for kind in findings.ordered()
     ]
-    return Report(
+    return CheckReport(
         VERSION,
         list(sources),
         list(shared),
@@ -76,12 +76,12 @@ def make_report(
     )
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: CheckReport) -> dict[str, Any]:
     """The report as JSON holds it."""
     return dataclasses.asdict(report)
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_check_report(report: CheckReport, console: Console) -> None:
     """Tables, notes, and the problems kind by kind."""
     if report.sources:
         console.print(_counts(report.sources))
@@ -96,10 +96,10 @@ def print_report(report: Report, console: Console) -> None:
             lines += [f"  … and {left:,} more; all with examples=null"] if left else []
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(verdict(report.errors, report.warnings), highlight=False)
+    console.print(check_verdict(report.errors, report.warnings), highlight=False)
 
 
-def verdict(errors: int, warnings: int) -> str:
+def check_verdict(errors: int, warnings: int) -> str:
     """The last line: how many problems of each severity."""
     parts = [
         f"{number:,} {name}{'s' if number != 1 else ''}"
@@ -116,7 +116,7 @@ def _table(*headers: str) -> Table:
     return table
 
 
-def _counts(sources: Sequence[Summary]) -> Table:
+def _counts(sources: Sequence[SourceCounts]) -> Table:
     headers = ("queries", "positives", "negatives", "pos:neg", "pos/group", "neg/group", "repeated")
     table = _table("split", *headers)
     for source in sources:
@@ -133,7 +133,7 @@ def _counts(sources: Sequence[Summary]) -> Table:
     return table
 
 
-def _lengths(sources: Sequence[Summary]) -> Table:
+def _lengths(sources: Sequence[SourceCounts]) -> Table:
     table = _table("tokens 50/95/100 %", "query", "passage", "pair", "cut", "at", "groups measured")
     for source in sources:
         if source.lengths:

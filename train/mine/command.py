@@ -40,7 +40,7 @@ def mine(settings: MineCommand) -> None:
     """
     from ...eval.processes import join
     from ...model.reranker import choose_device
-    from .output import summary
+    from .output import mining_summary
 
     sources = _read(settings)
     # Without an accelerator the processes find each other only when told that they run on CPUs.
@@ -54,7 +54,7 @@ def mine(settings: MineCommand) -> None:
     entries = _mine(settings, sources, share, processes.device)
     if entries is None:
         return
-    sys.stderr.write(summary(output, settings, entries, sources.left_out))
+    sys.stderr.write(mining_summary(output, settings, entries, sources.left_out))
     if not any(entry["negatives"] for entry in entries):
         raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
 
@@ -192,7 +192,7 @@ def _entries(
     settings: MineCommand, sources: Sources, search: Search, queries: list[str], teacher: Reranker | None
 ) -> Any:
     """What is kept of each query: its line of the output and its counts."""
-    from .negatives import choose
+    from .negatives import choose_negatives
     from .output import row_line
 
     def scores(query: str, texts: Any) -> list[float]:
@@ -203,7 +203,9 @@ def _entries(
     found = search.find(queries)
     for query in queries:
         wanted = sources.queries[query]
-        chosen = choose(wanted, found[query], sources.passages, settings, scores if teacher else None)
+        chosen = choose_negatives(
+            wanted, found[query], sources.passages, settings, scores if teacher else None
+        )
         line = row_line(settings, query, wanted, chosen) if chosen.negatives else None
         yield {
             "number": wanted.number,

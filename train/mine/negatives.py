@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...configs.schema_data import MineCommand
-from ...data.checks.similarity import similarity, text_key
+from ...data.checks.similarity import text_key, text_similarity
 
 Teacher = Callable[[str, Sequence[str]], list[float]]
 """Raw scores of a query's passages."""
@@ -50,7 +50,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class Retrieved:
     """What the first stage found for a query.
 
     Attributes:
@@ -97,9 +97,9 @@ class Chosen:
     positive_scores: list[float]
 
 
-def choose(
+def choose_negatives(
     wanted: Wanted,
-    found: Found,
+    found: Retrieved,
     passages: Mapping[str, str],
     settings: MineCommand,
     teacher: Teacher | None = None,
@@ -121,7 +121,7 @@ def choose(
 
 
 def _distinct(
-    wanted: Wanted, found: Found, passages: Mapping[str, str], depth: int, removed: Counter[str]
+    wanted: Wanted, found: Retrieved, passages: Mapping[str, str], depth: int, removed: Counter[str]
 ) -> Iterator[Negative]:
     """The best `depth` that are neither relevant nor a copy of anything."""
     copies = {text_key(text) for text in (*wanted.positives.values(), *wanted.known)}
@@ -156,7 +156,7 @@ def _order(count: int, settings: MineCommand, number: int) -> list[int]:
 
 
 def _unlike(
-    order: Iterable[Negative], wanted: Wanted, found: Found, settings: MineCommand, removed: Counter[str]
+    order: Iterable[Negative], wanted: Wanted, found: Retrieved, settings: MineCommand, removed: Counter[str]
 ) -> list[Negative]:
     """Those that are no near-duplicates of a positive and score low enough."""
     positives = [found.compared[doc] for doc in wanted.positives if doc in found.compared]
@@ -166,7 +166,7 @@ def _unlike(
     for negative in order:
         score = found.compared.get(negative.doc, -np.inf)
         if settings.near_duplicates is not None and any(
-            similarity(negative.text, text, settings.near_duplicates) >= settings.near_duplicates
+            text_similarity(negative.text, text, settings.near_duplicates) >= settings.near_duplicates
             for text in relevant
         ):
             removed["near"] += 1

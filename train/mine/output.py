@@ -96,7 +96,7 @@ def _cut_torn_line(file: Path) -> None:
                 stream.truncate(whole)
 
 
-def summary(output: Path, settings: MineCommand, entries: list[dict[str, Any]], without: int) -> str:
+def mining_summary(output: Path, settings: MineCommand, entries: list[dict[str, Any]], without: int) -> str:
     """What was written, what is short, and what each filter removed."""
     counts = [entry["negatives"] for entry in entries if entry["negatives"]]
     if not counts:

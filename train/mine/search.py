@@ -12,13 +12,13 @@ import numpy as np
 
 from ...configs.schema_data import MineCommand
 from ...data.groups import Collection, passage_id, same_query
-from ...data.rows.jsonl import read_rows
+from ...data.rows.jsonl import read_jsonl_rows
 from ...eval.processes import Share
 from ...eval.retrieval.bm25 import BM25Index
 from ...eval.retrieval.dense import DenseIndex
 from ...eval.retrieval.embeddings import BiEncoder
 from ...eval.retrieval.fusion import LEAST_DEPTH, reciprocal_rank_fusion
-from .negatives import Found, Wanted
+from .negatives import Retrieved, Wanted
 
 RETRIEVERS = ("bm25", "dense", "hybrid", "random")
 SPARE = 10  # copies that may stand among the best before the window is a little short
@@ -82,7 +82,7 @@ def read_corpus(path: Path, problems: list[str]) -> dict[str, str]:
         problems.append(f"corpus={path}: no such file; allowed are JSONL with `text`, or a BEIR folder")
         return {}
     passages: dict[str, str] = {}
-    for where, row in read_rows(file, problems):
+    for where, row in read_jsonl_rows(file, problems):
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(text, str) or not isinstance(title, str) or not (title + text).strip():
             problems.append(f"{where}: `text` (and `title`, if given) have to be strings that are not empty")
@@ -137,7 +137,7 @@ class Search:
         self._depth = settings.depth + relevant + SPARE
         self._ids = list(sources.passages) if settings.retriever == "random" else []
 
-    def find(self, queries: Sequence[str]) -> dict[str, Found]:
+    def find(self, queries: Sequence[str]) -> dict[str, Retrieved]:
         """What the retriever finds for some of the queries, by query id."""
         texts = {query: self.sources.queries[query].query for query in queries}
         ranked = {
@@ -145,12 +145,12 @@ class Search:
             for query, row in self._ranked(texts).items()
         }
         if not compares(self.settings):
-            return {query: Found(row) for query, row in ranked.items()}
+            return {query: Retrieved(row) for query, row in ranked.items()}
         wanted = {
             query: list({**row, **self.sources.queries[query].positives}) for query, row in ranked.items()
         }
         compared = self.indexes[-1].similarities(texts, wanted)  # of hybrid the bi-encoder
-        return {query: Found(row, compared[query]) for query, row in ranked.items()}
+        return {query: Retrieved(row, compared[query]) for query, row in ranked.items()}
 
     def _ranked(self, texts: dict[str, str]) -> dict[str, dict[str, float]]:
         if not self.indexes:

@@ -11,7 +11,7 @@ from ...configs.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def freeze(model: Any, names: str | Sequence[str]) -> int:
+def freeze_parameters(model: Any, names: str | Sequence[str]) -> int:
     """Stop the gradients of all parameters that lie in the named parts.
 
     The word table of bge-reranker-base is 192 of its 278 million parameters: frozen, it has no gradients and

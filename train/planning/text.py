@@ -22,7 +22,7 @@ def print_plan(plan: Plan, run: Run, console: Console) -> None:
     for name, text in [] if console.is_terminal else rows:  # a pipe has no width
         console.print(f"{name:<14}{text}", markup=False, highlight=False, soft_wrap=True)
     console.print()
-    for line in [*problems(plan, run), "Nothing was trained, and nothing written."]:
+    for line in [*plan_problems(plan, run), "Nothing was trained, and nothing written."]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -69,7 +69,7 @@ def plan_rows(plan: Plan, run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def problems(plan: Plan, run: Run) -> list[str]:
+def plan_problems(plan: Plan, run: Run) -> list[str]:
     """What does not fit, and what to change; one line that it fits where all does."""
     found = []
     if plan.bytes.peak * plan.processes > plan.available:

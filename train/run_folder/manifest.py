@@ -52,7 +52,7 @@ MAY_CHANGE = frozenset(
 )
 
 
-def prepare(output: Path, settings: TrainCommand) -> bool:
+def prepare_folder(output: Path, settings: TrainCommand) -> bool:
     """Make the run folder, or find in it an unfinished run of the same settings.
 
     Returns:

@@ -15,7 +15,7 @@ from ...configs.validate_train import check_train
 from ...data.groups import Collection, Group, collection_fingerprint, same_query
 from ...data.problems import require
 from ...data.read import iterate_groups, read_groups, read_judged
-from ...data.sampling.mix import Mix, Source, share_groups, sources_of
+from ...data.sampling.mix import DataSource, Mix, share_groups, sources_of
 from ...data.sampling.stream import Stream, look_ahead
 from ...data.store.group_store import fingerprint_of
 from ...eval.measures.measure import parse_measures
@@ -25,7 +25,7 @@ from ..check.command import check_before_training
 from ..dev import Dev, make_dev
 from ..losses.objective import data_problems
 from ..optim.fsdp import sharding_problems
-from ..run_folder.manifest import prepare, read_manifest
+from ..run_folder.manifest import prepare_folder, read_manifest
 from .launchers import launch_problems
 
 
@@ -63,7 +63,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     asked = settings.dev
     collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
     collect(problems, locate, settings.model.path)
-    resuming = not settings.plan and bool(collect(problems, prepare, output, settings))
+    resuming = not settings.plan and bool(collect(problems, prepare_folder, output, settings))
     mix, collection, found = _read_data(settings, problems)
     fingerprint = collection_fingerprint(collection)
     if resuming:
@@ -108,21 +108,21 @@ def _read_source(
     number: int,
     refuse: Callable[[Group], str],
     problems: list[str],
-) -> Source:
+) -> DataSource:
     """One data set of `data.train`, read whole or looked at; what is wrong is added to `problems`."""
     data, skip = settings.data, settings.data.on_error == "skip"
     if data.streaming:
         if not isinstance(given, str):
             problems.append(f"data.streaming=true: {dict(given)} is put together by ids; give files of rows")
-            return Source(given, [], "")
+            return DataSource(given, [], "")
         read = partial(iterate_groups, given)
         stream = Stream(
             given, read, number=number, block=data.stream_block, seed=settings.seed, refuse=refuse, skip=skip
         )
-        return Source(given, stream, look_ahead(given, read, refuse, problems, skip=skip))
+        return DataSource(given, stream, look_ahead(given, read, refuse, problems, skip=skip))
     before, skipped = len(problems), list[str]()
     groups = read_groups(given, problems, skipped=skipped if skip else None)
-    source = Source(given, groups, fingerprint_of(groups), skipped)
+    source = DataSource(given, groups, fingerprint_of(groups), skipped)
     if not groups and len(problems) == before:
         why = f": every row has problems, the first is {skipped[0]}" if skipped else ""
         problems.append(f"{source.name}: no groups{why}")

@@ -65,7 +65,7 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     """
     from ...model.lora import add_adapters
     from ...model.reranker import Reranker
-    from ..optim.freeze import freeze
+    from ..optim.freeze import freeze_parameters
     from ..optim.optimizer import make_optimizer
 
     with explaining_model("loading the model", "Choose a smaller model.path, or a machine with more memory."):
@@ -91,7 +91,7 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
             reranker.model, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, seed=settings.seed
         )
         log.info("LoRA of rank %d: %s parameters are trained", lora.rank, f"{count:,}")
-    freeze(reranker.model, settings.model.freeze)
+    freeze_parameters(reranker.model, settings.model.freeze)
     steps = count_steps(settings, inputs.mix.per_epoch)
     epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
     for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):

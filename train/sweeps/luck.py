@@ -15,11 +15,11 @@ from ...configs.errors import UserError
 
 if TYPE_CHECKING:
     from ...eval.results import Estimate
-    from .rows import Row
+    from .rows import RunRow
 
 
 @dataclass(frozen=True)
-class Result:
+class FinishedRun:
     """A finished run of a sweep.
 
     Attributes:
@@ -28,12 +28,12 @@ class Result:
         values: the same by query.
     """
 
-    row: Row
+    row: RunRow
     estimate: Estimate
     values: dict[str, float]
 
 
-def read_results(folder: Path, rows: Sequence[Row]) -> list[Result]:
+def read_results(folder: Path, rows: Sequence[RunRow]) -> list[FinishedRun]:
     """The finished ones of these runs, with their dev measure by query, best first."""
     found = []
     for row in rows:
@@ -42,17 +42,17 @@ def read_results(folder: Path, rows: Sequence[Row]) -> list[Result]:
         )
         read = _result(place)
         if read is not None:
-            found.append(Result(row, read[1], read[0]))
+            found.append(FinishedRun(row, read[1], read[0]))
     return sorted(found, key=lambda result: -result.estimate.mean)
 
 
-def luck_of_best(folder: Path, rows: Sequence[Row]) -> list[str]:
+def luck_of_best(folder: Path, rows: Sequence[RunRow]) -> list[str]:
     """For `uprank runs`: how much luck there may be in the best of these runs, where it can be known."""
     results = read_results(folder, rows)
     return flattery(results) if len(results) > 1 and _matrix(results) is not None else []
 
 
-def flattery(results: Sequence[Result]) -> list[str]:
+def flattery(results: Sequence[FinishedRun]) -> list[str]:
     """By how much the best of several runs may owe its place to luck."""
     values = _matrix(results)
     if values is None:
@@ -87,7 +87,7 @@ def expected_maximum(count: int) -> float:
     return end - sum(normal.cdf(point) ** count for point in points) * 2 * end / steps
 
 
-def _matrix(results: Sequence[Result]) -> np.ndarray | None:
+def _matrix(results: Sequence[FinishedRun]) -> np.ndarray | None:
     """Values by run and query (K, Q); None where the runs have not the same queries and measure."""
     queries = list(results[0].values)
     same = all(result.values.keys() == results[0].values.keys() for result in results)

@@ -15,7 +15,7 @@ NOT_COMPARED = ("output", "threads")
 
 
 @dataclass(frozen=True)
-class Row:
+class RunRow:
     """One run.
 
     Attributes:
@@ -41,7 +41,7 @@ class Row:
     verdict: str
 
 
-def read_runs(folder: Path, problems: list[str]) -> list[Row]:
+def read_runs(folder: Path, problems: list[str]) -> list[RunRow]:
     """All runs below a folder, best first; folders that are no runs are passed over.
 
     Args:
@@ -78,7 +78,7 @@ def _rank(value: float | None) -> float:
     return float("-inf") if value is None or math.isnan(value) else value
 
 
-def _read(path: Path, folder: Path) -> Row:
+def _read(path: Path, folder: Path) -> RunRow:
     from omegaconf import OmegaConf
 
     from ..run_folder.manifest import flat
@@ -99,7 +99,7 @@ def _read(path: Path, folder: Path) -> Row:
     later = {number: float(values[measure]) for number, values in dev.items() if number}
     best = max(later, key=lambda number: _rank(later[number])) if later else None
     done = bool(manifest.get("finished"))
-    return Row(
+    return RunRow(
         name=str(path.relative_to(folder)) if path != folder else path.name,
         state="finished" if done else f"step {step} of {manifest['steps']}" if dev else "not begun",
         measure=measure,
@@ -112,7 +112,7 @@ def _read(path: Path, folder: Path) -> Row:
     )
 
 
-def differing(rows: Sequence[Row]) -> list[str]:
+def differing(rows: Sequence[RunRow]) -> list[str]:
     """Names of the settings that are not the same in all runs."""
     names = dict.fromkeys(name for row in rows for name in row.settings)
     return [

@@ -8,12 +8,12 @@ from typing import Any
 
 from ...configs.command import run
 from ...configs.schema_train import RunsCommand
-from .rows import Row, differing, read_runs
+from .rows import RunRow, differing, read_runs
 
 MANY = 5  # settings shown in columns; more are counted
 
 
-def closing(rows: Sequence[Row]) -> list[str]:
+def closing(rows: Sequence[RunRow]) -> list[str]:
     """What the table means, in sentences."""
     done = [row for row in rows if row.best is not None]
     lines = []
@@ -31,7 +31,7 @@ def closing(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _what_is_measured(row: Row) -> str:
+def _what_is_measured(row: RunRow) -> str:
     """Measure, queries and candidates; of a sample of the queries also the seed that drew it."""
     names = [name for name in row.settings if name == "data.dev" or name.startswith("dev.")]
     names = [name for name in names if name != "dev.measures"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ...configs.schema_train import TrainCommand
-from .luck import Result, _result, flattery, read_results
+from .luck import FinishedRun, _result, flattery, read_results
 
 MANY = 6  # settings shown in columns; more are named below the table
 
@@ -97,7 +97,7 @@ def tell(folder: Path) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def closing(folder: Path, results: Sequence[Result], names: Sequence[str]) -> list[str]:
+def closing(folder: Path, results: Sequence[FinishedRun], names: Sequence[str]) -> list[str]:
     """The best run, and what its value is worth; nothing for less than two finished runs."""
     if len(results) < 2:
         return []

@@ -7,7 +7,7 @@ from uprank.data.checks import characters, lengths
 from uprank.data.checks.characters import LONGEST, text_problems
 from uprank.data.checks.duplicates import find_contradictions
 from uprank.data.checks.lengths import Lengths, measure_lengths
-from uprank.data.checks.splits import Shared, Source, Summary, check_splits
+from uprank.data.checks.splits import CheckedSource, Shared, SourceCounts, check_splits
 from uprank.data.encoding.pairs import PairEncoder
 from uprank.data.groups import Group
 from uprank.data.problems import ERROR, KINDS, WARNING, Findings, Problem, kind_of
@@ -21,7 +21,7 @@ def group(query, positives=("p",), negatives=("n",), where="f:1", **rest):
 def look(*groups, examples=5):
     """Findings of one source."""
     findings = Findings(examples)
-    check_splits({"train": [Source("f", groups)]}, findings)
+    check_splits({"train": [CheckedSource("f", groups)]}, findings)
     return findings
 
 
@@ -33,17 +33,20 @@ def test_counts():
         group("a"),
         group("b", "p", "n"),
     ]
-    (summary,), shared = check_splits({"train": [Source("f", groups)]}, Findings())
-    assert summary == Summary("train", "f", 5, 6, 6, (1, 1, 2), (0, 1, 3), 1, 3, None)
+    (summary,), shared = check_splits({"train": [CheckedSource("f", groups)]}, Findings())
+    assert summary == SourceCounts("train", "f", 5, 6, 6, (1, 1, 2), (0, 1, 3), 1, 3, None)
     assert shared == []
-    (even,), _ = check_splits({"dev": [Source("f", [group("a", "p"), group("b", "pq")])]}, Findings())
+    (even,), _ = check_splits({"dev": [CheckedSource("f", [group("a", "p"), group("b", "pq")])]}, Findings())
     assert even.positives_per_group == (1, 1, 2)
-    (empty,), _ = check_splits({"dev": [Source("f", [])]}, Findings())
-    assert empty == Summary("dev", "f", 0, 0, 0, (0, 0, 0), (0, 0, 0), 0, 0, None)
+    (empty,), _ = check_splits({"dev": [CheckedSource("f", [])]}, Findings())
+    assert empty == SourceCounts("dev", "f", 0, 0, 0, (0, 0, 0), (0, 0, 0), 0, 0, None)
 
 
 def test_repeated_queries_are_counted_over_the_sources_of_a_split():
-    sources = [Source("f", [group("a"), group("b")]), Source("g", [group("c"), group("A"), group("c")])]
+    sources = [
+        CheckedSource("f", [group("a"), group("b")]),
+        CheckedSource("g", [group("c"), group("A"), group("c")]),
+    ]
     summaries, _ = check_splits({"train": sources}, Findings())
     assert [(summary.path, summary.repeated) for summary in summaries] == [("f", 0), ("g", 2)]
 
@@ -57,7 +60,7 @@ def test_a_chunk_more_or_less_changes_nothing(monkeypatch):
 
     def found():
         findings = Findings(None)
-        splits = {"train": [Source("f", groups[:60])], "test": [Source("g", groups[60:])]}
+        splits = {"train": [CheckedSource("f", groups[:60])], "test": [CheckedSource("g", groups[60:])]}
         return check_splits(splits, findings), findings
 
     whole = found()
@@ -69,14 +72,18 @@ def test_a_chunk_more_or_less_changes_nothing(monkeypatch):
 def test_every_two_splits_are_compared():
     splits = {
         "train": [
-            Source("a", [group("alpha", ["one"], ["two", "three"], "a:1")]),
-            Source("b", [group("beta", ["four"], where="b:1")]),
+            CheckedSource("a", [group("alpha", ["one"], ["two", "three"], "a:1")]),
+            CheckedSource("b", [group("beta", ["four"], where="b:1")]),
         ],
         "dev": [
-            Source("c", [group("beta", ["four"], ["two"], "c:1"), group("gamma", ["five"], where="c:2")])
+            CheckedSource(
+                "c", [group("beta", ["four"], ["two"], "c:1"), group("gamma", ["five"], where="c:2")]
+            )
         ],
         "test": [
-            Source("d", [group("Alpha", ["six"], ["seven"], "d:1"), group("gamma!", ["five"], ["x"], "d:2")])
+            CheckedSource(
+                "d", [group("Alpha", ["six"], ["seven"], "d:1"), group("gamma!", ["five"], ["x"], "d:2")]
+            )
         ],
     }
     findings = Findings()
@@ -126,12 +133,14 @@ def test_planted_leaks_are_all_found_and_nothing_else():
         word = query.split()[3]
         test.append(group(change(query), ["r"], ["s"], f"b:{100 + place}"))
         findings = Findings()
-        _, (shared,) = check_splits({"train": [Source("a", train)], "test": [Source("b", test)]}, findings)
+        _, (shared,) = check_splits(
+            {"train": [CheckedSource("a", train)], "test": [CheckedSource("b", test)]}, findings
+        )
         assert shared.queries == 1, list(planted)[place]
         assert findings.counts.get("leak", 0) + findings.counts.get("misspelt leak", 0) == 1
         test.pop()
     findings = Findings()
-    check_splits({"train": [Source("a", train)], "test": [Source("b", test)]}, findings)
+    check_splits({"train": [CheckedSource("a", train)], "test": [CheckedSource("b", test)]}, findings)
     assert findings.counts == {}
 
 

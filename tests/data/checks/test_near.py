@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from uprank.data.checks.leaks import QueryIndex, compare, misspelt
-from uprank.data.checks.similarity import NEAR, near_negatives, pieces_of, similarity, text_key
+from uprank.data.checks.leaks import QueryIndex, compare_queries, misspelt
+from uprank.data.checks.similarity import NEAR, near_negatives, pieces_of, text_key, text_similarity
 from uprank.data.groups import Group
 
 TEXTS = st.text("abc é合Ⅷ,. \x00", max_size=30)
@@ -38,7 +38,7 @@ def test_pieces_of_many_texts_are_those_of_each(texts):
 
 @given(TEXTS, TEXTS)
 def test_similarity(first, second):
-    assert similarity(first, second) == pytest.approx(brute_force(first, second))
+    assert text_similarity(first, second) == pytest.approx(brute_force(first, second))
 
 
 WORDS = ["risk", "stroke", "patients", "increased", "decreased", "protein", "with", "p53", "the", "of"]
@@ -96,13 +96,13 @@ def test_the_index_finds_what_comparing_all_finds():
     kinds = ("leak", "misspelt leak", "similar query")
     counts = dict.fromkeys(kinds, 0)
     for place, text in enumerate(asked):
-        pairs = [(*compare(text, other), number) for number, other in enumerate(known)]
+        pairs = [(*compare_queries(text, other), number) for number, other in enumerate(known)]
         best = min(((kinds.index(kind), -value) for kind, value, _ in pairs if kind), default=None)
         match = found.get(place)
         assert (match is None) == (best is None), text
         if match:
             assert (kinds.index(match.kind), -match.similarity) == best
-            assert compare(text, known[match.known]) == (match.kind, match.similarity)
+            assert compare_queries(text, known[match.known]) == (match.kind, match.similarity)
             counts[match.kind] += 1
     assert min(counts.values()) > 5
 
@@ -123,8 +123,10 @@ def test_an_empty_index_and_no_queries():
     ],
 )
 def test_the_same_but_for_case_blanks_and_punctuation(first, second):
-    assert compare(first, second)[0] in ("leak", "misspelt leak")
-    assert [match.kind for match in QueryIndex([first]).matches([second])] == [compare(first, second)[0]]
+    assert compare_queries(first, second)[0] in ("leak", "misspelt leak")
+    assert [match.kind for match in QueryIndex([first]).matches([second])] == [
+        compare_queries(first, second)[0]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,20 +162,20 @@ def test_misspelt(first, second, same):
 def test_two_words_are_misspelt_where_the_rest_is_long_enough():
     first = "long term effects of metformin on the survival of elderly patients with advanced liver cancers"
     second = first.replace("metformin", "metfromin").replace("cancers", "cancer")
-    assert compare(first, second)[0] == "misspelt leak"
-    assert compare(first, second.replace("survival", "survivel"))[0] != "misspelt leak"
+    assert compare_queries(first, second)[0] == "misspelt leak"
+    assert compare_queries(first, second.replace("survival", "survivel"))[0] != "misspelt leak"
 
 
 def test_joined_words_are_a_leak():
-    assert compare("co-activated genes", "coactivated genes")[0] == "misspelt leak"
+    assert compare_queries("co-activated genes", "coactivated genes")[0] == "misspelt leak"
 
 
 def test_opposites_are_similar_and_no_leak():
     first = "Patients with acute coronary syndrome have decreased short-term and long-term risk for bleeding."
-    assert compare(first, first.replace("decreased", "increased"))[0] == "similar query"
+    assert compare_queries(first, first.replace("decreased", "increased"))[0] == "similar query"
 
 
 @pytest.mark.parametrize("signs", [("???", "!!!"), ("😀", "😺"), ("", "?")])
 def test_signs_that_differ_are_different(signs):
-    assert compare(*signs)[0] == ""
+    assert compare_queries(*signs)[0] == ""
     assert list(QueryIndex(signs[:1]).matches(signs[1:])) == []

@@ -8,7 +8,7 @@ from uprank.configs.paths import cache_folder
 from uprank.data.encoding import pairs as pairs_module
 from uprank.data.encoding import token_cache as tokens
 from uprank.data.encoding.pairs import PairEncoder
-from uprank.data.encoding.token_cache import hash_tokenizer, prepare_groups, prepare_texts
+from uprank.data.encoding.token_cache import prepare_groups, prepare_texts, tokenizer_key
 from uprank.data.groups import Group
 from uprank.data.read import read_groups
 from uprank.data.store import group_store as store
@@ -156,11 +156,11 @@ def test_a_changed_text_or_tokenizer_is_tokenised_anew(tokenizer, make):
         encoder, seen = make()
         prepare_texts(encoder, changed)
         assert seen == ([] if changed is texts else changed)
-    before = hash_tokenizer(tokenizer)
+    before = tokenizer_key(tokenizer)
     tokenizer("a b c", truncation=True, max_length=2, padding="max_length")
-    assert hash_tokenizer(tokenizer) == before  # settings of a call, not of the tokenizer
+    assert tokenizer_key(tokenizer) == before  # settings of a call, not of the tokenizer
     tokenizer.add_tokens(["heart of"])
-    assert hash_tokenizer(tokenizer) != before
+    assert tokenizer_key(tokenizer) != before
     encoder, seen = make()
     prepare_texts(encoder, texts)
     assert seen == texts

@@ -40,7 +40,7 @@ def files(tmp_path, *, qrels=None, run=None, triples=None, depth=None, queries="
 
 def read(given, **options):
     problems = []
-    return list(by_id.read_groups(given, problems, **options)), problems
+    return list(by_id.join_groups(given, problems, **options)), problems
 
 
 RUN = "q1 Q0 d3 1 5.0 t\nq1 Q0 d1 2 4.0 t\nq1 Q0 d4 3 1.0 t\nq1 Q0 d2 4 9.5 t\nq2 Q0 d5 9 1 t\n"
@@ -279,20 +279,20 @@ def test_a_wrong_corpus_does_not_fill_the_memory_with_problems(tmp_path, monkeyp
 
 def test_groups_are_made_once_for_the_content_and_the_options(tmp_path, monkeypatch):
     given = files(tmp_path, qrels="q1 0 d1 1\nq2 0 d2 1\nq2 0 d5 0\n", run=RUN, depth=3)
-    made = by_id.read_groups(given, [])
+    made = by_id.join_groups(given, [])
     assert isinstance(made, GroupStore)
     variants = [replace(given, depth=1), replace(given, run=None)]
     counts = [len(read(variant)[0][-1].negatives) for variant in variants]
     everything = read(given, need_negatives=False)
     with monkeypatch.context() as patch:
         patch.setattr(by_id, "open_texts", None)
-        assert list(by_id.read_groups(given, [])) == list(made)
+        assert list(by_id.join_groups(given, [])) == list(made)
         assert [len(read(variant)[0][-1].negatives) for variant in variants] == counts
         assert read(given, need_negatives=False) == everything
     for name in ("qrels", "run", "queries", "corpus"):
         path = getattr(given, name)
         path.write_text(path.read_text().replace("d1", "d6").replace("one", "new"))
-        now = list(by_id.read_groups(given, []))
+        now = list(by_id.join_groups(given, []))
         assert now != list(made) or name == "run"  # where d1, judged relevant, was none of the negatives
         made = now
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 from uprank.data.judged import by_role as sources
-from uprank.data.judged.beir import read_collection
-from uprank.data.judged.by_role import describe, problems, read_groups, read_judged
+from uprank.data.judged.beir import read_beir_collection
+from uprank.data.judged.by_role import describe_files, read_role_groups, read_role_judged, role_problems
 
 FORMS = "{qrels, run, queries, corpus, depth} or {triples, queries, corpus, depth}"
 FORMATS = ".jsonl with `_id` and `text`, or .tsv with id<TAB>text, each also .gz or .zst, or a BEIR folder"
@@ -35,15 +35,15 @@ def only(given, *keys, **others):
 
 def groups(source, **options):
     found = []
-    return list(read_groups(source, found, **options)), found
+    return list(read_role_groups(source, found, **options)), found
 
 
 def test_a_source_in_one_line(given):
-    assert describe("train.jsonl") == "train.jsonl"
+    assert describe_files("train.jsonl") == "train.jsonl"
     source = only(given, "triples", "corpus", depth=3)
-    assert describe(source) == f"{{triples: {given['triples']}, corpus: {given['corpus']}, depth: 3}}"
-    assert describe(OmegaConf.create(source)) == describe(source)
-    assert OmegaConf.create(describe({"run": "a", "depth": 3})) == {"run": "a", "depth": 3}
+    assert describe_files(source) == f"{{triples: {given['triples']}, corpus: {given['corpus']}, depth: 3}}"
+    assert describe_files(OmegaConf.create(source)) == describe_files(source)
+    assert OmegaConf.create(describe_files({"run": "a", "depth": 3})) == {"run": "a", "depth": 3}
 
 
 @pytest.mark.parametrize("wrap", [dict, OmegaConf.create])
@@ -81,8 +81,8 @@ def test_judgments_alone_are_there_to_be_mined(given):
     source = only(given, "qrels", "queries", "corpus")
     assert [g.negatives for g in groups(source, need_negatives=False)[0]] == [()]
     assert groups(source)[1] == [
-        f"{describe(source)}: no query has judged negatives; find hard ones first: "
-        f"uprank mine data.train={describe(source)} output=train.jsonl"
+        f"{describe_files(source)}: no query has judged negatives; find hard ones first: "
+        f"uprank mine data.train={describe_files(source)} output=train.jsonl"
     ]
 
 
@@ -90,40 +90,40 @@ def test_a_beir_folder_as_corpus_has_its_own_queries(beir, tmp_path):
     table = shutil.copy(beir / "qrels" / "train.tsv", tmp_path / "judged")
     source = {"qrels": str(table), "corpus": str(beir)}
     found, wrong = groups(source, need_negatives=False)
-    expected = read_collection(beir, "train", wrong)
+    expected = read_beir_collection(beir, "train", wrong)
     assert wrong == []
     assert {g.query for g in found} == set(expected.queries.values())
-    collection = read_judged(source, wrong)
+    collection = read_role_judged(source, wrong)
     assert (collection.queries, collection.qrels) == (expected.queries, expected.qrels)
     assert (collection.passages, collection.pools) == (expected.passages, {})
-    assert (collection.path, wrong) == (describe(source), [])
+    assert (collection.path, wrong) == (describe_files(source), [])
 
 
 def test_judged_queries_of_trec_judgments(given):
     wrong = []
-    collection = read_judged(only(given, "qrels", "run", "queries", "corpus"), wrong)
+    collection = read_role_judged(only(given, "qrels", "run", "queries", "corpus"), wrong)
     assert wrong == []
     assert (collection.queries, collection.qrels) == ({"q1": "one"}, {"q1": {"d1": 2}})
     assert len(collection.passages) == 199
     Path(given["qrels"]).write_text("q1 0 d1 2\n\nq1 0 d999 1\nq7 0 d1 1\n")
-    read_judged(only(given, "qrels", "queries", "corpus"), wrong)
+    read_role_judged(only(given, "qrels", "queries", "corpus"), wrong)
     assert wrong == [
         f"{given['qrels']}:3: document id 'd999' is not in collection.tsv",
         f"{given['qrels']}:4: query id 'q7' is not in queries.tsv",
     ]
     source, wrong = only(given, "triples", "queries", "corpus"), []
-    assert read_judged(source, wrong) is None
-    assert wrong == [f"{describe(source)}: triples are for training; judged queries need qrels"]
+    assert read_role_judged(source, wrong) is None
+    assert wrong == [f"{describe_files(source)}: triples are for training; judged queries need qrels"]
 
 
 def wrong_with(source):
     """What is wrong with a source: the cheap check and both readers say the same."""
-    found, read, judged = problems(source), [], []
-    assert list(read_groups(source, read)) == []
-    assert read_judged(source, judged) is None
+    found, read, judged = role_problems(source), [], []
+    assert list(read_role_groups(source, read)) == []
+    assert read_role_judged(source, judged) is None
     assert found == read == judged
     assert {problem.kind for problem in found} <= {"file"}
-    return [problem.removeprefix(f"{describe(source)}: ") for problem in found]
+    return [problem.removeprefix(f"{describe_files(source)}: ") for problem in found]
 
 
 def test_wrong_keys_are_all_named(given):
@@ -181,4 +181,4 @@ def test_files_that_are_not_there_or_of_no_known_form(given, tmp_path):
 def test_the_check_of_a_source_reads_no_file(given, monkeypatch):
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("pathlib.Path.open", None)
-    assert sources.problems(only(given, "qrels", "run", "queries", "corpus", depth=7)) == []
+    assert sources.role_problems(only(given, "qrels", "run", "queries", "corpus", depth=7)) == []

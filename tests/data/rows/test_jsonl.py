@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uprank.data.groups import Group, passage_id
-from uprank.data.rows.jsonl import as_collection, parse_rows, read_groups
+from uprank.data.rows.jsonl import as_collection, parse_rows, read_jsonl
 
 GOOD = {"query": "q", "pos": ["p"], "neg": ["n"]}
 
@@ -21,7 +21,7 @@ def write(tmp_path, *lines):
 
 def read(path, **options):
     problems = []
-    return read_groups(path, problems, **options), problems
+    return read_jsonl(path, problems, **options), problems
 
 
 def test_rows_become_groups_in_order(tmp_path):
@@ -236,7 +236,7 @@ def test_whatever_the_rows_each_becomes_a_group_or_a_problem_with_its_line(lines
     rows = dict(parse_rows(lines, "f", problems))
     path = Lines(lines)
     problems = []
-    groups = read_groups(path, problems)
+    groups = read_jsonl(path, problems)
     first = lines[0].removeprefix(b"\xef\xbb\xbf")
     numbered = {number: line for number, line in enumerate([first, *lines[1:]], 1) if line.strip()}
     if not numbered:

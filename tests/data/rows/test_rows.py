@@ -9,7 +9,7 @@ import pytest
 from uprank.data.problems import kind_of
 from uprank.data.rows import csv_tsv as separated
 from uprank.data.rows import json_array, lines
-from uprank.data.rows.files import find_files, is_beir, kind_of_file, read_rows
+from uprank.data.rows.files import find_files, kind_of_file, looks_like_beir, read_rows
 
 TEXTS = ["plain", 'has "quotes", commas', "two\nlines\r\nand a third", "tab\there", "合同 é 😀", " spaces "]
 ROWS = [{"query": f"q{k} {text}", "positive": text, "negative": f"n{k}"} for k, text in enumerate(TEXTS)]
@@ -80,7 +80,7 @@ def test_a_json_array_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "BLOCK", 1000)
     path = write(tmp_path / "a.json", json.dumps([*ROWS * 500, {"query": "x" * 50_000}]))
     longest = 0
-    for _ in json_array.read_rows(path, "a", []):
+    for _ in json_array.read_array_rows(path, "a", []):
         longest = max(longest, 0)
     elements = json_array._Elements(path)
     elements.expect("[")
@@ -309,18 +309,18 @@ def test_what_datasets_saves(tmp_path):
     problems = []
     assert find_files(tmp_path / "splits", "test", problems) == []
     assert problems == [f"{tmp_path}/splits: no split 'test'; there are train, validation: give one of these"]
-    assert not is_beir(tmp_path / "one")
-    assert not is_beir(tmp_path / "splits")
+    assert not looks_like_beir(tmp_path / "one")
+    assert not looks_like_beir(tmp_path / "splits")
 
 
 def test_what_is_beir(tmp_path, beir):
-    assert is_beir(beir)
-    assert is_beir(beir / "qrels" / "test.tsv")
-    assert is_beir(write(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n"))
-    assert not is_beir(write(tmp_path / "b.tsv", "query\tpositive\tnegative\nq\td\t1\n"))
-    assert not is_beir(write(tmp_path / "c.jsonl", "{}"))
-    assert not is_beir(tmp_path)  # a folder of rows
+    assert looks_like_beir(beir)
+    assert looks_like_beir(beir / "qrels" / "test.tsv")
+    assert looks_like_beir(write(tmp_path / "a.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n"))
+    assert not looks_like_beir(write(tmp_path / "b.tsv", "query\tpositive\tnegative\nq\td\t1\n"))
+    assert not looks_like_beir(write(tmp_path / "c.jsonl", "{}"))
+    assert not looks_like_beir(tmp_path)  # a folder of rows
     (tmp_path / "empty").mkdir()
-    assert is_beir(tmp_path / "empty")  # so that its reader says what it needs
+    assert looks_like_beir(tmp_path / "empty")  # so that its reader says what it needs
     write(tmp_path / "corpus.jsonl.gz", "")
-    assert is_beir(tmp_path)
+    assert looks_like_beir(tmp_path)

@@ -246,7 +246,7 @@ def test_the_order_is_that_of_first_rows_however_many_buckets(tmp_path, monkeypa
     monkeypatch.setattr("uprank.data.store.group_by.BUCKET", 5000)
     (tmp_path / "copy").mkdir()
     problems = []
-    again = tables.iterate_groups(tables.tables_of([path]), problems)
+    again = tables.iterate_tables(tables.tables_of([path]), problems)
     assert (list(again), problems) == (expected, [])
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uprank.data.groups import Group
 from uprank.data.sampling.draws import draw_step, draw_visits
-from uprank.data.sampling.mix import STREAM_EPOCH, Mix, Source, share_groups, sources_of
+from uprank.data.sampling.mix import STREAM_EPOCH, DataSource, Mix, share_groups, sources_of
 from uprank.data.sampling.stream import Stream
 
 OPTIONS = {"group_size": 4, "positives": 1}
@@ -26,7 +26,9 @@ def make_groups(name, count, negatives=5):
 
 
 def make_mix(lengths, shares=None, seed=0, negatives=5):
-    sources = [Source(f"s{k}", make_groups(f"s{k}-", n, negatives), f"f{k}") for k, n in enumerate(lengths)]
+    sources = [
+        DataSource(f"s{k}", make_groups(f"s{k}-", n, negatives), f"f{k}") for k, n in enumerate(lengths)
+    ]
     return Mix(sources, shares or share_groups(lengths, None), seed=seed)
 
 
@@ -46,7 +48,7 @@ def streamed(groups, number=0, block=7, seed=0):
 def test_one_data_set_is_drawn_as_ever(count, seed, start, negatives):
     """`draw_step` is what training did before there were mixes, with its order written down in a test."""
     groups = make_groups("q", count, negatives)
-    mix = Mix([Source("q", groups, "f")], share_groups([count], None), seed=seed)
+    mix = Mix([DataSource("q", groups, "f")], share_groups([count], None), seed=seed)
     expected = draw_step(groups, start=start, count=30, seed=seed, **OPTIONS)
     assert draw_visits(mix.visits(start, 30), seed=seed, **OPTIONS) == expected
 
@@ -172,7 +174,7 @@ def test_streams_mix_in_the_same_proportions_and_go_on_anywhere(lengths, shares,
     shares = shares[: len(lengths)]
 
     def fresh():
-        sources = [Source(f"s{k}", streamed(rows, k, block), "f") for k, rows in enumerate(data)]
+        sources = [DataSource(f"s{k}", streamed(rows, k, block), "f") for k, rows in enumerate(data)]
         return Mix(sources, shares, seed=0)
 
     whole = list(fresh().visits(0, 160))
@@ -197,8 +199,8 @@ def test_examples_in_the_docstrings():
 
 
 def test_the_manifest_tells_content_sizes_and_what_was_left_out():
-    first = Source("a.jsonl", make_groups("a", 4), "sha256:a", ["a.jsonl:5: broken"])
-    second = Source({"qrels": "q", "run": "r"}, make_groups("b", 6), "sha256:b")
+    first = DataSource("a.jsonl", make_groups("a", 4), "sha256:a", ["a.jsonl:5: broken"])
+    second = DataSource({"qrels": "q", "run": "r"}, make_groups("b", 6), "sha256:b")
     facts = Mix([first, second], [4, 12], seed=0).facts()
     assert facts["path"] == ["a.jsonl", {"qrels": "q", "run": "r"}]
     assert (facts["groups"], facts["groups_per_epoch"]) == (10, 16)
@@ -215,6 +217,6 @@ def test_the_manifest_tells_content_sizes_and_what_was_left_out():
 @pytest.mark.parametrize(("length", "expected"), [(None, None), (4, 2.5)])
 def test_epochs_are_counted_where_their_length_is_known(length, expected):
     groups = streamed(make_groups("a", 4)) if length is None else make_groups("a", 4)
-    mix = Mix([Source("a", groups, "f")], share_groups([length], None), seed=0)
+    mix = Mix([DataSource("a", groups, "f")], share_groups([length], None), seed=0)
     assert mix.epoch(10) == expected
     assert mix.length == length

@@ -49,12 +49,12 @@ def start(log, seconds):
 
 
 def test_an_entry_is_built_once():
-    assert cache.find("kind", "name") is None
-    made = cache.make("kind", "name", build)
+    assert cache.find_entry("kind", "name") is None
+    made = cache.make_entry("kind", "name", build)
     assert (made.folder / "text").read_text() == "whole"
-    assert cache.make("kind", "name", refuse) == made == cache.find("kind", "name")
+    assert cache.make_entry("kind", "name", refuse) == made == cache.find_entry("kind", "name")
     assert made.folder == cache_folder() / "kind" / "name"
-    assert cache.find("kind", "other") is None
+    assert cache.find_entry("kind", "other") is None
 
 
 def test_processes_that_build_at_once_build_once(tmp_path):
@@ -73,7 +73,7 @@ def test_a_build_that_is_killed_leaves_nothing_used(tmp_path):
     assert waiting.stdout.readline() == "asks\n"
     time.sleep(0.3)
     assert waiting.poll() is None  # for the lock
-    assert cache.find("kind", "name") is None
+    assert cache.find_entry("kind", "name") is None
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert waiting.communicate(timeout=300)[0].endswith("['about.json', 'half', 'text']\n")
@@ -87,9 +87,9 @@ def test_a_build_that_fails_leaves_nothing():
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        cache.make("kind", "name", failing)
+        cache.make_entry("kind", "name", failing)
     assert {path.name for path in (cache_folder() / "kind").iterdir()} <= {"name.lock"}
-    assert (cache.make("kind", "name", build).folder / "text").read_text() == "whole"
+    assert (cache.make_entry("kind", "name", build).folder / "text").read_text() == "whole"
 
 
 def flip(path, at):
@@ -118,21 +118,21 @@ def other_fact(path):
     ],
 )
 def test_a_damaged_entry_is_built_anew(damage, caplog):
-    made = cache.make("kind", "name", build)
+    made = cache.make_entry("kind", "name", build)
     damage(made.folder)
-    assert cache.find("kind", "name") is None
+    assert cache.find_entry("kind", "name") is None
     assert "damaged" in caplog.text
-    again = cache.make("kind", "name", build)
+    again = cache.make_entry("kind", "name", build)
     assert (again.folder / "text").read_text() == "whole"
     assert (again.folder / "more").read_bytes() == bytes(100_000)
-    assert again == cache.find("kind", "name") == made
+    assert again == cache.find_entry("kind", "name") == made
 
 
 def test_what_is_not_to_be_kept_is_there_as_long_as_it_is_held():
-    entry = cache.make("kind", "name", lambda folder: (build(folder)[0], False))
+    entry = cache.make_entry("kind", "name", lambda folder: (build(folder)[0], False))
     folder = entry.folder
     assert (folder / "text").read_text() == "whole"
-    assert cache.find("kind", "name") is None
+    assert cache.find_entry("kind", "name") is None
     del entry
     assert not folder.exists()
 
@@ -141,7 +141,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("UPRANK_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="UPRANK_CACHE") as caught:
-        cache.make("kind", "name", build)
+        cache.make_entry("kind", "name", build)
     assert str(tmp_path / "file") in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from uprank.data.rows import jsonl
 from uprank.data.rows import to_groups as tables
 from uprank.data.store import cache
 from uprank.data.store import group_store as store
-from uprank.data.store.group_store import GroupStore, fingerprint_of, hash_texts, keep, shared_queries
+from uprank.data.store.group_store import GroupStore, fingerprint_of, hash_texts, keep_groups, shared_queries
 
 ROWS = [
     {"query": "q", "pos": ["p"], "neg": ["n"]},
@@ -35,7 +35,7 @@ def write(path: Path, rows) -> Path:
 
 def in_memory(path, **options):
     problems = []
-    return jsonl.read_groups(path, problems, **options), problems
+    return jsonl.read_jsonl(path, problems, **options), problems
 
 
 def stored(path, **options):
@@ -90,7 +90,7 @@ def test_rows_are_read_once(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("was read before")
 
-    monkeypatch.setattr(tables, "iterate_groups", refuse)
+    monkeypatch.setattr(tables, "iterate_tables", refuse)
     again, problems = stored(path)
     assert (list(again), problems) == (list(first), [])
     assert isinstance(again, GroupStore)
@@ -174,16 +174,16 @@ def test_groups_of_several_files_know_their_file(tmp_path):
         raise AssertionError("was read before")
 
     problems = []
-    kept = keep("two", files, make, problems, names=names)
+    kept = keep_groups("two", files, make, problems, names=names)
     assert (list(kept), kept[4], kept.scored) == (groups, groups[4], 0)
     assert problems == kept.problems == ["b:7: says (x/a.tsv:9)"]
-    moved = keep("two", files, refuse, problems, names=["c", "x/a.tsv"])
+    moved = keep_groups("two", files, refuse, problems, names=["c", "x/a.tsv"])
     assert (moved[0].where, moved[1].where) == ("c:5", "x/a.tsv:6")
     assert problems[1:] == moved.problems == ["x/a.tsv:7: says (c:9)"]
     assert kind_of(problems[1]) == "empty text"
     files.reverse()
     with pytest.raises(AssertionError):  # the same bytes in another order
-        keep("two", files, refuse, problems, names=names)
+        keep_groups("two", files, refuse, problems, names=names)
 
 
 def test_what_a_maker_raises_is_of_whole_files(tmp_path):
@@ -194,7 +194,7 @@ def test_what_a_maker_raises_is_of_whole_files(tmp_path):
 
     path = write(tmp_path / "f", [])
     problems, skipped = [], []
-    groups = keep("raises", [path], make, problems, skipped=skipped)
+    groups = keep_groups("raises", [path], make, problems, skipped=skipped)
     assert ([group.query for group in groups], groups.scored) == (["q"], 1)
     assert ([kind_of(problem) for problem in problems], problems, skipped) == (
         ["file"] * 2,
@@ -205,7 +205,7 @@ def test_what_a_maker_raises_is_of_whole_files(tmp_path):
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.jsonl", ROWS)
-    original = tables.iterate_groups
+    original = tables.iterate_tables
 
     def growing(*arguments, **options):
         for group in original(*arguments, **options):
@@ -213,7 +213,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch)
             with path.open("a") as stream:
                 stream.write("\n")
 
-    monkeypatch.setattr(tables, "iterate_groups", growing)
+    monkeypatch.setattr(tables, "iterate_tables", growing)
     assert f"{path}: was changed while it was read" in stored(path)[1]
 
 

@@ -5,7 +5,7 @@ import pytest
 from uprank.eval.audits import data as data_audits
 from uprank.eval.audits import scores as audits
 from uprank.eval.measures import ranking as orders
-from uprank.eval.measures.measure import Measure, evaluate
+from uprank.eval.measures.measure import Measure, evaluate_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.measures.ties import tie_bounds
 from uprank.eval.results import Calibration
@@ -46,7 +46,7 @@ def test_ties_are_loud_with_their_bounds_where_they_decide_the_result():
     worst, expected, best = (found.values[name] for name in ("worst", "expected", "best"))
     assert worst < expected < best
     assert f"{worst:.3f} to {best:.3f}, {expected:.3f} expected" in found.text
-    assert worst <= evaluate(NDCG, ranking).mean() <= best
+    assert worst <= evaluate_measures(NDCG, ranking).mean() <= best
 
 
 def test_a_tie_among_documents_that_are_not_relevant_is_quiet():
@@ -95,14 +95,14 @@ def test_the_spread_is_the_median_range():
 def test_a_reversed_scorer_is_called_one():
     for sign, loud in ((1, False), (-1, True)):
         ranking = ranked(lambda q, d, relevant, sign=sign: sign * noisy(q, d, relevant))
-        found = audits.direction(ranking, NDCG, evaluate(NDCG, ranking), seed=0)
+        found = audits.direction(ranking, NDCG, evaluate_measures(NDCG, ranking), seed=0)
         assert (found.loud, "ranks in reverse" in found.text) == (loud, loud)
 
 
 def test_a_random_scorer_is_not_reversed():
     for seed in range(5):
         ranking = ranked(lambda q, d, relevant, seed=seed: noisy(q, d + 1000 * seed, False))
-        assert not audits.direction(ranking, NDCG, evaluate(NDCG, ranking), seed=0).loud
+        assert not audits.direction(ranking, NDCG, evaluate_measures(NDCG, ranking), seed=0).loud
 
 
 def test_backwards_is_the_run_with_negated_scores():
@@ -119,7 +119,7 @@ def test_the_best_order_is_that_of_the_relevance():
     perfect = {query: {doc: qrels[query].get(doc, -1) for doc in row} for query, row in run.items()}
     best = orders.ideal(rank(qrels, run))
     assert best.levels.tolist() == rank(qrels, perfect).levels.tolist()
-    assert evaluate(NDCG, best).min() == 1.0
+    assert evaluate_measures(NDCG, best).min() == 1.0
 
 
 def test_headroom_is_the_share_between_floor_and_ceiling():
@@ -138,7 +138,7 @@ def test_one_score_for_all_expects_a_random_order():
     generator, means = random.Random(1), []
     for _ in range(200):
         qrels, run = make(lambda q, d, relevant: generator.random())
-        means.append(evaluate(NDCG, rank(qrels, run)).mean())
+        means.append(evaluate_measures(NDCG, rank(qrels, run)).mean())
     assert expected == pytest.approx(np.mean(means), abs=3 * np.std(means) / 200**0.5)
 
 

@@ -5,7 +5,7 @@ import pytest
 from uprank.data.groups import Collection
 from uprank.eval.audits.depths import at_depth, curve_depths, depth_curve, first_stage, model_order
 from uprank.eval.evaluate import Entry, first_stage_entry, make_report
-from uprank.eval.measures.measure import evaluate, parse_measures
+from uprank.eval.measures.measure import evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.retrieval.candidates import Candidates, find_candidates
 from uprank.eval.scoring import Scored
@@ -48,7 +48,7 @@ def test_every_measure_at_every_depth_is_that_of_the_run_written_out(seed, depth
     expected = rank(qrels, {q: reranked(stage[q], model[q], depth) for q in stage})
     assert ranking.levels.tolist() == expected.levels.tolist()
     for measure in MEASURES:
-        assert evaluate(measure, ranking).tolist() == evaluate(measure, expected).tolist()
+        assert evaluate_measures(measure, ranking).tolist() == evaluate_measures(measure, expected).tolist()
 
 
 def test_the_whole_depth_is_the_model_and_depth_1_the_first_stage():
@@ -71,7 +71,7 @@ def test_the_cost_counts_pairs_and_takes_its_share_of_the_time():
     ]
     for point in points:  # what came from the cache took no time
         assert point.seconds == pytest.approx(3.0 * point.pairs / (pairs - pairs // 2), abs=1e-3)
-    values = evaluate(MEASURES[0], rank(qrels, model))
+    values = evaluate_measures(MEASURES[0], rank(qrels, model))
     assert points[-1].results["nDCG@10"].mean == pytest.approx(values.mean())
     assert points[-1].results["nDCG@10"].low < values.mean() < points[-1].results["nDCG@10"].high
     assert list(points[0].results) == ["nDCG@10", "MAP"]

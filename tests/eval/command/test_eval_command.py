@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from uprank.data.judged.trec import read_run
 from uprank.data.read import read_judged
-from uprank.eval.measures.measure import evaluate, parse_measures
+from uprank.eval.measures.measure import evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.results import Report
-from uprank.eval.retrieval.bm25 import search
+from uprank.eval.retrieval.bm25 import search_bm25
 from uprank.model.reranker import Reranker
 
 MEASURES = ["nDCG@10", "MRR@10", "MAP", "R@3"]
@@ -51,7 +51,7 @@ def test_the_report_names_what_was_ranked(two, beir, judged, tiny_xlmr, tiny_ber
         loaded = Reranker.load(system.path)
         assert system.weights == loaded.weights_hash()
         assert system.precision == "fp32"
-    run = search(judged.passages, judged.queries, depth=8)
+    run = search_bm25(judged.passages, judged.queries, depth=8)
     assert {s.pairs for s in report.systems} == {sum(map(len, run.values()))}
     found = [bool(run[query].keys() & judged.qrels[query].keys()) for query in judged.queries]
     assert report.recall == pytest.approx(np.mean(found))
@@ -63,7 +63,7 @@ def test_the_written_runs_give_the_figures_of_the_report(two, judged, system):
     run = read_run(two / "runs" / f"{system}.run")
     ranking = rank(judged.qrels, run)
     for measure in parse_measures(MEASURES):
-        values = evaluate(measure, ranking)
+        values = evaluate_measures(measure, ranking)
         assert report.system(system).results[str(measure)].mean == pytest.approx(values.mean(), abs=1e-12)
         assert report.per_query[str(measure)][system] == pytest.approx(
             dict(zip(ranking.queries, values.tolist(), strict=True)), abs=1e-12
@@ -88,7 +88,7 @@ def test_every_system_ranks_the_same_candidates(two, judged):
     first, *others = [{query: set(row) for query, row in run.items()} for run in runs]
     assert others == [first, first]
     assert first == {
-        query: set(row) for query, row in search(judged.passages, judged.queries, depth=8).items() if row
+        query: set(row) for query, row in search_bm25(judged.passages, judged.queries, depth=8).items() if row
     }
 
 
@@ -220,8 +220,9 @@ def test_the_first_stage_alone(call, tmp_path, beir, judged):
     report = Report.load(output)
     assert [s.name for s in report.systems] == ["bm25"]
     assert report.comparisons == []
-    values = evaluate(
-        parse_measures(["nDCG@10"])[0], rank(judged.qrels, search(judged.passages, judged.queries, depth=100))
+    values = evaluate_measures(
+        parse_measures(["nDCG@10"])[0],
+        rank(judged.qrels, search_bm25(judged.passages, judged.queries, depth=100)),
     )
     assert report.system("bm25").results["nDCG@10"].mean == pytest.approx(values.mean())
 

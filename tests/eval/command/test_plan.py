@@ -1,7 +1,7 @@
 import pytest
 from uprank.configs.schema_eval import EvalCommand
 from uprank.eval.command.models import ModelChoice
-from uprank.eval.command.request import make_plan, named
+from uprank.eval.command.request import make_request, named
 from uprank.eval.measures.measure import Measure
 
 MODELS = {"base": ModelChoice("b"), "tuned": ModelChoice("t")}
@@ -22,7 +22,7 @@ def plan(models=None, **settings):
     for key, value in settings.items():
         target, _, field = key.rpartition("__")
         setattr(getattr(command, target) if target else command, field, value)
-    return make_plan(command, models or {}, problems), problems
+    return make_request(command, models or {}, problems), problems
 
 
 def test_one_collection_has_a_first_stage_and_the_first_of_two_models_as_baseline(files):

@@ -10,7 +10,7 @@ import pytest
 import uprank.configs
 from uprank.configs.command import fail
 from uprank.configs.errors import UserError
-from uprank.eval.audits.hardware import hardware
+from uprank.eval.audits.hardware import hardware_name
 from uprank.eval.processes import is_main
 
 CPU = Path(uprank.configs.__file__).parent / "accelerate" / "cpu.yaml"
@@ -141,6 +141,6 @@ def test_the_machine_is_said_with_its_processes(monkeypatch):
     import torch
 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert "process" not in hardware("cpu")
+    assert "process" not in hardware_name("cpu")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert f"2 processes of {torch.get_num_threads()} thread" in hardware("cpu")
+    assert f"2 processes of {torch.get_num_threads()} thread" in hardware_name("cpu")

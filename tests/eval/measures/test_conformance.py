@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from uprank.configs.errors import UserError
 from uprank.data.judged.trec import read_qrels, read_run
-from uprank.eval.measures.measure import Measure, evaluate
+from uprank.eval.measures.measure import Measure, evaluate_measures
 from uprank.eval.measures.ranking import rank
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "trec_eval_cases.json"
@@ -33,10 +33,10 @@ def values_of(trec_name, ranking, level=1):
         counts = (ranking.lengths, ranking.num_relevant(level), ranking.hits(level).sum(axis=1))
         return counts[COUNTS.index(trec_name)]
     if trec_name == "mrr_10_trec_order":
-        return evaluate(Measure("MRR", 10, level), ranking)
+        return evaluate_measures(Measure("MRR", 10, level), ranking)
     name, cutoff = re.fullmatch(r"(.+?)(?:_(\d+))?", trec_name).groups()
     rel = 1 if name.startswith("ndcg") else level  # trec_eval does not apply -l to gains
-    return evaluate(Measure(NAMES[name], int(cutoff) if cutoff else None, rel), ranking)
+    return evaluate_measures(Measure(NAMES[name], int(cutoff) if cutoff else None, rel), ranking)
 
 
 def ranked(case):
@@ -152,7 +152,7 @@ def test_file_case_accepted(name, tmp_path):
 
 
 def mrr(qrels, run, cutoff=None):
-    return evaluate(Measure("MRR", cutoff), rank(qrels, run)).tolist()
+    return evaluate_measures(Measure("MRR", cutoff), rank(qrels, run)).tolist()
 
 
 ONE = {"q": {"a": 1}}

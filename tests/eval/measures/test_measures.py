@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uprank.configs.errors import UserError
-from uprank.eval.measures.measure import KINDS, Measure, evaluate, parse_measures
+from uprank.eval.measures.measure import KINDS, Measure, evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 
 CANONICAL = [
@@ -81,7 +81,7 @@ def test_a_threshold_of_one_is_not_written():
 
 @pytest.mark.parametrize("text", BY_HAND)
 def test_values_by_hand(text):
-    values = evaluate(Measure.parse(text), rank(QRELS, RUN))
+    values = evaluate_measures(Measure.parse(text), rank(QRELS, RUN))
     assert values.dtype == np.float64
     assert values[0] == pytest.approx(BY_HAND[text], abs=1e-12)
     # Neither a query without relevant documents nor one without candidates is left out of the mean.
@@ -98,8 +98,8 @@ def test_a_query_has_the_same_value_alone_as_among_others(text):
     ids = [f"q{i}" for i in range(30)]
     run = {q: {f"d{i}": float(random.integers(5)) for i in range(random.integers(1, 30))} for q in ids}
     qrels = {q: {f"d{i}": int(random.integers(-1, 4)) for i in range(0, 40, 2)} for q in ids}
-    together = evaluate(Measure.parse(text), rank(qrels, run))
-    alone = [evaluate(Measure.parse(text), rank({q: qrels[q]}, {q: run[q]}))[0] for q in qrels]
+    together = evaluate_measures(Measure.parse(text), rank(qrels, run))
+    alone = [evaluate_measures(Measure.parse(text), rank({q: qrels[q]}, {q: run[q]}))[0] for q in qrels]
     np.testing.assert_allclose(together, alone, atol=1e-12)
     assert 0 < together.mean() <= 1 or text in ("MRR(rel=4)",)
 
@@ -110,13 +110,15 @@ def test_a_query_has_the_same_value_alone_as_among_others(text):
 def test_the_ideal_ranking_is_one(text):
     qrels = {"q": {f"d{i}": i // 2 for i in range(9)}}
     run = {"q": {document: float(relevance) for document, relevance in qrels["q"].items()}}
-    assert evaluate(Measure.parse(text), rank(qrels, run)).tolist() == pytest.approx([1.0], abs=1e-12)
+    assert evaluate_measures(Measure.parse(text), rank(qrels, run)).tolist() == pytest.approx(
+        [1.0], abs=1e-12
+    )
 
 
 def test_exponential_gain_cannot_overflow():
     qrels = {"q": {"a": 2**31 - 1, "b": 5000, "c": 1}}
     ranking = rank(qrels, {"q": {"a": 1.0, "b": 2.0, "c": 3.0}})
-    assert evaluate(Measure.parse("nDCG_exp"), ranking).tolist() == pytest.approx([1 / log2(4)])
+    assert evaluate_measures(Measure.parse("nDCG_exp"), ranking).tolist() == pytest.approx([1 / log2(4)])
 
 
 @pytest.mark.parametrize(

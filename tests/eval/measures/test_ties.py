@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from uprank.eval.measures.measure import Measure, evaluate
+from uprank.eval.measures.measure import Measure, evaluate_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.measures.ties import tie_bounds
 
@@ -36,7 +36,7 @@ def every_order(measure, judged, scores):
     for orders in itertools.product(*map(itertools.permutations, ordered)):
         places = itertools.chain.from_iterable(orders)
         run = {"q": {document: -float(place) for place, document in enumerate(places)}}
-        values.append(evaluate(measure, rank({"q": judged}, run))[0])
+        values.append(evaluate_measures(measure, rank({"q": judged}, run))[0])
     return values
 
 
@@ -64,7 +64,7 @@ def test_without_ties_nothing_is_open(text):
     }
     ranking = rank(qrels, run)
     for bound in tie_bounds(measure, ranking):
-        np.testing.assert_array_equal(bound, evaluate(measure, ranking))
+        np.testing.assert_array_equal(bound, evaluate_measures(measure, ranking))
 
 
 def test_one_score_for_all_is_a_random_order():

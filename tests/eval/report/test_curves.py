@@ -4,7 +4,7 @@ import re
 
 import pytest
 from uprank.eval.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH
-from uprank.eval.report.page import render
+from uprank.eval.report.page import render_report
 from uprank.eval.report.training_charts import training_alarms, training_curves
 
 
@@ -93,7 +93,7 @@ def test_skipped_steps_are_a_curve_where_there_were_any():
 
 def test_the_page_has_marks_and_a_list(html_report, read_html):
     rows = run(step_7=alarm("no_rate", "the learning rate is <0>"), dev_20=alarm("below_base", "is at -0.5"))
-    text = render(html_report(), title="t", steps=rows)
+    text = render_report(html_report(), title="t", steps=rows)
     page = read_html(text).text
     assert text.count('<g class="alarm">') == 2
     assert text.count('class="band"') == 1
@@ -105,5 +105,5 @@ def test_the_page_has_marks_and_a_list(html_report, read_html):
 
 
 def test_a_run_without_alarms_says_so(html_report, read_html):
-    assert "No alarm was given" in read_html(render(html_report(), title="t", steps=run())).text
-    assert "larm was given" not in read_html(render(html_report(), title="t")).text
+    assert "No alarm was given" in read_html(render_report(html_report(), title="t", steps=run())).text
+    assert "larm was given" not in read_html(render_report(html_report(), title="t")).text

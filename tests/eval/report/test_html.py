@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from uprank.eval.report.page import QueryExample, headline_system, moved_queries, render
+from uprank.eval.report.page import QueryExample, headline_system, moved_queries, render_report
 from uprank.eval.report.training_charts import training_curves
 from uprank.eval.results import Comparison
 
@@ -29,7 +29,7 @@ def example(text="a passage", query="a question"):
 @pytest.fixture
 def full(html_report):
     """A page with all that a training run and an evaluation know."""
-    return render(html_report(), title="Claims", steps=training_rows(), examples=[example()])
+    return render_report(html_report(), title="Claims", steps=training_rows(), examples=[example()])
 
 
 def test_what_the_reader_looks_for_is_there(read_html, full):
@@ -46,7 +46,7 @@ def test_what_the_reader_looks_for_is_there(read_html, full):
 
 @pytest.mark.parametrize("queries", [1, 120, 2500])
 def test_the_charts_hold_every_query(read_html, html_report, queries):
-    page = read_html(render(html_report(queries), title="t"))
+    page = read_html(render_report(html_report(queries), title="t"))
     assert page.tags.count("svg") == 3
     dots = [float(v) for tag, name, v in page.attributes if tag == "circle" and name in ("cx", "cy")]
     assert dots
@@ -61,7 +61,7 @@ def test_hostile_texts_stay_texts(read_html, html_report):
     values.per_query["nDCG@10"][HOSTILE][HOSTILE] = 0.9
     examples = [replace(example(HOSTILE, HOSTILE), query_id=HOSTILE)]
     steps = [{"step": step, "dev": {HOSTILE: 0.1}} for step in (0, 1)]
-    text = render(values, title=HOSTILE, steps=steps, examples=examples)
+    text = render_report(values, title=HOSTILE, steps=steps, examples=examples)
     page = read_html(text)
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
@@ -93,7 +93,7 @@ def test_nothing_is_loaded_from_elsewhere(read_html, full):
 def test_degenerate_reports_are_pages(read_html, html_report, html_system, queries, changes):
     if "systems" in changes:
         changes = changes | {"systems": [html_system(name, 0.5) for name in changes["systems"]]}
-    page = read_html(render(html_report(queries, **changes), title="t", steps=[], examples=[]))
+    page = read_html(render_report(html_report(queries, **changes), title="t", steps=[], examples=[]))
     assert "How it was run" in page.text
     assert not re.search(r"\bnan\b|\bNone\b", page.text)
 
@@ -101,13 +101,15 @@ def test_degenerate_reports_are_pages(read_html, html_report, html_system, queri
 def test_a_query_example_without_documents_is_shown(read_html, html_report):
     assert (
         "a question"
-        in read_html(render(html_report(), title="t", examples=[replace(example(), documents=[])])).text
+        in read_html(
+            render_report(html_report(), title="t", examples=[replace(example(), documents=[])])
+        ).text
     )
 
 
 def test_an_undecided_difference_is_not_coloured_as_a_gain(html_report):
     undecided = [Comparison("tuned", "base", "nDCG@10", 0.01, -0.01, 0.03, 0.4, 50, 30, 40)]
-    text = render(html_report(comparisons=undecided), title="t")
+    text = render_report(html_report(comparisons=undecided), title="t")
     assert 'class="figure-large is-same"' in text
     assert "not distinguishable" in text
 
@@ -143,7 +145,7 @@ def test_a_page_of_seven_thousand_queries_stays_small(html_report):
     values.per_query["nDCG@10"] = {
         name: {f"q{i}": generator.random() for i in range(7000)} for name in ("base", "tuned")
     }
-    text = render(values, title="t")
+    text = render_report(values, title="t")
     assert len(text) < 1_500_000
     assert "several queries whose values agree to 0.05" in text
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from uprank.data.groups import Collection
-from uprank.eval.report.page import render
+from uprank.eval.report.page import render_report
 from uprank.eval.report.write import write_report
 from uprank.eval.results import Audit, Calibration, DepthPoint, Estimate, Histogram
 
@@ -32,7 +32,7 @@ def measured(html_system):
 
 def test_depths_scores_calibration_and_checks_are_there(read_html, html_report, measured):
     values = html_report(hardware="a named processor", systems=[*html_report().systems[:2], measured])
-    page = read_html(render(values, title="t"))
+    page = read_html(render_report(values, title="t"))
     text = page.text.replace("\u00a0", " ")
     for wanted in (
         "1,234", "55.1", "tuned, the best 100 reranked: 0.700 [0.650, 0.750], 12,340 pairs, 55.1 s",
@@ -48,7 +48,7 @@ def test_depths_scores_calibration_and_checks_are_there(read_html, html_report, 
 
 def test_depths_without_a_time_have_a_dash_and_no_chart_of_cost(read_html, html_report, measured):
     tuned = replace(measured, depths=[replace(point, seconds=None) for point in measured.depths])
-    text = read_html(render(html_report(systems=[*html_report().systems[:2], tuned]), title="t")).text
+    text = read_html(render_report(html_report(systems=[*html_report().systems[:2], tuned]), title="t")).text
     assert "12,340–0.700" in text.replace("\n", "")
     assert "by depth" in text
     assert "by cost" not in text
@@ -57,7 +57,7 @@ def test_depths_without_a_time_have_a_dash_and_no_chart_of_cost(read_html, html_
 
 def test_a_loud_check_is_loud_and_a_quiet_one_is_not(html_report, measured):
     values = html_report(systems=[*html_report().systems[:2], measured], missing_queries=[])
-    page = render(values, title="t")
+    page = render_report(values, title="t")
     loud = page[
         page.index('<ul class="loud-list">') : page.index("</ul>", page.index('<ul class="loud-list">'))
     ]
@@ -71,7 +71,7 @@ def test_a_leak_is_said_once_with_the_results_without_it(read_html, html_report,
     leaking = replace(measured, audits=[Audit("leak", True, "0.610 on the 9 queries not in it", figures)])
     told = Audit("leak", True, "3 of 12 queries in data.train", {"queries": 3.0})
     values = html_report(systems=[*html_report().systems[:2], leaking], audits=[told])
-    text = read_html(render(values, title="t")).text
+    text = read_html(render_report(values, title="t")).text
     assert "Without the queries in the training data" in text
     assert "0.610 [0.500, 0.700]" in text
     assert "1 finding limits these numbers" in text
@@ -79,21 +79,21 @@ def test_a_leak_is_said_once_with_the_results_without_it(read_html, html_report,
 
 def test_added_positives_are_said_under_every_table_of_results(read_html, html_report, measured):
     values = html_report(added_positives=4, systems=[*html_report().systems[:2], measured])
-    page = render(values, title="t")
+    page = render_report(values, title="t")
     for place in ("results", "differences", "all-queries", "depths"):
         section = page[page.index(f'<section aria-labelledby="{place}">') :]
         below = section[section.index("</table>") : section.index("</section>")]
         assert "4 relevant passages that the first stage did not find were added" in below, place
-    assert "were added" not in read_html(render(html_report(), title="t")).text
+    assert "were added" not in read_html(render_report(html_report(), title="t")).text
 
 
 def test_holm_and_what_could_be_detected_are_shown(read_html, html_report):
     c = replace(html_report().comparisons[1], p=0.0312, p_holm=0.0624, detectable=0.037)
-    text = read_html(render(html_report(comparisons=[c]), title="t")).text
+    text = read_html(render_report(html_report(comparisons=[c]), title="t")).text
     assert "0.031" in text
     assert "0.062" in text
     assert "0.037" in text
-    assert 'class="mean is-same"' in render(html_report(comparisons=[c]), title="t")  # Holm decides
+    assert 'class="mean is-same"' in render_report(html_report(comparisons=[c]), title="t")  # Holm decides
 
 
 def test_runs_alone_have_no_candidates_and_unranked_documents_no_rank(html_report, tmp_path):

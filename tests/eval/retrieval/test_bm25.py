@@ -5,7 +5,7 @@ import random
 from collections import Counter
 
 import pytest
-from uprank.eval.retrieval.bm25 import _Analyser, search
+from uprank.eval.retrieval.bm25 import _Analyser, search_bm25
 
 ENGLISH = {
     "d1": "The river flows. Rivers flow to the sea, and the sea rises!",
@@ -47,7 +47,7 @@ def brute_force(passages, queries):
 
 
 def same(passages, queries, depth=1000):
-    found, expected = search(passages, queries, depth=depth), brute_force(passages, queries)
+    found, expected = search_bm25(passages, queries, depth=depth), brute_force(passages, queries)
     assert found.keys() == expected.keys() == queries.keys()
     for query, row in found.items():
         assert row == pytest.approx(expected[query], rel=1e-5, abs=1e-7)
@@ -111,12 +111,12 @@ def test_terms(text, terms):
 
 def test_depth_keeps_the_best():
     queries = {"q": "river stone bridge"}
-    whole = search(ENGLISH, queries, depth=100)["q"]
+    whole = search_bm25(ENGLISH, queries, depth=100)["q"]
     assert len(whole) == 4
     for depth in (1, 2, 3):
-        assert list(search(ENGLISH, queries, depth=depth)["q"].items()) == list(whole.items())[:depth]
+        assert list(search_bm25(ENGLISH, queries, depth=depth)["q"].items()) == list(whole.items())[:depth]
 
 
 @pytest.mark.parametrize("passages", [{"d": "the"}, {"d": "???", "e": ""}, {}])
 def test_a_corpus_without_a_word_finds_nothing(passages):
-    assert search(passages, {"q": "river", "r": "the"}, depth=5) == {"q": {}, "r": {}}
+    assert search_bm25(passages, {"q": "river", "r": "the"}, depth=5) == {"q": {}, "r": {}}

@@ -10,9 +10,9 @@ from uprank.configs.schema import DenseSettings
 from uprank.data.groups import Collection
 from uprank.data.read import read_judged
 from uprank.eval.measures.ranking import rank
-from uprank.eval.retrieval.bm25 import search
+from uprank.eval.retrieval.bm25 import search_bm25
 from uprank.eval.retrieval.candidates import Candidates, find_candidates, resolve_source
-from uprank.eval.retrieval.dense import search as dense_search
+from uprank.eval.retrieval.dense import search_dense as dense_search
 from uprank.eval.retrieval.embeddings import load_bi_encoder
 from uprank.eval.retrieval.fusion import reciprocal_rank_fusion
 
@@ -68,7 +68,7 @@ def test_pools_are_cut_in_the_order_of_their_reader(tmp_path):
 
 def test_bm25_is_the_first_stage():
     found = find(CORPUS, "bm25", 3)
-    assert found.run == search(CORPUS.passages, CORPUS.queries, depth=3)
+    assert found.run == search_bm25(CORPUS.passages, CORPUS.queries, depth=3)
     assert (found.source, found.depth, found.first_stage) == ("bm25", 3, "bm25")
     assert found.pairs == [(query, doc) for query in ("q1", "q2") for doc in found.run[query]]
 
@@ -162,7 +162,7 @@ def test_dense_and_hybrid_are_first_stages(bi_encoder):
     found = find_candidates(CORPUS, "dense", 3, dense=settings)
     assert found.run == {query: dict(list(row.items())[:3]) for query, row in near.items()}
     assert (found.source, found.first_stage, found.added) == ("dense", "dense", 0)
-    words = search(CORPUS.passages, CORPUS.queries, depth=100)
+    words = search_bm25(CORPUS.passages, CORPUS.queries, depth=100)
     found = find_candidates(CORPUS, "hybrid", 2, dense=settings)
     # Fused from whole rankings and then cut: the best two do not depend on the depth.
     assert found.run == reciprocal_rank_fusion([words, near], depth=2)

@@ -11,7 +11,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema import DenseSettings
 from uprank.eval.processes import Share
 from uprank.eval.retrieval import dense, embeddings
-from uprank.eval.retrieval.dense import DenseIndex, _best, search
+from uprank.eval.retrieval.dense import DenseIndex, _best, search_dense
 from uprank.eval.retrieval.embeddings import load_bi_encoder
 from uprank.eval.retrieval.fusion import reciprocal_rank_fusion
 
@@ -176,13 +176,13 @@ def test_search_is_exact_over_several_blocks(encoder, monkeypatch):
     ids = list(passages)
     asked = vectors_of(encoder, list(queries.values()), "query")
     expected = brute_force(asked, vectors_of(encoder, list(passages.values())), ids, 20)
-    found = search(encoder, passages, queries, depth=20)
+    found = search_dense(encoder, passages, queries, depth=20)
     assert list(found) == list(queries)
     for row, truth in zip(found.values(), expected, strict=True):
         assert list(row) == list(truth)
         assert list(row.values()) == pytest.approx(list(truth.values()), abs=1e-6)
     for depth in (1, 7, 75, 500):
-        cut = search(encoder, passages, queries, depth=depth)
+        cut = search_dense(encoder, passages, queries, depth=depth)
         assert {query: len(row) for query, row in cut.items()} == dict.fromkeys(queries, min(depth, 75))
         assert list(cut["q3"])[:7] == list(found["q3"])[: min(depth, 7)]
 
@@ -190,7 +190,7 @@ def test_search_is_exact_over_several_blocks(encoder, monkeypatch):
 def test_equal_similarities_are_cut_by_document_id(encoder, monkeypatch):
     monkeypatch.setattr(dense, "PASSAGES", 4)
     passages = dict.fromkeys(("9", "10", "a", "B", "é", "z1", "z2"), "river stone") | {"far": "gene " * 9}
-    found = search(encoder, passages, {"q": "river stone"}, depth=3)["q"]
+    found = search_dense(encoder, passages, {"q": "river stone"}, depth=3)["q"]
     assert list(found) == ["é", "z2", "z1"]
     assert len(set(found.values())) == 1
 
@@ -229,7 +229,7 @@ def test_dot_products_where_the_model_says_so(bi_encoder):
     folder = bi_encoder(normalise=False, similarity="dot")
     encoder = load_bi_encoder(DenseSettings(path=str(folder)))
     passages = dict(zip("abc", texts(3), strict=True))
-    found = search(encoder, passages, {"q": "river"}, depth=3)["q"]
+    found = search_dense(encoder, passages, {"q": "river"}, depth=3)["q"]
     told, asked = encoded_alone(folder, list(passages.values())), encoded_alone(folder, ["river"])[0]
     assert [found[doc] for doc in "abc"] == pytest.approx((told @ asked).tolist(), rel=1e-5)
     assert max(found.values()) > 1.5  # not cosines
@@ -237,13 +237,13 @@ def test_dot_products_where_the_model_says_so(bi_encoder):
 
 def test_cosines_although_the_model_does_not_normalise(bi_encoder):
     encoder = load_bi_encoder(DenseSettings(path=str(bi_encoder(normalise=False, similarity="cosine"))))
-    found = search(encoder, {"a": "river stone"}, {"q": "river stone"}, depth=1)
+    found = search_dense(encoder, {"a": "river stone"}, {"q": "river stone"}, depth=1)
     assert found == {"q": {"a": pytest.approx(1.0, abs=1e-6)}}
 
 
 def test_nothing_to_search_or_to_ask(encoder):
-    assert search(encoder, {}, {"q": "river"}, depth=3) == {"q": {}}
-    assert search(encoder, {"d": "river"}, {}, depth=3) == {}
+    assert search_dense(encoder, {}, {"q": "river"}, depth=3) == {"q": {}}
+    assert search_dense(encoder, {"d": "river"}, {}, depth=3) == {}
 
 
 def test_a_model_that_cannot_be_used_is_named(tmp_path, tiny_bert, bi_encoder, monkeypatch):

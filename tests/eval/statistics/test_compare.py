@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from uprank.eval.results import Comparison, Report, System
 from uprank.eval.statistics.compare import (
-    compare,
     compare_all,
+    compare_systems,
     contradictions,
     detectable,
     estimate,
@@ -106,20 +106,20 @@ def test_a_real_difference_is_found():
     random = np.random.default_rng(0)
     base = random.random(200) * 0.5
     tuned = base + random.normal(0.1, 0.1, 200)
-    comparison = compare(tuned, base, system="tuned", baseline="base", measure="nDCG@10", seed=0)
+    comparison = compare_systems(tuned, base, system="tuned", baseline="base", measure="nDCG@10", seed=0)
     assert comparison.difference == pytest.approx(np.mean(tuned - base))
     half = 1.96 * np.std(tuned - base) / np.sqrt(200)  # of the normal interval
     assert comparison.low == pytest.approx(comparison.difference - half, abs=half / 10)
     assert comparison.high == pytest.approx(comparison.difference + half, abs=half / 10)
     assert outcome(comparison) == "better"
-    back = compare(base, tuned, system="base", baseline="tuned", measure="nDCG@10", seed=0)
+    back = compare_systems(base, tuned, system="base", baseline="tuned", measure="nDCG@10", seed=0)
     assert outcome(back) == "worse"
     assert (back.wins, back.losses) == (comparison.losses, comparison.wins)
 
 
 def test_wins_ties_and_losses_are_counted_without_rounding_noise():
     values, baseline = [1.0, 0.1 + 0.2, 0.5, 0.0], [0.5, 0.3, 0.5, 1.0]
-    comparison = compare(values, baseline, system="a", baseline="b", measure="MRR", seed=0)
+    comparison = compare_systems(values, baseline, system="a", baseline="b", measure="MRR", seed=0)
     assert (comparison.wins, comparison.ties, comparison.losses) == (1, 2, 1)
 
 
@@ -195,7 +195,8 @@ def test_every_system_is_compared_with_the_baseline():
     compared = compare_all(values, baseline="base", measure="MRR@10", seed=4)
     assert [c.system for c in compared] == ["a", "b"]
     alone = [
-        compare(values[n], values["base"], system=n, baseline="base", measure="MRR@10", seed=4) for n in "ab"
+        compare_systems(values[n], values["base"], system=n, baseline="base", measure="MRR@10", seed=4)
+        for n in "ab"
     ]
     assert [replace(c, p_holm=None) for c in compared] == alone
     assert [c.p_holm for c in compared] == holm([c.p for c in alone])

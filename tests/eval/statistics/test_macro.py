@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from uprank.eval.statistics.compare import compare, detectable, estimate
+from uprank.eval.statistics.compare import compare_systems, detectable, estimate
 from uprank.eval.statistics.macro import macro_compare, macro_estimate
 
 
@@ -58,7 +58,9 @@ def test_p_equals_scipy_permutation_test(shift):
 def test_one_collection_alone_is_the_usual_comparison_but_for_the_draws():
     values = {name: [rows[1]] for name, rows in collections(2, 0.05).items()}
     macro = macro_compare(values, baseline="base", measure="MRR", seed=0)[0]
-    usual = compare(values["tuned"][0], values["base"][0], system="t", baseline="b", measure="MRR", seed=0)
+    usual = compare_systems(
+        values["tuned"][0], values["base"][0], system="t", baseline="b", measure="MRR", seed=0
+    )
     assert macro.difference == pytest.approx(usual.difference)
     assert (macro.low, macro.high) == pytest.approx((usual.low, usual.high), abs=2e-3)
     assert macro.p == pytest.approx(usual.p, abs=2e-3)

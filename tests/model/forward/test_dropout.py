@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from uprank.model.forward.dropout import KeyedDropout, mix
+from uprank.model.forward.dropout import KeyedDropout, mix_bits
 from uprank.model.forward.packed import packed_logits
 from uprank.model.forward.packing import GRAIN, pack
 from uprank.model.reranker import Reranker
@@ -21,7 +21,7 @@ def scores_in_training(reranker, pairs, keys):
 def test_a_sequence_drops_the_same_in_every_batch(family, request, pairs):
     reranker = Reranker.load(request.getfixturevalue(family), query_tokens=60)
     reranker.set_dropout(attention=0.3, hidden=0.2)
-    keys = [mix(1, number) for number in range(6)]
+    keys = [mix_bits(1, number) for number in range(6)]
     together = scores_in_training(reranker, pairs[:6], keys)
     alone = torch.cat([scores_in_training(reranker, [pairs[i]], [keys[i]]) for i in (5, 2, 0)])
     torch.testing.assert_close(together[[5, 2, 0]], alone, atol=1e-5, rtol=1e-5)
@@ -45,7 +45,9 @@ def test_without_dropout_training_scores_equal_evaluation_scores(rates, tiny_xlm
 def test_rate_and_scale_are_those_of_dropout(tiny_xlmr, pairs):
     encoder = Reranker.load(tiny_xlmr, query_tokens=60).pairs
     batch = pack(
-        encoder.encode_flat(pairs, multiple_of=GRAIN), device=CPU, keys=[mix(3, i) for i in range(len(pairs))]
+        encoder.encode_flat(pairs, multiple_of=GRAIN),
+        device=CPU,
+        keys=[mix_bits(3, i) for i in range(len(pairs))],
     )
     ones = torch.ones(len(batch.ids), 64)
     dropped = KeyedDropout(batch, active=True).tokens(ones, 0.25, site=4)[: batch.tokens]

@@ -12,7 +12,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import CardSettings
 from uprank.configs.schema_train import LossSettings, OptimSettings, TrainSettings
 from uprank.eval.results import Audit, Comparison, Report
-from uprank.eval.statistics.compare import compare
+from uprank.eval.statistics.compare import compare_systems
 from uprank.publish.card.parts import notes_words
 from uprank.publish.card.training import HARMLESS, training_rows
 from uprank.publish.command import publish
@@ -216,7 +216,7 @@ def test_a_new_head_is_compared_with_the_first_stage(settings, source):
     card = card_of(settings)
     report = Report.load(source.final)
     values = [list(report.per_query["nDCG@10"][name].values()) for name in ("tuned", "bm25")]
-    expected = compare(*values, system="tuned", baseline="bm25", measure="nDCG@10", seed=0)
+    expected = compare_systems(*values, system="tuned", baseline="bm25", measure="nDCG@10", seed=0)
     assert expected.low > 0
     assert f"| nDCG@10 | {expected.difference:+.3f} [{expected.low:+.3f}, {expected.high:+.3f}]" in card.text
     assert "tuned is better than bm25" in card.text

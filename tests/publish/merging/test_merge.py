@@ -15,11 +15,11 @@ from uprank.configs.schema_publish import MergeSettings
 from uprank.eval.results import Estimate, Report
 from uprank.model.reranker import Reranker
 from uprank.publish.card.parts import merging_part
-from uprank.publish.command import publish, summary
+from uprank.publish.command import publish, publish_summary
 from uprank.publish.evidence.licence import Base
-from uprank.publish.merging.interpolate import BaseWeights, last_checkpoints, mix, read_base
+from uprank.publish.merging.interpolate import BaseWeights, last_checkpoints, mix_weights, read_base
 from uprank.publish.merging.merge import as_measured, read_guards
-from uprank.publish.merging.mixtures import Merged, Point, Tried, choose
+from uprank.publish.merging.mixtures import Merged, Point, Tried, choose_mixture
 from uprank.publish.parity import libraries as verify
 
 
@@ -57,13 +57,13 @@ def test_a_mixture_is_its_formula(measured, block, monkeypatch):
         save_file(state, folder / "model.safetensors", {"format": "pt"})
     reranker = load(measured.run / "best")
     before = reranker.score([("what", "a reranker")])
-    mix(reranker, [measured.run / "best"], BaseWeights(base), 0.3)
+    mix_weights(reranker, [measured.run / "best"], BaseWeights(base), 0.3)
     for name, tensor in reranker.model.state_dict().items():
         expected = 0.3 * tuned[name].numpy().astype(np.float64) + 0.7 * base[name].numpy().astype(np.float64)
         np.testing.assert_array_equal(tensor.numpy(), expected.astype(np.float32))
     assert reranker.score([("what", "a reranker")]) != before
     for share, folder in ((1.0, measured.run / "best"), (0.0, measured.base)):
-        mix(reranker, [measured.run / "best"], BaseWeights(base), share)
+        mix_weights(reranker, [measured.run / "best"], BaseWeights(base), share)
         assert reranker.weights_hash() == load(folder).weights_hash()
 
 
@@ -76,7 +76,7 @@ def test_an_average_is_the_mean_and_a_missing_or_damaged_checkpoint_is_named(mea
     ]
     assert last_checkpoints(measured.run, 2) == folders[1:]
     reranker = load(measured.run / "best")
-    mix(reranker, folders, None, 1.0)
+    mix_weights(reranker, folders, None, 1.0)
     for name, tensor in reranker.model.state_dict().items():
         expected = np.mean([one[name].numpy().astype(np.float64) for one in states], axis=0)
         np.testing.assert_allclose(tensor.numpy(), expected, atol=1e-6)
@@ -87,7 +87,7 @@ def test_an_average_is_the_mean_and_a_missing_or_damaged_checkpoint_is_named(mea
         last_checkpoints(measured.run, 2)
     foreign = add_checkpoint(measured.run, 200, {"x": torch.zeros(1)})
     with pytest.raises(UserError, match="no tensor"):
-        mix(reranker, [foreign], None, 1.0)
+        mix_weights(reranker, [foreign], None, 1.0)
 
 
 def test_a_random_head_is_not_mixed_in(measured, tiny_encoder):
@@ -120,7 +120,7 @@ def test_a_head_that_is_kept_is_the_tuned_one(measured):
     tuned = load_file(measured.run / "best" / "model.safetensors")
     reranker = load(measured.run / "best")
     head = frozenset(name for name in base if name.startswith("classifier."))
-    mix(reranker, [measured.run / "best"], BaseWeights(base, head), 0.5)
+    mix_weights(reranker, [measured.run / "best"], BaseWeights(base, head), 0.5)
     state = reranker.model.state_dict()
     assert all(state[name].equal(tuned[name]) for name in head)
     assert not any(
@@ -156,7 +156,7 @@ def test_the_rule(devs, guards, expected, measured):
         tried(share, [value + n * (1 + share) for n in noise], [guards[share]] * 40)
         for share, value in devs.items()
     ]
-    marked = choose(rows, Report.load(measured.final))
+    marked = choose_mixture(rows, Report.load(measured.final))
     (chosen,) = (one.point for one in marked if one.point.chosen)
     assert chosen.share == expected
     assert chosen.allowed
@@ -202,7 +202,7 @@ def test_a_merged_model_is_published_with_a_report_of_its_own(measured, settings
     import xml.etree.ElementTree as tree
 
     assert tree.fromstring(picture).tag.endswith("svg")
-    assert sum("of the tuned weights" in line for line in summary(done)) == 4
+    assert sum("of the tuned weights" in line for line in publish_summary(done)) == 4
 
 
 def test_an_average_is_tried_beside_the_best(measured, settings):
@@ -241,7 +241,7 @@ def test_what_cannot_be_merged(merge, words, measured, settings):
 
 
 def test_the_best_mixture_is_not_called_best_beside_a_better_base():
-    mixtures = choose(
+    mixtures = choose_mixture(
         [tried(share, [value] * 9, [0.5] * 9) for share, value in ((0.0, 0.9), (0.5, 0.6), (1.0, 0.5))],
         SimpleNamespace(measures=["nDCG@10"], seed=0),
     )

@@ -16,7 +16,7 @@ from uprank.data.groups import Collection
 from uprank.eval.results import Comparison, Report
 from uprank.eval.retrieval.candidates import Candidates
 from uprank.model.reranker import Reranker
-from uprank.publish.command import publish, summary
+from uprank.publish.command import publish, publish_summary
 from uprank.publish.evidence.dev_scores import DevScores
 from uprank.publish.folder import folder
 from uprank.publish.onnx import export as onnx_export
@@ -251,7 +251,7 @@ def test_published_folder_has_the_graph_and_the_card_says_so(only_transformers, 
     assert (done.folder / "onnx/model.onnx").is_file()
     card = (done.folder / "README.md").read_text(encoding="utf-8")
     assert f"| `onnx/model.onnx` | fp32 | {proof.size / 1e6:.0f} | {proof.pairs} |" in card
-    assert any(line.startswith("ONNX fp32: ") for line in summary(done))
+    assert any(line.startswith("ONNX fp32: ") for line in publish_summary(done))
     record = json.loads((done.folder / "uprank.json").read_text(encoding="utf-8"))
     assert record["onnx"][0]["file"] == "onnx/model.onnx"
     assert [(row["query"], row["passage"]) for row in record["probes"]] == list(RECORDED)

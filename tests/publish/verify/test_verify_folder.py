@@ -145,7 +145,7 @@ def test_what_cannot_be_checked_is_said(copy, monkeypatch):
     (copy / ".gitattributes").write_text("*.onnx lfs")
     (copy / "notes.txt").write_text("mine")
     peers = verify.PEERS
-    missing = verify.Peer("no-such-library", "no_such_library", "Loader", lambda *_: [])
+    missing = verify.Library("no-such-library", "no_such_library", "Loader", lambda *_: [])
     monkeypatch.setattr(verify, "PEERS", (*peers, missing))
     monkeypatch.setattr(onnx_settings, "PACKAGES", ("onnx", "no_such_runtime"))
     monkeypatch.setattr(verify_folder, "missing_packages", lambda names: ["onnxruntime"])

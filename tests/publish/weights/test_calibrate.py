@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from uprank.eval.audits.calibration import sigmoid
 from uprank.eval.measures.ranking import rank
-from uprank.publish.weights.calibrate import Cases, calibrate, find_thresholds, fit
+from uprank.publish.weights.calibrate import Cases, calibrate, find_thresholds, fit_calibration
 
 LAW = 0.5, -1.0  # probability of relevance = sigmoid(0.5 * score - 1)
 
@@ -36,11 +36,11 @@ def test_fit_is_the_logistic_regression_of_scikit_learn(shift):
     model = linear_model.LogisticRegression(C=1e12, fit_intercept=shift, tol=1e-12, max_iter=10_000)
     model.fit(np.tile(scores, 2)[:, None], [1] * 300 + [0] * 300, np.concatenate([targets, 1 - targets]))
     expected = float(model.coef_[0, 0]), float(model.intercept_[0]) if shift else 0.0
-    np.testing.assert_allclose(fit(cases_of(scores, relevant), shift=shift), expected, rtol=1e-4)
+    np.testing.assert_allclose(fit_calibration(cases_of(scores, relevant), shift=shift), expected, rtol=1e-4)
 
 
 def test_separable_scores_have_a_finite_scale():
-    scale, shift = fit(cases_of([-2, -1, 1, 2], [False, False, True, True]), shift=True)
+    scale, shift = fit_calibration(cases_of([-2, -1, 1, 2], [False, False, True, True]), shift=True)
     assert 0 < scale < 5
     assert abs(shift) < 1e-6
 
@@ -62,13 +62,13 @@ def test_halves_share_no_query_and_each_is_measured_by_the_other(monkeypatch):
     from uprank.publish.weights import calibrate as module
 
     seen = []
-    honest = module.fit
+    honest = module.fit_calibration
 
     def spy(cases, *, shift):
         seen.append(set(cases.rows.tolist()))
         return honest(cases, shift=shift)
 
-    monkeypatch.setattr(module, "fit", spy)
+    monkeypatch.setattr(module, "fit_calibration", spy)
     calibrate(drawn(queries=40), seed=0)
     whole, first, second = seen
     assert first | second == whole == set(range(40))
@@ -80,7 +80,9 @@ def test_what_was_fitted_on_one_half_is_applied_to_the_other(monkeypatch):
 
     ranking = drawn(queries=40)
     cases = module.find_cases(ranking, "judged")
-    monkeypatch.setattr(module, "fit", lambda given, *, shift: (1.0, 5.0 if 0 in given.rows else 7.0))
+    monkeypatch.setattr(
+        module, "fit_calibration", lambda given, *, shift: (1.0, 5.0 if 0 in given.rows else 7.0)
+    )
     scores, _ = module._held_out(ranking, cases, shift=True, seed=0)
     moved = (scores - cases.scores).round(9)
     assert set(moved[cases.rows == 0]) == {7.0}  # by the half without query 0

@@ -16,7 +16,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import CardSettings
 from uprank.model.reranker import Reranker
 from uprank.publish.card.statistics import plain
-from uprank.publish.command import publish, summary
+from uprank.publish.command import publish, publish_summary
 from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import DIFFICULT
 from uprank.publish.verify.folder import verify_folder
@@ -55,7 +55,7 @@ def test_published_scores_are_scaled_and_shifted_and_the_order_stays(measured, s
     assert record["measured_weights"] == measured.weights["tuned"] == found["weights_before"]
     assert record["weights"] == load(done.folder).weights_hash() == found["weights_after"]
     assert record["weights"] != record["measured_weights"]
-    assert any("Calibrated by scale and shift" in line for line in summary(done))
+    assert any("Calibrated by scale and shift" in line for line in publish_summary(done))
 
 
 def test_every_number_of_the_scores_section_is_in_the_record(measured, settings):
@@ -98,7 +98,7 @@ def test_too_few_judgments_leave_the_model_alone_and_say_so(measured, settings, 
     assert record["weights"] == record["measured_weights"]
     assert "too few dev judgments" in record["calibration"]["reason"]
     assert "too few dev judgments" in (done.folder / "README.md").read_text(encoding="utf-8")
-    assert any("Not calibrated: too few" in line for line in summary(done))
+    assert any("Not calibrated: too few" in line for line in publish_summary(done))
 
 
 @pytest.mark.parametrize("spoiled", ["data", "run", "score"])

@@ -8,7 +8,7 @@ import pytest
 from uprank.data.problems import KINDS
 from uprank.data.read import read_groups
 from uprank.train.check.command import main
-from uprank.train.check.report import Report, verdict
+from uprank.train.check.report import CheckReport, check_verdict
 
 
 def rows(path, *given):
@@ -156,7 +156,7 @@ def test_json_follows_its_schema(run, tmp_path, flag, tiny_bert):
     settings = [f"data.train={path}", f"data.dev={path}", f"model.path={tiny_bert}", "noise_queries=0"]
     code, out, _ = run(*settings, flag)
     found = json.loads("\n".join(out))
-    jsonschema.Draft202012Validator(schema_of(Report)).validate(found)
+    jsonschema.Draft202012Validator(schema_of(CheckReport)).validate(found)
     assert (code, found["errors"], found["warnings"]) == (1, 4, 2)
     assert {kind["kind"]: kind["count"] for kind in found["problems"]} == {
         "empty text": 2,
@@ -257,7 +257,7 @@ def test_nothing_checked_exits_with_2(run, arguments, message):
 
 
 def test_the_last_line():
-    assert [verdict(*counts) for counts in ((0, 0), (1, 0), (0, 2), (1200, 1))] == [
+    assert [check_verdict(*counts) for counts in ((0, 0), (1, 0), (0, 2), (1200, 1))] == [
         "no problems",
         "1 error",
         "2 warnings",

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from uprank.data.rows.jsonl import read_groups
+from uprank.data.rows.jsonl import read_jsonl
 from uprank.model import __main__ as score_command
 from uprank.model.reranker import Reranker
 from uprank.train import __main__ as train_command
@@ -52,7 +52,7 @@ def test_mine_with_a_teacher_then_train_on_its_scores(uprank, beir, tiny_bert, t
     losses = [row["loss"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "loss" in row]
     assert losses[-1] < 0.7 * losses[0]
     # The student came nearer to what the teacher says of each group, whose scores may be shifted.
-    groups = read_groups(tmp_path / "scored.jsonl", [])
+    groups = read_jsonl(tmp_path / "scored.jsonl", [])
 
     def distance(path):
         student = Reranker.load(path)
@@ -81,7 +81,7 @@ def test_groups_get_the_scores_of_a_teacher(uprank, jsonl, tiny_bert, tmp_path):
             assert found[f"{key}_scores"] == pytest.approx(expected.tolist(), abs=1e-5)
         assert {**found, "pos_scores": 0, "neg_scores": 0} == {**row, "pos_scores": 0, "neg_scores": 0}
     problems = []
-    assert len(read_groups(tmp_path / "new" / "scored.jsonl", problems, need_negatives=False)) == 24
+    assert len(read_jsonl(tmp_path / "new" / "scored.jsonl", problems, need_negatives=False)) == 24
     assert problems == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["scored.jsonl"]
     code, err = uprank("score", f"model.path={tiny_bert}", "input=groups.jsonl", "output=new/scored.jsonl")

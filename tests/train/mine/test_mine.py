@@ -5,8 +5,8 @@ import json
 import pytest
 from uprank.configs.schema_data import TeacherSettings
 from uprank.data.read import read_judged
-from uprank.data.rows.jsonl import read_groups
-from uprank.eval.retrieval.bm25 import search
+from uprank.data.rows.jsonl import read_jsonl
+from uprank.eval.retrieval.bm25 import search_bm25
 
 
 def normal(text):
@@ -66,7 +66,7 @@ def test_negatives_of_a_folder(mined, beir, tmp_path):
     collection = read_judged(str(beir), [], split="train")
     assert [row["query_id"] for row in rows] == list(collection.queries)
     ids = {text: doc for doc, text in collection.passages.items()}
-    found = search(collection.passages, collection.queries, depth=60)
+    found = search_bm25(collection.passages, collection.queries, depth=60)
     for row in rows:
         query = row["query_id"]
         relevant = [doc for doc, grade in collection.qrels[query].items() if grade > 0]
@@ -81,7 +81,7 @@ def test_negatives_of_a_folder(mined, beir, tmp_path):
             normal(text) for text in (*row["pos"], row["query"])
         }
     problems = []
-    assert len(read_groups(output, problems)) == len(rows)
+    assert len(read_jsonl(output, problems)) == len(rows)
     assert problems == []
 
 
@@ -97,7 +97,7 @@ def test_the_same_seed_writes_the_same_bytes(mined, beir, tmp_path):
 def test_skip_and_depth_bound_the_ranks(mined, beir, tmp_path, skip, depth):
     rows = mined(beir, tmp_path / "out.jsonl", skip=skip, depth=depth, negatives=100)
     collection = read_judged(str(beir), [], split="train")
-    found = search(collection.passages, collection.queries, depth=1000)
+    found = search_bm25(collection.passages, collection.queries, depth=1000)
     expected = {}
     for query, ranked in found.items():
         unjudged = [doc for doc in ranked if collection.qrels[query].get(doc, 0) <= 0]

@@ -6,9 +6,9 @@ import pytest
 from uprank.configs.schema import DenseSettings
 from uprank.configs.schema_data import TeacherSettings
 from uprank.data.read import read_judged
-from uprank.data.rows.jsonl import read_groups
-from uprank.eval.retrieval.bm25 import search
-from uprank.eval.retrieval.dense import search as dense_search
+from uprank.data.rows.jsonl import read_jsonl
+from uprank.eval.retrieval.bm25 import search_bm25
+from uprank.eval.retrieval.dense import search_dense as dense_search
 from uprank.eval.retrieval.embeddings import load_bi_encoder
 from uprank.eval.retrieval.fusion import reciprocal_rank_fusion
 from uprank.model.reranker import Reranker
@@ -23,7 +23,7 @@ def test_dense_and_hybrid_negatives_say_where_they_came_from(mined, beir, dense_
     collection = read_judged(str(beir), [], split="train")
     encoder = load_bi_encoder(settings)
     near = dense_search(encoder, collection.passages, collection.queries, depth=60)
-    words = search(collection.passages, collection.queries, depth=100)
+    words = search_bm25(collection.passages, collection.queries, depth=100)
     fused = reciprocal_rank_fusion([words, near], depth=100)
     for retriever, found in (("dense", near), ("hybrid", fused), ("bm25", words)):
         rows = mined(beir, tmp_path / retriever, retriever=retriever, dense=settings, negatives=5, depth=20)
@@ -88,7 +88,7 @@ def test_rows_are_mined_from_a_corpus_of_their_own(mined, jsonl, tmp_path, capsy
         assert (row["query"], row["pos"]) == (original["query"], original["pos"])
         assert set(row["neg"]) <= known - set(row["pos"])
     problems = []
-    assert len(read_groups(tmp_path / "out.jsonl", problems)) == len(rows)
+    assert len(read_jsonl(tmp_path / "out.jsonl", problems)) == len(rows)
     assert problems == []
 
 
@@ -131,7 +131,7 @@ def test_the_teacher_of_a_command_and_its_scores(mined, beir, tiny_bert, tmp_pat
         assert [source["teacher_score"] for source in row["neg_sources"]] == row["neg_scores"]
         assert max(row["neg_scores"]) < min(row["pos_scores"]) - 0.05
     problems = []
-    assert len(read_groups(tmp_path / "out.jsonl", problems)) == len(rows) > 3
+    assert len(read_jsonl(tmp_path / "out.jsonl", problems)) == len(rows) > 3
     assert problems == []
 
 

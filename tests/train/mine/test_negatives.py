@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uprank.configs.schema_data import MineCommand, TeacherSettings
-from uprank.train.mine.negatives import Found, Wanted, choose, similarity, text_key
+from uprank.train.mine.negatives import Retrieved, Wanted, choose_negatives, similarity, text_key
 
 POSITIVE = "The P53 protein regulates the cell cycle, and prevents tumours in most tissues of the mouse."
 
@@ -21,7 +21,7 @@ def pick(
     ranked = ranked or {doc: float(100 - rank) for rank, doc in enumerate(passages)}
     wanted = Wanted(options.pop("number", 0), query, positives, options.pop("known", ()))
     settings = MineCommand(**({"sampling": "top"} | options))
-    return choose(wanted, Found(ranked, compared or {}), passages, settings, teacher)
+    return choose_negatives(wanted, Retrieved(ranked, compared or {}), passages, settings, teacher)
 
 
 def ids(chosen):
@@ -150,7 +150,9 @@ def test_the_teachers_margin():
     passages = OTHERS | {"pos": POSITIVE}
     for margin, kept in ((0.2, "df"), (3.0, ""), (-0.5, "bcdf"), (-float("inf"), "abcdef")):
         settings = MineCommand(sampling="top", teacher=TeacherSettings(margin=margin))
-        chosen = choose(wanted, Found(dict.fromkeys(passages, 0.0)), passages, settings, teacher)
+        chosen = choose_negatives(
+            wanted, Retrieved(dict.fromkeys(passages, 0.0)), passages, settings, teacher
+        )
         assert ids(chosen) == list(kept)
 
 

@@ -6,7 +6,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_train import OptimSettings
 from uprank.model.forward.packing import pack
 from uprank.model.reranker import Reranker
-from uprank.train.optim.freeze import freeze
+from uprank.train.optim.freeze import freeze_parameters
 from uprank.train.optim.optimizer import make_optimizer, set_rate
 
 PAIRS = [("what is bm25", "a ranking function"), ("what is bm25", "a motorway"), ("and this", "no")]
@@ -16,7 +16,7 @@ def gradients(folder, frozen, precision="fp32"):
     """Gradient of the squared scores by parameter name, through the packed forward."""
     reranker = Reranker.load(folder, precision=precision)
     reranker.set_dropout(attention=0.0, hidden=0.0)
-    freeze(reranker.model, frozen)
+    freeze_parameters(reranker.model, frozen)
     reranker.scorer.train()
     batch = pack(reranker.pairs.encode_flat(PAIRS), device=torch.device("cpu"), keys=[1, 2, 3])
     reranker.scorer(batch).square().sum().backward()
@@ -50,13 +50,13 @@ def test_a_step_changes_only_what_is_not_frozen(tiny_xlmr):
 def test_how_many_are_frozen(tiny_xlmr):
     model = Reranker.load(tiny_xlmr).model
     embeddings = sum(w.numel() for n, w in model.named_parameters() if ".embeddings." in n)
-    assert freeze(model, "embeddings") == embeddings > 0
+    assert freeze_parameters(model, "embeddings") == embeddings > 0
 
 
 def test_names_of_nothing_are_refused_with_those_that_there_are(tiny_xlmr):
     model = Reranker.load(tiny_xlmr).model
     with pytest.raises(UserError) as caught:
-        freeze(model, ["embedding", "layer.7", "layer.0"])
+        freeze_parameters(model, ["embedding", "layer.7", "layer.0"])
     assert caught.value.problems == [
         "model.freeze: no parameter lies in 'embedding'",
         "model.freeze: no parameter lies in 'layer.7'",
@@ -64,7 +64,7 @@ def test_names_of_nothing_are_refused_with_those_that_there_are(tiny_xlmr):
     assert "embeddings, layer.0, layer.1" in caught.value.advice
     assert all(weight.requires_grad for weight in model.parameters())
     with pytest.raises(UserError, match="nothing is left to train"):
-        freeze(model, ["roberta", "classifier"])
+        freeze_parameters(model, ["roberta", "classifier"])
 
 
 def test_lower_layers_learn_slower(tiny_xlmr):

@@ -124,18 +124,18 @@ def test_a_stream_is_planned_from_its_first_steps(planned, tiny_xlmr, jsonl, tmp
 
 def test_what_does_not_fit_is_said_with_what_to_set(planned, tiny_xlmr, jsonl, tmp_path):
     plan, of, _ = planned(tiny_xlmr, jsonl, tmp_path / "new", train__tokens_per_batch=512)
-    (memory,) = plan_text.problems(replace(plan, available=plan.bytes.peak - 1), of)
+    (memory,) = plan_text.plan_problems(replace(plan, available=plan.bytes.peak - 1), of)
     for setting in (
         "train.tokens_per_batch=256",
         "train.gradient_checkpointing=true",
         "model.freeze=embeddings",
     ):
         assert setting in memory
-    (memory,) = plan_text.problems(replace(plan, available=plan.bytes.peak, processes=2), of)
+    (memory,) = plan_text.plan_problems(replace(plan, available=plan.bytes.peak, processes=2), of)
     assert "fewer processes" in memory
-    (disk,) = plan_text.problems(replace(plan, free=plan.disk - 1), of)
+    (disk,) = plan_text.plan_problems(replace(plan, free=plan.disk - 1), of)
     assert "train.keep_checkpoints=1" in disk
-    assert len(plan_text.problems(replace(plan, free=0, available=0), of)) == 2
+    assert len(plan_text.plan_problems(replace(plan, free=0, available=0), of)) == 2
 
 
 def test_padding_is_that_of_batches_which_hold_it():
