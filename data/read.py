@@ -9,16 +9,23 @@ from typing import Any
 import xxhash
 
 from .groups import Collection, Group
-from .judged.beir import read_beir_collection, read_beir_groups
-from .judged.by_role import read_role_groups, read_role_judged
+from .judged import read_beir_collection, read_beir_groups, read_role_groups, read_role_judged
 from .problems import Problem
-from .rows.csv_tsv import is_triples
-from .rows.files import find_files, kind_of_file, looks_like_beir
-from .rows.hub_datasets import is_named, iterate_named_groups, read_named_groups, read_named_judged
-from .rows.jsonl import as_collection
-from .rows.lines import compression
-from .rows.to_groups import iterate_tables, tables_of
-from .store.group_store import keep_groups
+from .rows import (
+    as_collection,
+    compression,
+    find_files,
+    is_named,
+    is_triples,
+    iterate_named_groups,
+    iterate_tables,
+    kind_of_file,
+    looks_like_beir,
+    read_named_groups,
+    read_named_judged,
+    tables_of,
+)
+from .store import keep_groups
 
 FORMATS = (
     "a file with rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts also .gz, .zst), a folder of them, "

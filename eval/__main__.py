@@ -14,11 +14,11 @@ from ..configs.schema_eval import EvalCommand
 
 if TYPE_CHECKING:
     from ..data.groups import Collection
-    from ..data.judged.trec import TrecRun
-    from .command.request import CollectionPlan, Request
+    from ..data.judged import TrecRun
+    from .command import CollectionPlan, Request
     from .evaluate import Entry
     from .results import Report
-    from .retrieval.candidates import Candidates
+    from .retrieval import Candidates
 
 
 CHECK = "; `uprank check` prints all"  # which reads JSONL and BEIR, not runs or TREC qrels
@@ -70,10 +70,9 @@ class EvalInputs:
 
 
 def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
-    from .command.models import check_model, parse_models
-    from .command.request import make_request
+    from .command import check_model, make_request, parse_models
     from .processes import is_main
-    from .report.write import require_new
+    from .report import require_new
 
     models = collect(problems, parse_models, settings) or {}
     plan = make_request(settings, models, problems)
@@ -86,7 +85,7 @@ def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
 
 def _load(plan: Request, problems: list[str]) -> EvalInputs:
     """Read data and runs; what is wrong with any of them is added to `problems`."""
-    from ..data.judged.trec import read_run, trec_collection
+    from ..data.judged import read_run, trec_collection
     from ..data.read import read_groups, read_judged
 
     collections: dict[str, Collection] = {}
@@ -136,7 +135,7 @@ def _find_candidates(
     settings: EvalCommand, plan: Request, inputs: EvalInputs, problems: list[str]
 ) -> dict[str, Candidates]:
     """Of every collection by name, before anything is scored; what is wrong is added to `problems`."""
-    from .retrieval.candidates import find_candidates
+    from .retrieval import find_candidates
 
     found = {}
     for part in plan.collections:
@@ -163,7 +162,7 @@ def _score(
     """Every model on every collection, by name of the collection; each model is loaded once."""
     if not plan.models:
         return {}
-    from .command.models import score_collections
+    from .command import score_collections
 
     pools = [(inputs.collections[name], found) for name, found in candidates.items()]
     return dict(zip(candidates, score_collections(settings, plan.models, pools), strict=True))
@@ -179,7 +178,7 @@ def _report(
 ) -> Report:
     """One collection: measure what was scored and write it."""
     from .evaluate import first_stage_entry, make_report, run_entry
-    from .report.write import write_report
+    from .report import write_report
 
     collection = inputs.collections[part.name]
     entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
@@ -216,11 +215,8 @@ def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) ->
     """The summary of several collections, the terminal, and the gate."""
     from rich.console import Console
 
-    from .command.gate import gate_findings
-    from .report.page import write_summary_page
-    from .report.summary import make_summary
-    from .report.terminal import print_report, print_summary
-    from .report.write import write_summary
+    from .command import gate_findings
+    from .report import make_summary, print_report, print_summary, write_summary, write_summary_page
 
     output = Path(settings.output)
     if len(reports) == 1:

@@ -10,17 +10,23 @@ from .. import __version__
 from ..configs.errors import UserError
 from ..data.groups import Collection, collection_fingerprint
 from ..data.prompts import NO_PROMPTS, Prompts
-from .audits.calibration import calibration_of, histogram
-from .audits.data import find_leaks, stated
-from .audits.depths import curve_depths, depth_curve, first_stage
-from .audits.hardware import hardware_name
-from .audits.system import Setting, audit_system
-from .measures.measure import Measure, evaluate_measures
-from .measures.ranking import Floats, Ranking, ideal, rank
+from .audits import (
+    Setting,
+    audit_system,
+    calibration_of,
+    curve_depths,
+    depth_curve,
+    find_leaks,
+    first_stage,
+    hardware_name,
+    histogram,
+    stated,
+)
+from .measures import Floats, Measure, Ranking, evaluate_measures, ideal, rank
 from .results import Comparison, DepthPoint, Report, System
-from .retrieval.candidates import Candidates
+from .retrieval import Candidates
 from .scoring import Scored
-from .statistics.compare import compare_all, estimates
+from .statistics import compare_all, estimates
 
 
 @dataclass(frozen=True)

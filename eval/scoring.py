@@ -13,7 +13,7 @@ from ..configs.errors import UserError
 from ..data.groups import Collection
 from ..data.prompts import NO_PROMPTS, Pair
 from .processes import Share
-from .retrieval.candidates import Candidates
+from .retrieval import Candidates
 from .score_cache import ScoreCache
 
 REGION = 200_000  # pairs sorted by length together: enough for equal lengths, bounded memory

@@ -16,7 +16,7 @@ from ..configs.errors import UserError
 from ..configs.schema_eval import ScoreCommand
 from ..configs.validate import above_zero, model_problems
 from ..data.problems import require
-from ..data.rows.jsonl import parse_rows
+from ..data.rows import parse_rows
 from .score_jsonl import FORMS, Output, hash_file, is_right, output_file_problems, read_pairs, scored
 
 ROWS = 1000  # rows scored together: enough to sort by length, little memory on endless input
@@ -94,7 +94,7 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
 def _load(settings: ScoreCommand) -> Any:
     import torch
 
-    from .backends.load import load_model
+    from .backends import load_model
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -119,7 +119,7 @@ def _load(settings: ScoreCommand) -> Any:
 
 def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
     """Everything that decides the lines of an output file; nothing for stdout."""
-    from .backends.load import identity
+    from .backends import identity
 
     if not settings.output:
         return {}

@@ -14,11 +14,9 @@ import torch
 
 from ..configs.errors import UserError
 from ..configs.validate import PRECISIONS, above_zero
-from ..data.encoding.pairs import PairEncoder, choose_budgets
+from ..data.encoding import PairEncoder, choose_budgets
 from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
-from .forward.packing import GRAIN, pack, plan_by_length, suitable_tokens
-from .forward.scorer import Scorer
-from .forward.streams import count_streams, run_in_streams
+from .forward import GRAIN, Scorer, count_streams, pack, plan_by_length, run_in_streams, suitable_tokens
 from .load import load, usable_positions
 from .lora import plain_state
 from .weights import hash_weights

@@ -9,23 +9,14 @@ from tempfile import TemporaryDirectory
 from .. import __version__
 from ..configs.schema_publish import PublishCommand
 from ..data.prompts import choose_prompts
-from .card.card import CURVE, Content, render_card, verdict_words
-from .card.parts import calibration_line
-from .card.statistics import find_samples, find_statistics
-from .evidence.gate import check_evidence, judge, load_undamaged, require_better
-from .evidence.licence import copy_notices
-from .evidence.source import read_source
-from .folder.folder import building, copy_evidence, file_hashes, write_head, write_model
-from .folder.json_files import write_json
-from .folder.record import make_record
-from .merging.chart import merging_curve
-from .merging.merge import merge_weights
-from .merging.mixtures import Merged, describe_mixture
-from .onnx.graphs import NO_GRAPHS, Graphs, add_graphs
-from .parity.libraries import Proof, describe_proof, prove
-from .parity.probes import RECORDED, own_pairs, recorded
-from .upload import check_push, upload
-from .weights.prepare import Prepared, prepare_weights
+from .card import CURVE, Content, calibration_line, find_samples, find_statistics, render_card, verdict_words
+from .evidence import check_evidence, copy_notices, judge, load_undamaged, read_source, require_better
+from .folder import building, copy_evidence, file_hashes, make_record, write_head, write_json, write_model
+from .hub import check_push, push_folder
+from .merging import Merged, describe_mixture, merge_weights, merging_curve
+from .onnx import NO_GRAPHS, Graphs, add_graphs
+from .parity import RECORDED, Proof, describe_proof, own_pairs, prove, recorded
+from .weights import Prepared, prepare_weights
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ def publish(settings: PublishCommand) -> Published:
     published = Published(output, verdict, ruling.reason, tuple(proofs), prepared, merged, graphs)
     if settings.push.repo is None:
         return published
-    return replace(published, url=upload(output, settings.push))
+    return replace(published, url=push_folder(output, settings.push))
 
 
 def publish_summary(published: Published) -> list[str]:

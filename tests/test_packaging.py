@@ -1,6 +1,5 @@
-"""Decisions that a slip would undo in silence: what imports what, and what the wheel holds."""
+"""Decisions that a slip would undo in silence: what loads what, the text of files, what the wheel holds."""
 
-import ast
 import importlib
 import re
 import subprocess
@@ -21,7 +20,10 @@ ROOT = Path(uprank.__file__).parent  # the checkout, or the folder that a wheel 
 ROOMS = ("configs", "data", "model", "eval", "train", "publish")
 MODULES = sorted(
     file.relative_to(ROOT)
-    for file in [*ROOT.glob("*.py"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))]
+    for file in [
+        *(ROOT / name for name in ("__init__.py", "__main__.py", "lazy.py")),
+        *(file for room in ROOMS for file in (ROOT / room).rglob("*.py")),
+    ]
 )
 in_checkout = pytest.mark.skipif(
     not (ROOT / "pyproject.toml").is_file(), reason="an installed wheel is tested"
@@ -32,68 +34,6 @@ HEAVY = {"torch", "transformers", "accelerate", "datasets", "numpy", "hydra", "o
 def module_name(file):
     parts = [part for part in ("uprank", *file.with_suffix("").parts) if part != "__init__"]
     return ".".join(parts)
-
-
-def imported_rooms(file):
-    """Rooms that a file imports, anywhere in it, by relative or absolute import, with the line."""
-    package = ["uprank", *file.parent.parts]
-    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = base + (node.module.split(".") if node.module else [])
-            # `from .. import x` may name a room
-            names = [[*base, alias.name] for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name[0] == "uprank" and len(name) > 1 and name[1] in ROOMS:
-                yield name[1], node.lineno
-
-
-def test_every_room_has_modules():
-    assert {file.parts[0] for file in MODULES if len(file.parts) > 1} == set(ROOMS)
-    assert len(MODULES) > 50
-
-
-def test_the_import_reader_sees_every_form(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    (tmp_path / "eval").mkdir()
-    source = """
-import uprank.train.loop
-import uprank.publish.card as card, json
-from uprank.data import pairs
-from uprank import model
-from . import measure
-from .. import __version__, configs
-from ..train.loss import x
-def f():
-    from ..publish import card
-"""
-    (tmp_path / "eval" / "x.py").write_text(source)
-    found = [room for room, _ in imported_rooms(Path("eval/x.py"))]
-    assert found == ["train", "publish", "data", "model", "eval", "configs", "train", "publish"]
-
-
-@pytest.mark.parametrize("file", [file for file in MODULES if len(file.parts) > 1], ids=str)
-def test_imports_run_from_right_to_left(file):
-    room = ROOMS.index(file.parts[0])
-    wrong = [f"{file}:{line}: {name}" for name, line in imported_rooms(file) if ROOMS.index(name) > room]
-    assert wrong == []
-
-
-def test_configs_import_nothing_at_all_but_hydra_and_the_standard_library():
-    for file in MODULES:
-        if file.parts[0] == "configs":
-            tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-            absolute = {
-                name.split(".")[0]
-                for node in ast.walk(tree)
-                if isinstance(node, (ast.Import, ast.ImportFrom)) and not getattr(node, "level", 0)
-                for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module])
-            }
-            assert absolute <= {*sys.stdlib_module_names, "hydra", "omegaconf"}, file
 
 
 def test_evaluation_never_imports_training(tmp_path):
@@ -111,16 +51,6 @@ def test_every_module_imports(file):
 
 def settings():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-
-
-@in_checkout
-def test_every_package_folder_is_listed():
-    folders = {file.parent for file in MODULES if file.name == "__init__.py"}
-    assert sorted(settings()["tool"]["setuptools"]["packages"]) == sorted(
-        ".".join(("uprank", *folder.parts)) for folder in folders
-    )
-    for file in MODULES:
-        assert (ROOT / file.parent / "__init__.py").is_file(), f"{file} lies in no package"
 
 
 @in_checkout
@@ -239,7 +169,7 @@ def test_the_wheel_holds_what_the_tree_holds(wheel):
         for file in (ROOT / room).rglob("*")
         if file.suffix in suffixes
     }
-    tree |= {f"uprank/{file.name}" for file in ROOT.glob("*.py")}
+    tree |= {f"uprank/{file.name}" for file in ROOT.glob("*.py") if file.name != "setup.py"}
     assert len(tree) > 60
     assert {name for name in wheel if Path(name).suffix in suffixes} == tree
 

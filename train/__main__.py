@@ -10,7 +10,7 @@ from ..configs.sweep import Sweep
 
 
 def _train(settings: TrainCommand) -> None:
-    from .monitor.preemption import Stopped
+    from .monitor import Stopped
     from .run import train
 
     try:
@@ -34,19 +34,19 @@ def _train(settings: TrainCommand) -> None:
 
 
 def _finished(settings: TrainCommand) -> bool:
-    from .sweeps.sweep import finished
+    from .sweeps import finished
 
     return finished(settings)
 
 
 def _value(settings: TrainCommand) -> float | None:
-    from .sweeps.sweep import best_value
+    from .sweeps import best_value
 
     return best_value(settings)
 
 
 def _tell(folder: Path) -> None:
-    from .sweeps.sweep import tell
+    from .sweeps import tell
 
     tell(folder)
 

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from ..configs.schema_train import LossSettings
-from ..model.forward.packing import share_out, split_batch
-from ..model.forward.scorer import Scorer
-from ..model.forward.streams import count_streams, run_in_streams
+from ..model.forward import Scorer, count_streams, run_in_streams, share_out, split_batch
 from .batches import TrainBatch
-from .losses.objective import group_losses
-from .optim.fsdp import exchange
+from .losses import group_losses
+from .optim import exchange
 
 if TYPE_CHECKING:
     from .state import Run

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.encoding.pairs import PairEncoder
-from ..data.sampling.draws import Draw
-from ..model.forward.dropout import mix_bits
-from ..model.forward.packing import GRAIN, PackedBatch, pack, plan_groups, share_out, suitable_tokens
+from ..data.encoding import PairEncoder
+from ..data.sampling import Draw
+from ..model.forward import GRAIN, PackedBatch, mix_bits, pack, plan_groups, share_out, suitable_tokens
 
 # Budgets whose memory is there on every machine. That of a CPU is what stays in a core's cache, a small part
 # of its memory, and usual groups, 8 passages of 512 tokens, must not pay for what only large ones need.

@@ -15,12 +15,12 @@ from ..configs.errors import UserError
 from ..configs.schema_train import DevSettings
 from ..data.groups import Collection
 from ..eval.evaluate import mean_intervals, mean_values
-from ..eval.measures.measure import Measure, parse_measures
+from ..eval.measures import Measure, parse_measures
 from ..eval.processes import Share
-from ..eval.retrieval.candidates import Candidates, find_candidates
+from ..eval.retrieval import Candidates, find_candidates
 from ..eval.scoring import Scored, score_candidates
 from ..model.reranker import Reranker
-from .run_folder.atomic import on_first, write_folder
+from .run_folder import on_first, write_folder
 
 
 @dataclass

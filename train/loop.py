@@ -14,15 +14,17 @@ from rich.progress import Progress as Bar
 
 from ..configs.errors import UserError
 from ..eval.scoring import LeftEarly
-from .monitor.alarms import Health
-from .monitor.memory import explaining
-from .monitor.preemption import Stopped, StopRequest
-from .monitor.trackers import report
-from .optim.ema import update_average
-from .optim.optimizer import rate_factor, set_rate
-from .run_folder.atomic import on_first, write_folder
-from .run_folder.checkpoints import Progress, gather_states, save_checkpoint
-from .run_folder.metrics import MetricsFile, read_metrics
+from .monitor import Health, Stopped, StopRequest, explaining, report
+from .optim import rate_factor, set_rate, update_average
+from .run_folder import (
+    MetricsFile,
+    Progress,
+    gather_states,
+    on_first,
+    read_metrics,
+    save_checkpoint,
+    write_folder,
+)
 from .state import Run, averaged
 from .step import prepare_step, train_step
 

@@ -12,25 +12,38 @@ from rich.console import Console
 
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
-from ..data.sampling.mix import Mix
-from ..data.sampling.stream import EXAMPLES
+from ..data.sampling import EXAMPLES, Mix
 from ..eval.processes import Processes
 from ..eval.scoring import LeftEarly
 from ..model.load import base_card, location_kind
 from .loop import fit, keep_best
-from .monitor.console import log_to_file, progress_bar, set_up_logging
-from .monitor.memory import available_memory, explaining, explaining_model, used_memory
-from .monitor.preemption import Stopped, StopRequest, settle
-from .monitor.trackers import report, start_tracker
-from .planning.plan import Machine, make_plan
-from .planning.text import print_plan
-from .run_folder.atomic import on_first, put_back
-from .run_folder.checkpoints import Progress, load_checkpoint, newest_checkpoint
-from .run_folder.manifest import environment, lock, write_start
-from .run_folder.metrics import MetricsFile
-from .start.preflight import Inputs, read_inputs
-from .start.setup import make_accelerator, make_run
-from .start.unused_settings import warn_unused
+from .monitor import (
+    Stopped,
+    StopRequest,
+    available_memory,
+    explaining,
+    explaining_model,
+    log_to_file,
+    progress_bar,
+    report,
+    set_up_logging,
+    settle,
+    start_tracker,
+    used_memory,
+)
+from .planning import Machine, make_plan, print_plan
+from .run_folder import (
+    MetricsFile,
+    Progress,
+    environment,
+    load_checkpoint,
+    lock,
+    newest_checkpoint,
+    on_first,
+    put_back,
+    write_start,
+)
+from .start import Inputs, make_accelerator, make_run, read_inputs, warn_unused
 from .state import Run, whole
 from .verdict import end
 

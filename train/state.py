@@ -12,15 +12,13 @@ import numpy as np
 import torch
 
 from ..configs.schema_train import TrainCommand
-from ..data.sampling.mix import Mix
+from ..data.sampling import Mix
 from ..eval.processes import Share
-from ..model.forward.packing import suitable_tokens
+from ..model.forward import suitable_tokens
 from ..model.reranker import Reranker
 from .batches import largest_group
 from .dev import Dev
-from .optim.ema import KEY
-from .optim.fsdp import empty, full, local
-from .optim.loss_scale import LossScale
+from .optim import KEY, LossScale, empty, full, local
 
 
 @dataclass

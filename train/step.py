@@ -12,11 +12,10 @@ import torch
 
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
-from ..data.sampling.draws import Draw, draw_visits
-from ..data.sampling.in_batch import in_batch_negatives
+from ..data.sampling import Draw, draw_visits, in_batch_negatives
 from .backward import backward
 from .batches import TrainBatch, step_batches
-from .optim.fsdp import full
+from .optim import full
 from .state import Run
 
 

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ..eval.evaluate import Entry, first_stage_entry, make_report
-from ..eval.report.terminal import print_report
-from ..eval.report.write import write_report
+from ..eval.report import print_report, write_report
 from ..eval.results import Report
-from ..eval.statistics.compare import verdict
+from ..eval.statistics import verdict
 from ..model.load import load
 from ..model.weights import hash_weights
-from .monitor.trackers import report_end
-from .run_folder.atomic import on_first, write_folder, writing
-from .run_folder.checkpoints import Progress
-from .run_folder.manifest import now, read_manifest, write_manifest
-from .run_folder.metrics import read_metrics
+from .monitor import report_end
+from .run_folder import (
+    Progress,
+    now,
+    on_first,
+    read_manifest,
+    read_metrics,
+    write_folder,
+    write_manifest,
+    writing,
+)
 from .state import averaged
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..encoding.pairs import PairEncoder
+from ..encoding import PairEncoder
 from ..groups import Group
 from ..prompts import Prompts
 

@@ -11,11 +11,11 @@ from itertools import chain
 import numpy as np
 import xxhash
 
-from ..encoding.pairs import PairEncoder
+from ..encoding import PairEncoder
 from ..groups import Group
 from ..problems import Findings, Problem
 from ..prompts import Prompts
-from ..store.group_store import chunks
+from ..store import chunks
 from .characters import text_problems
 from .duplicates import find_contradictions, find_repeated_passages, find_repeated_rows, row_keys
 from .leaks import Match, QueryIndex

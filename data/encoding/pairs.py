@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ...configs.errors import UserError
-from ..store.token_store import TokenStore
+from ..store import TokenStore
 
 QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
 CHUNK = 2048  # texts a tokenizer call: enough to keep its threads busy, little memory

@@ -13,9 +13,7 @@ import xxhash
 
 from ..groups import Group
 from ..prompts import Prompts
-from ..store.cache import Facts, find_entry, make_entry
-from ..store.group_store import GroupStore, hash_texts
-from ..store.token_store import HASHES, SPANS, TOKENS, TokenStore
+from ..store import HASHES, SPANS, TOKENS, Facts, GroupStore, TokenStore, find_entry, hash_texts, make_entry
 
 if TYPE_CHECKING:
     from .pairs import PairEncoder

@@ -20,9 +20,8 @@ from typing import Any
 
 from ..groups import Group, same_text
 from ..problems import Problem
-from ..rows.lines import compression
-from ..store.group_by import merged
-from ..store.group_store import keep_groups
+from ..rows import compression
+from ..store import keep_groups, merged
 from ..trec_order import trec_order
 from .texts import MOST_PROBLEMS, CorpusStore, in_order, open_texts, text_format
 from .trec_lines import BEIR_HEADER, beir_row, is_qrels, iterate_rows, qrels_row, run_row, triple_row

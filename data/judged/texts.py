@@ -17,11 +17,8 @@ import numpy as np
 
 from ...configs.errors import UserError
 from ..problems import Problem
-from ..rows.jsonl import parse_rows
-from ..rows.lines import compression, read_lines
-from ..store.cache import CacheEntry, Facts, hash_file, make_entry
-from ..store.group_store import hash_text, hash_texts
-from ..store.mapped import MappedFile
+from ..rows import compression, parse_rows, read_lines
+from ..store import CacheEntry, Facts, MappedFile, hash_file, hash_text, hash_texts, make_entry
 
 VERSION = 1  # of what the files below hold and of the checks behind them
 HASHES, SPANS, TEXTS = "hashes.bin", "spans.bin", "texts.bin"

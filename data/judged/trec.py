@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ..groups import Collection
-from ..rows.lines import compression
+from ..rows import compression
 from ..trec_order import trec_order
 from .trec_fast import read_columns
 from .trec_lines import BEIR_HEADER, LARGEST_RELEVANCE, beir_row, iterate_rows, qrels_row, run_row

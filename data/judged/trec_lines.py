@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from ...configs.errors import UserError
-from ..rows.lines import compression, read_lines
+from ..rows import compression, read_lines
 
 # Relevance is kept as int32; trec_eval allocates a table of the size of the largest.
 LARGEST_RELEVANCE = 2**31 - 1

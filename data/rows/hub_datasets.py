@@ -17,7 +17,7 @@ from typing import Any
 
 from ..groups import Collection, Group, passage_id
 from ..problems import Problem
-from ..store.group_store import keep_groups
+from ..store import keep_groups
 from .jsonl import as_collection
 from .to_groups import RowTable
 from .to_groups import iterate_tables as iterate_tables

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..groups import Group, same_text
 from ..problems import Problem
-from ..store.group_by import merged
+from ..store import merged
 from .columns import ALLOWED, Shape, columns_of, find_shape, unread_numbers
 from .fields import (
     CONTRADICTION,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..groups import Group, fingerprint
-from ..judged.by_role import describe_files
+from ..judged import describe_files
 from ..prompts import Prompts
 from .draws import Visit, epoch_order, ring
 from .stream import EXAMPLES, Stream

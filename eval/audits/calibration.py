@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..measures.ranking import Bools, Floats, Ranking
+from ..measures import Bools, Floats, Ranking
 from ..results import Calibration, Histogram
 
 HISTOGRAM_BINS = 40

@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data.trec_order import trec_orders
-from ..measures.measure import Measure, evaluate_measures
-from ..measures.ranking import Ranking
+from ..measures import Measure, Ranking, evaluate_measures
 from ..results import DepthPoint, RunScores
 from ..scoring import Scored
-from ..statistics.compare import estimates
+from ..statistics import estimates
 
 DEPTHS = (10, 20, 50, 100)
 

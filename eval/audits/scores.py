@@ -6,12 +6,9 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ..measures.judged import judged_share
-from ..measures.measure import Measure, evaluate_measures
-from ..measures.ranking import Floats, Ranking, backwards
+from ..measures import Floats, Measure, Ranking, backwards, evaluate_measures, judged_share
 from ..results import Audit, Calibration, System
-from ..statistics.compare import ALPHA, estimates
-from ..statistics.resampling import paired_test
+from ..statistics import ALPHA, estimates, paired_test
 from ..words import count_of, percent
 
 TIED_WIDTH = 0.005  # of the measure between the worst and the best order of equal scores

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.groups import Collection
-from ..measures.measure import Measure
-from ..measures.ranking import Floats, Ranking, all_equal, ideal
-from ..measures.ties import tie_bounds
+from ..measures import Floats, Measure, Ranking, all_equal, ideal, tie_bounds
 from ..results import Audit, Calibration
-from ..retrieval.candidates import Candidates
+from ..retrieval import Candidates
 from ..scoring import Scored
 from . import scores as audits
 from .data import Leaks, zeros

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...configs.schema_eval import GateSettings
-from ..measures.measure import Measure
+from ..measures import Measure
 from ..results import Report
-from ..statistics.compare import regression
-from ..statistics.resampling import PERMUTATIONS, SAME, paired_differences
+from ..statistics import PERMUTATIONS, SAME, paired_differences, regression
 
 
 def gate_findings(report: Report, name: str, measure: Measure, settings: GateSettings) -> list[str]:

@@ -14,11 +14,11 @@ from ...configs.validate import BACKENDS, PRECISIONS, one_of
 
 if TYPE_CHECKING:
     from ...data.groups import Collection
-    from ...model.backends.peer import Peer
+    from ...model.backends import Peer
     from ...model.reranker import Reranker
     from ..evaluate import Entry
     from ..processes import Processes
-    from ..retrieval.candidates import Candidates
+    from ..retrieval import Candidates
     from ..scoring import Scored
 
 
@@ -89,7 +89,7 @@ def check_model(name: str, choice: ModelChoice) -> None:
     Raises:
         UserError: it is not there, its library is not installed or takes no such setting.
     """
-    from ...model.backends.load import backend_problems
+    from ...model.backends import backend_problems
 
     problems = backend_problems(
         choice.backend, choice.path, precision=choice.precision, revision=choice.revision, name=name
@@ -124,7 +124,7 @@ def score_collections(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ...model.backends.load import identity
+    from ...model.backends import identity
     from ..processes import is_main, join
     from ..score_cache import ScoreCache
     from ..scoring import score_candidates
@@ -185,7 +185,7 @@ def _entry(name: str, choice: ModelChoice, weights: str, model: Reranker | Peer,
 
 def _load(settings: EvalCommand, choice: ModelChoice, processes: Processes) -> Reranker | Peer:
     """The model; where it fails on one process, it fails on all."""
-    from ...model.backends.load import load_model
+    from ...model.backends import load_model
 
     problems: list[str] = []
     model = collect(

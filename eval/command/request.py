@@ -11,10 +11,10 @@ from typing import Any
 from ...configs.errors import UserError, collect
 from ...configs.schema_eval import EvalCommand, GateSettings
 from ...configs.validate import above_zero, model_problems, seed_problems
-from ...data.judged.trec_lines import is_qrels
+from ...data.judged import is_qrels
 from ...data.read import FORMATS
-from ..measures.measure import Measure, parse_measures
-from ..retrieval.candidates import OWN, SEARCHED, first_stage_name, resolve_source
+from ..measures import Measure, parse_measures
+from ..retrieval import OWN, SEARCHED, first_stage_name, resolve_source
 from .models import ModelChoice, is_path
 
 # Files beside the folders of the collections.

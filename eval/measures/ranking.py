@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...configs.errors import UserError
-from ...data.judged.trec_lines import LARGEST_RELEVANCE
+from ...data.judged import LARGEST_RELEVANCE
 from ...data.trec_order import trec_orders
 
 Bools = npt.NDArray[np.bool_]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ..results import Comparison
-from ..statistics.compare import outcome
+from ..statistics import outcome
 from ..words import count_of
 
 # Units of the viewBox: narrow, so that the text stays readable when a phone shrinks the chart.

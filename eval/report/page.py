@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..audits.data import added_text, stated
-from ..audits.scores import stated_of
+from ..audits import added_text, stated, stated_of
 from ..results import Audit, Comparison, Estimate, Report
-from ..statistics.compare import outcome, verdict
+from ..statistics import outcome, verdict
 from ..words import unbreakable
 from . import charts as plots
 from .charts import Forest, forest

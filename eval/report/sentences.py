@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..audits.data import stated
-from ..audits.scores import stated_of
+from ..audits import stated, stated_of
 from ..results import Comparison, Report
-from ..statistics.compare import outcome, verdict
+from ..statistics import outcome, verdict
 from ..words import unbreakable
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..results import Comparison, Estimate, Report
-from ..statistics.macro import macro_compare, macro_estimate
+from ..statistics import macro_compare, macro_estimate
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..audits.data import added_text
+from ..audits import added_text
 from ..results import Comparison, Estimate, Report
-from ..statistics.compare import ALPHA, outcome
+from ..statistics import ALPHA, outcome
 from ..words import count_of, format_difference, format_estimate, format_p
 from .sentences import notes
 from .summary import CollectionResult, Summary

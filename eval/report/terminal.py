@@ -15,9 +15,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ..audits.data import added_text
+from ..audits import added_text
 from ..results import Comparison, Estimate, Report, System
-from ..statistics.compare import outcome, verdict
+from ..statistics import outcome, verdict
 from ..words import format_difference, format_estimate, format_tests, unbreakable
 from .sentences import first_measure_comparisons, notes, sentence
 from .summary import Summary

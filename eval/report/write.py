@@ -11,7 +11,7 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.validate import output_problems
 from ...data.groups import Collection
-from ...data.judged.trec import trec_order, write_run
+from ...data.judged import trec_order, write_run
 from ..results import Report, RunScores
 from . import tables
 from .page import QueryExample, headline_system, moved_queries, render_report

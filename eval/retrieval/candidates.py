@@ -11,7 +11,7 @@ import numpy as np
 from ...configs.errors import UserError, collect
 from ...configs.schema import DenseSettings
 from ...data.groups import Collection
-from ...data.judged.trec import read_run, trec_order
+from ...data.judged import read_run, trec_order
 from ...data.read import is_beir
 from .bm25 import search_bm25
 

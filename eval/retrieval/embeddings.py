@@ -24,7 +24,7 @@ import numpy.typing as npt
 from ...configs.errors import UserError
 from ...configs.paths import cache_folder
 from ...configs.schema import DenseSettings
-from ...model.backends.load import hash_config
+from ...model.backends import hash_config
 from ...model.load import locate, quiet_transformers
 from ...model.reranker import choose_device
 from ...model.weights import hash_weights

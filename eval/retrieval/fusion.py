@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ...data.judged.trec import trec_order
+from ...data.judged import trec_order
 
 RANK_CONSTANT = 60  # k of the paper, which found results hardly sensitive to it
 LEAST_DEPTH = 100

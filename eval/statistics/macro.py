@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..measures.ranking import Floats
+from ..measures import Floats
 from ..results import Comparison, Estimate
 from .compare import detectable, with_holm
 from .resampling import bootstrap_means, finite, interval, paired_differences, sign_test

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..measures.ranking import Floats
+from ..measures import Floats
 
 LEVEL = 0.95
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...configs.errors import UserError
-from ...data.encoding.pairs import PairEncoder, choose_budgets
+from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
 from ..load import load_tokenizer, locate, quiet_transformers, stated_limits
 from ..weights import hash_config, hash_tokenizer
@@ -51,7 +51,7 @@ def load_model(
         tokens = tokens_per_batch or 2048
         peer = load_onnx(path, query_tokens, max_tokens, device, tokens, threads, backend=backend)
         return replace(peer, prompts=choose_prompts(query_prompt, passage_prompt, peer.prompts.stated()))
-    from ..forward.packing import suitable_tokens
+    from ..forward import suitable_tokens
     from ..reranker import Reranker, choose_device
     from ..weights import hash_weights
 

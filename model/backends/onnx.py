@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...configs.errors import UserError
-from ...data.encoding.pairs import PairEncoder, choose_budgets
+from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
 from .openvino import open_openvino
 from .peer import Pair, Peer

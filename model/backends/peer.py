@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data.encoding.pairs import PairEncoder
+from ...data.encoding import PairEncoder
 from ...data.prompts import NO_PROMPTS, Pair, Prompts
 
 # Name in model.backend -> module, name and extra of the package; Uprank itself needs none.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...data.encoding.pairs import FlatPairs
+from ...data.encoding import FlatPairs
 
 # Token counts are rounded up to this: oneDNN builds a new bf16 kernel for every new number of
 # rows, which costs as much as running it. The few tokens at the end belong to no sequence.

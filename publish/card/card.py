@@ -13,15 +13,13 @@ from ... import __version__
 from ...configs.schema import ModelSettings
 from ...configs.schema_publish import PublishCommand
 from ...eval.results import Report, System
-from ...eval.statistics.compare import verdict
+from ...eval.statistics import verdict
 from ...eval.words import format_difference, format_estimate, format_p
-from ..evidence.gate import Ruling, compared, tuned_system
-from ..evidence.source import Evidence, Source, data_names
-from ..merging.mixtures import Merged
-from ..onnx.graphs import NO_GRAPHS, Graphs
-from ..parity.libraries import Proof
-from ..parity.probes import equally_cut_query
-from ..weights.prepare import Prepared
+from ..evidence import Evidence, Ruling, Source, compared, data_names, tuned_system
+from ..merging import Merged
+from ..onnx import NO_GRAPHS, Graphs
+from ..parity import Proof, equally_cut_query
+from ..weights import Prepared
 from .metadata import evidence_names, metadata_yaml
 from .onnx import onnx_part
 from .parts import CardRow, data_part, example_part, merging_part, notes_words, scores_part

@@ -7,8 +7,7 @@ from typing import Any
 
 from ...configs.schema_publish import CardSettings
 from ...eval.results import Report
-from ..evidence.gate import tuned_system
-from ..evidence.source import Evidence, Source, distinct_names
+from ..evidence import Evidence, Source, distinct_names, tuned_system
 
 
 def metadata_yaml(card: CardSettings, source: Source, weights: str, title: str, model_type: str) -> str:

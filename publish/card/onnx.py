@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...eval.words import format_difference
-from ..onnx.export import OPSET
-from ..onnx.graphs import Graphs
-from ..onnx.parity import GraphProof
-from ..onnx.reference import BATCH
+from ..onnx import BATCH, OPSET, GraphProof, Graphs
 
 NOTES = {
     "fp32": "fp32: any runtime for ONNX can run it, on any device; the default of every loader.",

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...data.prompts import Prompts
-from ...eval.report.sentences import notes
+from ...eval.report import notes
 from ...eval.results import Report, System
 from ...eval.words import format_difference, format_estimate
-from ..evidence.source import Source
-from ..merging.mixtures import Merged, Point
-from ..weights.calibrate import Calibrated, Threshold
-from ..weights.prepare import Prepared
+from ..evidence import Source
+from ..merging import Merged, Point
+from ..weights import Calibrated, Prepared, Threshold
 from .metadata import candidates_words
 from .statistics import Sample, Statistics, plain, training_facts
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.trec_order import trec_order
-from ..evidence.dev_scores import DevScores, TrecRun
-from ..evidence.source import Source
-from ..weights.prepare import Prepared
+from ..evidence import DevScores, Source, TrecRun
+from ..weights import Prepared
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
@@ -126,7 +125,7 @@ def plain(text: str, letters: int = SHOWN) -> str:
 
 def training_facts(source: Source) -> list[tuple[str, str]]:
     """Groups of each training data set, as the manifest counts them: name and words."""
-    from ..evidence.source import data_names
+    from ..evidence import data_names
 
     train: dict[str, Any] = (source.manifest.get("data") or {}).get("train") or {}
     parts = train.get("sources") or ([train] if train.get("path") else [])

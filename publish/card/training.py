@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...configs.schema_train import LoraSettings, LossSettings, OptimSettings, TrainSettings
-from ..evidence.source import Source
+from ..evidence import Source
 
 # Always shown: what a reader asks first.
 MAIN = (

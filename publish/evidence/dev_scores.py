@@ -10,12 +10,11 @@ import numpy as np
 
 from ...configs.errors import UserError
 from ...data.groups import Collection, collection_fingerprint
-from ...data.judged.trec import TrecRun, read_run
+from ...data.judged import TrecRun, read_run
 from ...data.read import read_judged
-from ...eval.measures.measure import evaluate_measures, parse_measures
-from ...eval.measures.ranking import rank
+from ...eval.measures import evaluate_measures, parse_measures, rank
 from ...eval.results import Report
-from ...eval.retrieval.candidates import Candidates, first_stage_name
+from ...eval.retrieval import Candidates, first_stage_name
 from .source import Evidence
 
 SAME = 1e-9  # other versions of numpy may sum in another order

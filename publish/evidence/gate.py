@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...configs.errors import UserError
 from ...data.prompts import NO_PROMPTS, Prompts
 from ...eval.results import Comparison, Report, System
-from ...eval.statistics.compare import compare_systems, contradictions, outcome
+from ...eval.statistics import compare_systems, contradictions, outcome
 from .source import Evidence, Source
 
 if TYPE_CHECKING:

@@ -1,1 +1,11 @@
-"""MISSING."""
+"""Write the published folder.
+
+folder.py      files, written beside and renamed
+tokenizer.py   tokenizer files
+record.py      uprank.json
+json_files.py  read and write JSON
+"""
+
+from .folder import building, copy_evidence, file_hashes, files_of, write_head, write_model
+from .json_files import write_json
+from .record import make_record

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
-from ..evidence.source import Evidence
-from ..weights.lineage import HEAD, torch_type
+from ..evidence import Evidence
+from ..weights import HEAD, torch_type
 from .json_files import editing
 from .tokenizer import finish_tokenizer
 

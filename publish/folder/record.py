@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ..card.card import Content
+from ..card import Content
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError, collect
 from ...configs.schema_publish import PushSettings
-from ..evidence.licence import Licence
-from ..evidence.source import Source, data_names
-from ..folder.folder import files_of
+from ..evidence import Licence, Source, data_names
+from ..folder import files_of
 from .errors import CONFLICT, STALE, passes, patiently, status_of, told
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def check_repository(push: PushSettings, licence: Licence | None) -> None:
         raise UserError(problems, advice="Leave out push.repo to publish into the folder only.")
 
 
-def upload(folder: Path, push: PushSettings) -> str:
+def push_folder(folder: Path, push: PushSettings) -> str:
     """Create or update the repository by one commit, or open a pull request; returns its address.
 
     Files of an earlier publication that this one has not are removed by the same commit, files of others

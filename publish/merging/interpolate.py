@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ...configs.errors import UserError
 from ...model.load import load
 from ...model.weights import hash_weights
-from ...train.run_folder.checkpoints import damage
-from ..evidence.licence import Base
+from ...train.run_folder import damage
+from ..evidence import Base
 
 BLOCK = 2**22  # numbers mixed at a time
 

@@ -17,15 +17,13 @@ from ...data.problems import require
 from ...data.prompts import Prompts
 from ...data.read import read_judged
 from ...eval.evaluate import Entry, first_stage_entry, make_report
-from ...eval.measures.measure import evaluate_measures, parse_measures
-from ...eval.measures.ranking import rank
-from ...eval.report.write import write_report
+from ...eval.measures import evaluate_measures, parse_measures, rank
+from ...eval.report import write_report
 from ...eval.results import Comparison, Report
-from ...eval.retrieval.candidates import Candidates, find_candidates
+from ...eval.retrieval import Candidates, find_candidates
 from ...eval.scoring import Scored, score_candidates
-from ...eval.statistics.compare import compare_systems, estimate
-from ..evidence.dev_scores import DevScores, read_scores, restricted
-from ..evidence.source import Evidence, Source, distinct_names
+from ...eval.statistics import compare_systems, estimate
+from ..evidence import DevScores, Evidence, Source, distinct_names, read_scores, restricted
 from .interpolate import last_checkpoints, mix_weights, read_base
 from .mixtures import RULE, Merged, Point, Tried, choose_mixture, describe_mixture
 
@@ -115,7 +113,7 @@ def merge_weights(
 
 def as_measured(reranker: Reranker, report: Report) -> Reranker:
     """The same model in the precision of the report, whose other systems the mixtures are compared with."""
-    from ...model.forward.scorer import Scorer
+    from ...model.forward import Scorer
 
     precision = next((one.precision for one in reversed(report.systems) if one.kind == "model"), "") or "fp32"
     return replace(reranker, scorer=Scorer(reranker.model, precision).eval(), precision=precision)
@@ -170,7 +168,7 @@ def _try(
     checkpoints: bool,
 ) -> Tried:
     from ...eval.score_cache import ScoreCache
-    from ...model.backends.load import identity
+    from ...model.backends import identity
 
     way = identity(reranker)
     cache = ScoreCache.of(way)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...eval.measures.ranking import Floats
+from ...eval.measures import Floats
 from ...eval.results import Comparison, Estimate, Report
 from ...eval.scoring import Scored
-from ...eval.statistics.compare import compare_systems
+from ...eval.statistics import compare_systems
 
 RULE = (
     "Of the mixtures within one standard error of the best one on the dev queries (of their paired "

@@ -13,9 +13,9 @@ from ...configs.schema_publish import OnnxSettings
 from ...configs.validate_publish import FILES, missing_packages, name_of
 from ...eval.results import Report
 from ...eval.words import count_of
-from ...model.backends.openvino import import_openvino
-from ..evidence.dev_scores import DevScores
-from ..parity.probes import RECORDED, Pair
+from ...model.backends import import_openvino
+from ..evidence import DevScores
+from ..parity import RECORDED, Pair
 from . import export as onnx_export
 from . import quantise
 from .parity import EXACT_PAIRS, GraphProof, prove_graph, shortfalls

@@ -12,12 +12,12 @@ import numpy as np
 
 from ...configs.schema_publish import OnnxSettings
 from ...eval.results import Comparison
-from ...eval.statistics.compare import compare_systems
-from ..parity.probes import RECORDED
+from ...eval.statistics import compare_systems
+from ..parity import RECORDED
 from .reference import BATCH, Truth, fastest, forward
 
 if TYPE_CHECKING:
-    from ...model.backends.peer import Peer
+    from ...model.backends import Peer
     from ...model.reranker import Reranker
 
 EXACT = ("fp32", "openvino")  # kinds whose scores are compared; of the others order and measure
@@ -154,7 +154,7 @@ def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
     """The graph in ONNX Runtime or OpenVINO on the CPU, on as many threads as torch has."""
     import torch
 
-    from ...model.backends.onnx import load_onnx
+    from ...model.backends import load_onnx
 
     backend = "openvino" if file.suffix == ".xml" else "onnx"
     return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads(), backend=backend)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...eval.measures.measure import evaluate_measures, parse_measures
-from ...eval.measures.ranking import rank
-from ..evidence.dev_scores import DevScores
-from ..parity.probes import Pair
+from ...eval.measures import evaluate_measures, parse_measures, rank
+from ..evidence import DevScores
+from ..parity import Pair
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
@@ -120,8 +119,7 @@ def forward(reranker: Reranker, batch: Sequence[Pair]) -> None:
     """The plain forward of transformers on a padded batch, which a graph is in place of."""
     import torch
 
-    from ...model.forward.packing import pack
-    from ...model.forward.scorer import padded_logits
+    from ...model.forward import pack, padded_logits
 
     with torch.inference_mode():
         padded_logits(reranker.model, pack(reranker.pairs.encode_flat(batch), device=reranker.device))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...data.prompts import Pair
 from ...data.read import read_groups
-from ..evidence.source import Evidence
+from ..evidence import Evidence
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker

@@ -1,1 +1,8 @@
-"""MISSING."""
+"""Prove a published folder again (`uprank verify`).
+
+command.py  the command
+folder.py   files and scores
+card.py     the card against its reports
+"""
+
+from .command import main

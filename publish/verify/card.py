@@ -8,11 +8,10 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...eval.results import Report
-from ...eval.statistics.compare import contradictions
+from ...eval.statistics import contradictions
 from ...eval.words import format_estimate
-from ..card.metadata import eval_results
-from ..evidence.gate import tuned_system
-from ..evidence.source import Evidence
+from ..card import eval_results
+from ..evidence import Evidence, tuned_system
 
 
 def card_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:

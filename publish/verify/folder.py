@@ -13,12 +13,11 @@ import numpy as np
 from ...configs.errors import UserError
 from ...configs.validate_publish import missing_packages, name_of
 from ...eval.words import count_of, some
-from ..evidence.gate import damaged_files
-from ..folder.folder import file_hashes
-from ..onnx.parity import EXACT, TOLERANCE, open_graph
-from ..parity.libraries import compare_libraries, describe_proof
-from ..parity.probes import Pair
-from ..weights.lineage import TOLERANCES, chain_problems, remade_problems
+from ..evidence import damaged_files
+from ..folder import file_hashes
+from ..onnx import EXACT, TOLERANCE, open_graph
+from ..parity import Pair, compare_libraries, describe_proof
+from ..weights import TOLERANCES, chain_problems, remade_problems
 from .card import card_problems
 
 if TYPE_CHECKING:

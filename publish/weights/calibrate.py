@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...eval.audits.calibration import calibration_of, sigmoid
-from ...eval.measures.ranking import Bools, Floats, Ints, Ranking
+from ...eval.audits import calibration_of, sigmoid
+from ...eval.measures import Bools, Floats, Ints, Ranking
 
 # One parameter for every ten cases of the rarer kind, the usual rule for a logistic regression.
 LEAST_FOR_SCALE, LEAST_FOR_SHIFT = 10, 20

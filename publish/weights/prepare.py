@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
 from ...configs.schema_publish import PublishCommand
-from ...eval.measures.ranking import rank
-from ..evidence.dev_scores import DevScores, Refuted, read_scores
-from ..evidence.gate import tuned_system
-from ..evidence.source import Source
-from ..parity.probes import Pair
+from ...eval.measures import rank
+from ..evidence import DevScores, Refuted, Source, read_scores, tuned_system
+from ..parity import Pair
 from . import lineage as chain
 from .calibrate import Calibrated, calibrate
 from .lineage import Change, compare_scores

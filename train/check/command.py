@@ -17,19 +17,22 @@ from ...configs.command import run
 from ...configs.errors import UserError
 from ...configs.schema_data import CheckCommand
 from ...configs.validate import above_zero, model_problems, one_of, seed_problems
-from ...data.checks.duplicates import find_contradictions
-from ...data.checks.leaks import QueryIndex
-from ...data.checks.similarity import pieces_of
-from ...data.checks.splits import CheckedSource, check_splits, report_match
-from ...data.encoding.pairs import PairEncoder, choose_budgets
+from ...data.checks import (
+    CheckedSource,
+    QueryIndex,
+    check_splits,
+    find_contradictions,
+    pieces_of,
+    report_match,
+)
+from ...data.encoding import PairEncoder, choose_budgets
 from ...data.groups import Collection, Group, collection_fingerprint
-from ...data.judged.by_role import describe_files
+from ...data.judged import describe_files
 from ...data.problems import ERROR, KINDS, WARNING, Findings, kind_of, require, severity
 from ...data.prompts import Prompts, choose_prompts
 from ...data.read import is_beir, read_groups
-from ...data.sampling.mix import sources_of
-from ...data.store.cache import Facts, make_entry
-from ...data.store.group_store import GroupStore, fingerprint_of
+from ...data.sampling import sources_of
+from ...data.store import Facts, GroupStore, fingerprint_of, make_entry
 from .report import as_json, check_verdict, make_check_report, print_check_report
 
 VERSION = 1  # of what is looked for before training

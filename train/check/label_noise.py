@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from ...configs.schema_data import CheckCommand
-from ...data.checks.splits import CheckedSource
+from ...data.checks import CheckedSource
 from ...data.groups import Group
 from ...data.problems import Findings, Problem
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ...data.checks.splits import Shared, SourceCounts
+from ...data.checks import Shared, SourceCounts
 from ...data.problems import ERROR, KINDS, WARNING, Findings
 
 VERSION = 1  # of the JSON

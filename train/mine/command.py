@@ -79,7 +79,7 @@ def _read(settings: MineCommand) -> Sources:
 
 
 def _setting_problems(settings: MineCommand) -> list[str]:
-    from ...eval.retrieval.embeddings import locate_bi_encoder
+    from ...eval.retrieval import locate_bi_encoder
     from ...model.load import locate
     from ...model.reranker import choose_device
     from .negatives import SAMPLINGS
@@ -135,7 +135,7 @@ def _mine(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ...eval.retrieval.embeddings import load_bi_encoder
+    from ...eval.retrieval import load_bi_encoder
     from .output import Parts
     from .search import Search
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...configs.schema_data import MineCommand
-from ...data.checks.similarity import text_key, text_similarity
+from ...data.checks import text_key, text_similarity
 
 Teacher = Callable[[str, Sequence[str]], list[float]]
 """Raw scores of a query's passages."""

@@ -12,12 +12,9 @@ import numpy as np
 
 from ...configs.schema_data import MineCommand
 from ...data.groups import Collection, passage_id, same_query
-from ...data.rows.jsonl import read_jsonl_rows
+from ...data.rows import read_jsonl_rows
 from ...eval.processes import Share
-from ...eval.retrieval.bm25 import BM25Index
-from ...eval.retrieval.dense import DenseIndex
-from ...eval.retrieval.embeddings import BiEncoder
-from ...eval.retrieval.fusion import LEAST_DEPTH, reciprocal_rank_fusion
+from ...eval.retrieval import LEAST_DEPTH, BiEncoder, BM25Index, DenseIndex, reciprocal_rank_fusion
 from .negatives import Retrieved, Wanted
 
 RETRIEVERS = ("bm25", "dense", "hybrid", "random")

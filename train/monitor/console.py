@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..run_folder.atomic import writing
+from ..run_folder import writing
 
 log = logging.getLogger(__name__)
 

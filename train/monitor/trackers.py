@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
-from ..run_folder.atomic import write_file
-from ..run_folder.manifest import flat
+from ..run_folder import flat, write_file
 
 if TYPE_CHECKING:
-    from ..run_folder.metrics import MetricsFile
+    from ..run_folder import MetricsFile
     from ..state import Run
 
 FILE = "tracker.json"  # of the run folder: under what id the tracker knows the run

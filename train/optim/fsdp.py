@@ -20,7 +20,7 @@ import torch
 
 from ...configs.errors import UserError
 from ...configs.schema_train import TrainCommand
-from ...model.forward.packed import method_of_layer
+from ...model.forward import method_of_layer
 
 YES = ("1", "true", "yes")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.encoding.pairs import PairEncoder
-from ...data.sampling.draws import Draw
+from ...data.encoding import PairEncoder
+from ...data.sampling import Draw
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.sampling.stream import Stream
-from ..monitor.memory import explaining, peak_memory, reset_peak, state_bytes
+from ...data.sampling import Stream
+from ..monitor import explaining, peak_memory, reset_peak, state_bytes
 from ..state import Run
 from ..step import Step, prepare_step, train_step
 from .estimate import Bytes, StepSize, disk_bytes, size_step, tensor_bytes

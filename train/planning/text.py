@@ -7,7 +7,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from ..monitor.memory import savings, size_words
+from ..monitor import savings, size_words
 from ..state import Run
 from .plan import Plan
 

@@ -13,9 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..optim.fsdp import full, restore_weights
-from ..optim.loss_scale import LossScale
-from ..optim.optimizer import optimizer_state, restore_optimizer
+from ..optim import LossScale, full, optimizer_state, restore_optimizer, restore_weights
 from .atomic import write_folder, writing
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..optim.fsdp import YES
+from ..optim import YES
 
 INSTEAD = "start it with configs/accelerate/multi_gpu.yaml or torchrun; for less memory set "
 INSTEAD += "train.tokens_per_batch, train.gradient_checkpointing=true, model.freeze=embeddings, or "

@@ -15,17 +15,16 @@ from ...configs.validate_train import check_train
 from ...data.groups import Collection, Group, collection_fingerprint, same_query
 from ...data.problems import require
 from ...data.read import iterate_groups, read_groups, read_judged
-from ...data.sampling.mix import DataSource, Mix, share_groups, sources_of
-from ...data.sampling.stream import Stream, look_ahead
-from ...data.store.group_store import fingerprint_of
-from ...eval.measures.measure import parse_measures
-from ...eval.retrieval.candidates import resolve_source
+from ...data.sampling import DataSource, Mix, Stream, look_ahead, share_groups, sources_of
+from ...data.store import fingerprint_of
+from ...eval.measures import parse_measures
+from ...eval.retrieval import resolve_source
 from ...model.load import locate
-from ..check.command import check_before_training
+from ..check import check_before_training
 from ..dev import Dev, make_dev
-from ..losses.objective import data_problems
-from ..optim.fsdp import sharding_problems
-from ..run_folder.manifest import prepare_folder, read_manifest
+from ..losses import data_problems
+from ..optim import sharding_problems
+from ..run_folder import prepare_folder, read_manifest
 from .launchers import launch_problems
 
 

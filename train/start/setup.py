@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.schema_train import TrainCommand
-from ...data.encoding.token_cache import prepare_groups, prepare_texts
+from ...data.encoding import prepare_groups, prepare_texts
 from ...data.groups import Group
 from ...data.prompts import Prompts
-from ...data.sampling.in_batch import positives_of_repeated
-from ...data.sampling.stream import Stream
+from ...data.sampling import Stream, positives_of_repeated
 from ..backward import make_replicas
 from ..dev import Dev
-from ..monitor.memory import explaining_model
-from ..monitor.trackers import require_tracker
-from ..optim.fsdp import is_wanted, shard
-from ..optim.loss_scale import LossScale
+from ..monitor import explaining_model, require_tracker
+from ..optim import LossScale, is_wanted, shard
 from ..state import Run
 from ..step import count_steps
 from .preflight import Inputs
@@ -65,8 +62,7 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     """
     from ...model.lora import add_adapters
     from ...model.reranker import Reranker
-    from ..optim.freeze import freeze_parameters
-    from ..optim.optimizer import make_optimizer
+    from ..optim import freeze_parameters, make_optimizer
 
     with explaining_model("loading the model", "Choose a smaller model.path, or a machine with more memory."):
         reranker = Reranker.load(

@@ -1,1 +1,10 @@
-"""MISSING."""
+"""Compare runs (`uprank runs`, `uprank train -m`).
+
+runs.py   the command `uprank runs`
+sweep.py  jobs of a sweep and their table
+rows.py   a folder of runs, one row a run
+luck.py   how much the best of many runs owes to chance
+"""
+
+from .runs import main
+from .sweep import best_value, finished, tell

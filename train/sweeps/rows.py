@@ -81,7 +81,7 @@ def _rank(value: float | None) -> float:
 def _read(path: Path, folder: Path) -> RunRow:
     from omegaconf import OmegaConf
 
-    from ..run_folder.manifest import flat
+    from ..run_folder import flat
 
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     settings = flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))

@@ -29,7 +29,7 @@ def finished(settings: TrainCommand) -> bool:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from ..run_folder.manifest import MAY_CHANGE, differences, flat, read_manifest
+    from ..run_folder import MAY_CHANGE, differences, flat, read_manifest
 
     output = Path(settings.output)
     there = (output / "manifest.json").is_file() and (output / "config.yaml").is_file()

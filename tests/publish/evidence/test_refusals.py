@@ -143,7 +143,7 @@ def test_a_library_that_fails_on_the_folder(settings, monkeypatch):
 
 def test_a_tokenizer_that_reads_otherwise(settings, monkeypatch):
     """What is compared is the folder on disk, not the objects in memory."""
-    write = command.folder.write_model
+    write = command.write_model
 
     def lose_the_tokenizer(reranker, folder, kind):
         write(reranker, folder, kind)
@@ -152,12 +152,12 @@ def test_a_tokenizer_that_reads_otherwise(settings, monkeypatch):
         assert f'"{piece}"' in text
         (folder / "tokenizer.json").write_text(text.replace(f'"{piece}"', '"another"'), encoding="utf-8")
 
-    monkeypatch.setattr(command.folder, "write_model", lose_the_tokenizer)
+    monkeypatch.setattr(command, "write_model", lose_the_tokenizer)
     assert "the published tokenizer gives other ids" in str(refused(settings))
 
 
 def test_weights_that_change_while_writing(settings, monkeypatch):
-    write = command.folder.write_model
+    write = command.write_model
 
     def spoil(reranker, folder, kind):
         write(reranker, folder, kind)
@@ -168,7 +168,7 @@ def test_weights_that_change_while_writing(settings, monkeypatch):
             {"format": "pt"},
         )
 
-    monkeypatch.setattr(command.folder, "write_model", spoil)
+    monkeypatch.setattr(command, "write_model", spoil)
     assert "the written weights are not the measured ones" in str(refused(settings))
 
 

@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def refused(folder, **push) -> UserError:
     with pytest.raises(UserError) as raised:
-        hub.upload(folder, PushSettings(**{"repo": "me/mine", **push}))
+        hub.push_folder(folder, PushSettings(**{"repo": "me/mine", **push}))
     assert double.TOKEN not in str(raised.value) + raised.value.advice
     assert "127.0.0.1" not in str(raised.value)
     return raised.value
@@ -53,7 +53,7 @@ def refused(folder, **push) -> UserError:
 
 def test_a_push_makes_a_private_repository_by_one_commit(server, folder, caplog):
     caplog.set_level(logging.DEBUG)
-    url = hub.upload(folder, PushSettings(repo="me/mine"))
+    url = hub.push_folder(folder, PushSettings(repo="me/mine"))
     assert url == f"{server.url}/me/mine"
     repo = server.repos["me/mine"]
     assert repo.private
@@ -68,7 +68,7 @@ def test_a_push_makes_a_private_repository_by_one_commit(server, folder, caplog)
 def test_an_update_removes_what_the_last_publication_had_and_nothing_else(server, folder, tmp_path):
     old = made(tmp_path / "old", **{"onnx/model_int8.onnx": b"of other weights"})
     server.make("me/mine", {**contents(old), "picture.png": b"of the owner"}, private=False)
-    hub.upload(folder, PushSettings(repo="me/mine"))
+    hub.push_folder(folder, PushSettings(repo="me/mine"))
     assert set(server.repos["me/mine"].files()) == {*contents(folder), "picture.png", ".gitattributes"}
     assert server.commits == 1
     assert not server.repos["me/mine"].private  # `push.private` is for a new one
@@ -76,19 +76,19 @@ def test_an_update_removes_what_the_last_publication_had_and_nothing_else(server
 
 def test_a_branch_is_made_and_the_main_one_is_left_alone(server, folder):
     server.make("me/mine", {"config.json": b"old"})
-    url = hub.upload(folder, PushSettings(repo="me/mine", revision="v2/beta"))
+    url = hub.push_folder(folder, PushSettings(repo="me/mine", revision="v2/beta"))
     assert url.endswith("/me/mine/tree/v2/beta")
     repo = server.repos["me/mine"]
     assert repo.files()["config.json"] == b"old"
     assert repo.files("v2/beta")["config.json"] == b"{}"
-    hub.upload(made(folder, **{"config.json": b"[]"}), PushSettings(repo="me/mine", revision="v2/beta"))
+    hub.push_folder(made(folder, **{"config.json": b"[]"}), PushSettings(repo="me/mine", revision="v2/beta"))
     assert repo.files("v2/beta")["config.json"] == b"[]"
     assert server.asked("POST .*/branch/") == 1
 
 
 def test_a_pull_request_leaves_the_main_branch_alone(server, folder):
     server.make("them/theirs", {"config.json": b"old"})  # where no repository may be made
-    url = hub.upload(folder, PushSettings(repo="them/theirs", pr=True))
+    url = hub.push_folder(folder, PushSettings(repo="them/theirs", pr=True))
     assert url.endswith("/them/theirs/discussions/1")
     repo = server.repos["them/theirs"]
     assert repo.files()["config.json"] == b"old"
@@ -113,7 +113,7 @@ def test_a_pull_request_leaves_the_main_branch_alone(server, folder):
 )
 def test_a_busy_server_is_asked_again(method, path, status, server, folder):
     server.fail(method, path, status=status)
-    hub.upload(folder, PushSettings(repo="me/mine"))
+    hub.push_folder(folder, PushSettings(repo="me/mine"))
     assert server.faults[0].times == 0
     assert server.commits == 1
     assert server.repos["me/mine"].files()["model.safetensors"] == FILES["model.safetensors"]
@@ -122,7 +122,7 @@ def test_a_busy_server_is_asked_again(method, path, status, server, folder):
 @pytest.mark.parametrize("cut", ["before", "middle"])
 def test_a_connection_that_is_cut_while_a_file_goes_up(cut, server, folder):
     server.fail("PUT", "/storage/.*/part/2", times=2, cut=cut)
-    hub.upload(folder, PushSettings(repo="me/mine"))
+    hub.push_folder(folder, PushSettings(repo="me/mine"))
     assert server.repos["me/mine"].files() == {**contents(folder), ".gitattributes": b"*.onnx lfs\n"}
 
 
@@ -131,7 +131,7 @@ def test_a_connection_that_is_cut_while_a_file_goes_up(cut, server, folder):
 def test_a_commit_whose_answer_is_lost_is_made_once(cut, push, server, folder):
     server.make("me/mine", {})
     server.fail("POST", "/commit/", cut=cut)
-    url = hub.upload(folder, PushSettings(repo="me/mine", **push))
+    url = hub.push_folder(folder, PushSettings(repo="me/mine", **push))
     assert server.commits == 1
     assert server.asked("POST .*/commit/") == (2 if cut == "before" else 1)
     assert url.endswith(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uprank.configs.schema_data import MineCommand, TeacherSettings
-from uprank.train.mine.negatives import Retrieved, Wanted, choose_negatives, similarity, text_key
+from uprank.train.mine.negatives import Retrieved, Wanted, choose_negatives, text_key, text_similarity
 
 POSITIVE = "The P53 protein regulates the cell cycle, and prevents tumours in most tissues of the mouse."
 
@@ -84,9 +84,9 @@ def brute_force(first, second):
 
 @given(st.text("abc é合,. ", max_size=30), st.text("abc é合,. ", max_size=30))
 def test_similarity_is_that_of_sets_of_pieces(first, second):
-    assert similarity(first, second) == pytest.approx(brute_force(first, second), abs=1e-12)
-    assert similarity(first, second, 0.7) in (0.0, similarity(first, second))
-    assert (similarity(first, second, 0.7) >= 0.7) == (brute_force(first, second) >= 0.7)
+    assert text_similarity(first, second) == pytest.approx(brute_force(first, second), abs=1e-12)
+    assert text_similarity(first, second, 0.7) in (0.0, text_similarity(first, second))
+    assert (text_similarity(first, second, 0.7) >= 0.7) == (brute_force(first, second) >= 0.7)
 
 
 def test_punctuation_alone_is_not_all_the_same():
