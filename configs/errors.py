@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception for mistakes that the user can fix."""
 
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
@@ -8,7 +8,7 @@ Found = TypeVar("Found")
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: printed without a traceback, exit code 2.
+    """A mistake in the user's input: printed without a traceback, exit code 2.
 
     Attributes:
         problems: every problem found, in order; data problems begin with ``file:line``.
@@ -24,11 +24,11 @@ class UserError(Exception):
 def collect(
     problems: list[str], check: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
 ) -> Found | None:
-    """Call a check and add its problems to the list instead of raising them; None if there were any."""
+    """Run a check and append its problems to the list instead of raising. Return None if there were any."""
     try:
         return check(*args, **kwargs)
     except UserError as error:
         problems += error.problems
-        if error.advice:  # several checks may each have one, so it goes to the problem it belongs to
+        if error.advice:  # each check may have its own, so it stays with its problem
             problems[-1] += f". {error.advice}"
         return None

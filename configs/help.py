@@ -1,4 +1,4 @@
-"""What can be set: read off the settings classes, shown by `--help` and used in messages."""
+"""Read the settings and their help texts from the schema classes, for `--help` and error messages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .schema import MISSING
 
 
 def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
-    """Every dotted setting of a command, with its sentence.
+    """Return every dotted setting of a command with its help text.
 
     >>> from uprank.configs.schema_data import MineCommand
     >>> known_keys(MineCommand)["depth"]
-    'Negatives are drawn among the best `depth` of the first stage.'
+    'Draw negatives from the best `depth` passages of the first stage.'
     """
     keys: dict[str, str] = {}
     hints = get_type_hints(schema)
@@ -33,7 +33,7 @@ def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the most similar known key, or nothing."""
+    """Return `; did you mean 'x'?` for the most similar known key, or an empty string."""
     names = list(known)
     found = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     if not found:  # the right name in the wrong place: epochs for train.epochs
@@ -47,7 +47,7 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 
 def setting_groups(command: str) -> dict[str, list[str]]:
-    """Groups of settings that a command chooses by name (`loss=listwise`), with their choices."""
+    """Return the config groups of a command (`loss=listwise`) with their choices."""
     if command != "train":
         return {}
     folders = sorted(folder for folder in Path(__file__).parent.iterdir() if folder.is_dir())
@@ -56,7 +56,7 @@ def setting_groups(command: str) -> dict[str, list[str]]:
 
 
 def print_help(command: str, schema: type[Any]) -> None:
-    """Every setting with its default and meaning, on stdout."""
+    """Print every setting with its default and help text."""
     groups = [f"  {name}={'|'.join(choices)}" for name, choices in setting_groups(command).items()]
     lines = [f"uprank {command} KEY=VALUE …   (sweeps: -m KEY=A,B; Hydra's own help: --hydra-help)", ""]
     defaults = _defaults(schema())
@@ -81,7 +81,7 @@ def _defaults(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _sentence(schema: type[Any], name: str) -> str:
-    """The sentence under a field, its own or an inherited one."""
+    """Return the help text of a field, its own or inherited."""
     classes = [kind for kind in schema.__mro__ if dataclasses.is_dataclass(kind)]
     found = (_sentences(kind.__module__).get((kind.__name__, name), "") for kind in classes)
     return next(filter(None, found), "")
@@ -89,10 +89,10 @@ def _sentence(schema: type[Any], name: str) -> str:
 
 @cache
 def _sentences(module: str) -> dict[tuple[str, str], str]:
-    """(class, field) to the string that stands under the field in the file of a module."""
-    found = {}
+    """Map (class, field) to the string below the field in the module's source."""
+    texts = {}
     file = sys.modules[module].__file__
-    assert file is not None, "settings are classes of our own files"
+    assert file is not None, "schema classes come from files"
     for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             for field, below in zip(node.body, node.body[1:], strict=False):
@@ -101,8 +101,8 @@ def _sentences(module: str) -> dict[tuple[str, str], str]:
                     and isinstance(field.target, ast.Name)
                     and _is_string(below)
                 ):
-                    found[node.name, field.target.id] = below.value.value  # type: ignore[attr-defined]
-    return found
+                    texts[node.name, field.target.id] = below.value.value  # type: ignore[attr-defined]
+    return texts
 
 
 def _is_string(node: ast.stmt) -> bool:

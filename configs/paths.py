@@ -1,4 +1,4 @@
-"""Where things are kept between runs."""
+"""The cache folder."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Uprank's cache: `UPRANK_CACHE`, else `uprank` in the user's cache folder; all of it may be deleted."""
-    own = os.environ.get("UPRANK_CACHE")
-    if own:
-        return Path(own)
+    """Return Uprank's cache: `UPRANK_CACHE`, else `uprank` in the user's cache folder. Safe to delete."""
+    given = os.environ.get("UPRANK_CACHE")
+    if given:
+        return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uprank"

@@ -1,8 +1,8 @@
-"""Settings that several commands have: a model and how it reads pairs, a bi-encoder.
+"""Settings shared by several commands: a model and how it reads pairs, and a bi-encoder.
 
-This file and `schema_*.py` beside it hold every setting of every command: its type, its default, and a
-sentence on what it decides. Plain dataclasses and no other imports: YAML and the command line choose values,
-these files say which names exist. `MISSING` marks what the user has to give.
+This file and the other `schema_*.py` define every setting of every command: its type, its default and a
+sentence on its effect. They are plain dataclasses without other imports: these files define the names, YAML
+and the command line choose the values. `MISSING` marks what the user must give.
 """
 
 from dataclasses import dataclass
@@ -13,47 +13,48 @@ MISSING: Any = "???"  # OmegaConf's own mark for a mandatory value
 
 @dataclass
 class ModelSettings:
-    """Which reranker, and how a pair becomes token ids."""
+    """A reranker, and how a pair becomes token ids."""
 
     path: str = MISSING
     """Hub id, folder, or `package:NAME` for a model inside an installed Python package."""
     revision: str | None = None
-    """Branch, tag or commit of a hub model; its main branch when not set."""
+    """Branch, tag or commit of a hub model. Default: its main branch."""
     precision: str = "fp32"
-    """`fp32`; `bf16` or `fp16`: matrix products in 16 bit, weights, softmax and loss stay fp32. `fp16` is for
-    GPUs without bfloat16: in training the loss is scaled, and steps whose gradients overflow are skipped."""
+    """`fp32`, `bf16` or `fp16`. With the last two, matrix products run in 16 bit; weights, softmax and loss
+    stay fp32. `fp16` is for GPUs without bfloat16: training scales the loss and skips steps whose
+    gradients overflow."""
     query_tokens: int | None = None
-    """Tokens of the query that are kept when a pair is too long (the passage is cut first); when not set,
-    what the model was saved with, else 128."""
+    """Query tokens kept when a pair is too long (the passage is cut first). Default: the value saved with the
+    model, else 128."""
     max_tokens: int | None = None
-    """Longest pair in tokens, special tokens included, never above the model's positions; when not set,
-    what the model was saved with, else the length that its tokenizer states, 512 at most."""
+    """Longest pair in tokens, special tokens included; at most the model's positions. Default: the value
+    saved with the model, else the tokenizer's own limit, at most 512."""
     query_prompt: str | None = None
-    """Put before every query whose row has no `query_prompt` of its own, and counted in the budgets; what the
-    model was saved with when not set, an empty string for none."""
+    """Text put before each query whose row has no `query_prompt`; counts towards the budgets. Default: the
+    prompt saved with the model. An empty string means none."""
     passage_prompt: str | None = None
-    """Put before every passage whose row has no `passage_prompt` of its own; otherwise as `query_prompt`."""
+    """Text put before each passage whose row has no `passage_prompt`; otherwise like `query_prompt`."""
     attention_dropout: float | None = None
-    """Dropout on attention weights while training; the model's own value when not set."""
+    """Dropout on attention weights during training. Default: the model's own."""
     hidden_dropout: float | None = None
-    """Dropout on hidden states while training; the model's own value when not set."""
+    """Dropout on hidden states during training. Default: the model's own."""
     device: str | None = None
-    """`cpu`, `cuda`, `cuda:1`, `mps`; the fastest one present when not set."""
+    """`cpu`, `cuda`, `cuda:1`, `mps`. Default: the fastest one present."""
 
 
 @dataclass
 class ScoredModelSettings(ModelSettings):
-    """A model that is only scored with, not trained."""
+    """A model that scores and is not trained."""
 
     backend: str = "uprank"
-    """What scores: `uprank`, or to compare libraries `sentence_transformers`, `flag_embedding`, `onnx`
-    (a folder with model.onnx and tokenizer.json; a dynamically quantised graph, whose scores would
-    depend on the batch, is given one pair at a time), `openvino` (a folder with an OpenVINO graph)."""
+    """Library that scores: `uprank`, or for comparison `sentence_transformers`, `flag_embedding`, `onnx` (a
+    folder with model.onnx and tokenizer.json) or `openvino`. A dynamically quantised ONNX graph gets one
+    pair at a time, because its scores depend on the batch."""
 
 
 @dataclass
 class EvalModelSettings(ScoredModelSettings):
-    """The one model to evaluate, and the budgets that every model is given."""
+    """The one model to evaluate, and the budgets of all models."""
 
     path: str | None = None  # type: ignore[assignment]
     """Hub id or folder of the one model to evaluate; `models` takes several."""
@@ -66,10 +67,8 @@ class DenseSettings:
     path: str | None = None
     """Hub id, folder or `package:NAME` of a sentence-transformers model."""
     query_prompt: str = ""
-    """Put before every query, `query: ` for models of the E5 family; what the model itself states when
-    not set."""
+    """Text put before each query: `query: ` for E5 models. Default: the model's own prompt."""
     passage_prompt: str = ""
-    """Put before every passage, `passage: ` for models of the E5 family; what the model itself states
-    when not set."""
+    """Text put before each passage: `passage: ` for E5 models. Default: the model's own prompt."""
     batch_size: int = 32
-    """Texts encoded at a time: memory and speed, never the result but for rounding."""
+    """Texts embedded at a time. Affects memory and speed; results differ only by rounding."""

@@ -8,16 +8,16 @@ from .schema import MISSING, DenseSettings, EvalModelSettings, ModelSettings
 
 @dataclass
 class CheckDataSettings:
-    """Any of the three."""
+    """The splits to check; at least one of the three."""
 
     train: Any = None
-    """Groups to learn from: whatever `uprank train` takes, several as `[A, B]`."""
+    """Training groups, in any form that `uprank train` takes; several as `[A, B]`."""
     dev: Any = None
     """Held-out queries; several as `[A, B]`."""
     test: Any = None
     """Test queries; several as `[A, B]`."""
     on_error: str = "stop"
-    """`stop`: rows with problems are errors; `skip`: those of `data.train` are listed as left out, as by
+    """`stop`: a row with problems is an error. `skip`: such rows of `data.train` are listed as skipped, as in
     training."""
 
 
@@ -27,23 +27,23 @@ class CheckCommand:
 
     data: CheckDataSettings = field(default_factory=CheckDataSettings)
     model: EvalModelSettings = field(default_factory=EvalModelSettings)
-    """With `model.path`: token lengths, the share of pairs that its budget cuts, and label noise."""
+    """With `model.path`: token lengths, the share of truncated pairs, and label noise."""
     examples: int | None = 5
-    """Problems of each kind that are printed; all when null."""
+    """Problems printed of each kind; null prints all."""
     noise_queries: int = 50
-    """With `model.path`: groups of `data.train`, drawn at random, whose negatives are compared with their
-    positives; those that the model ranks higher may be relevant. 0 leaves it out."""
+    """With `model.path`: number of random groups of `data.train` in which the model compares negatives with
+    positives. A negative ranked above a positive may be relevant. 0 skips this."""
     json: bool = False
-    """Print JSON in place of tables, also with the flag `--json`."""
+    """Print JSON instead of tables; same as the flag `--json`."""
     seed: int = 0
-    """Decides which groups the model looks at."""
+    """Selects the groups that the model looks at."""
     threads: int | None = None
-    """CPU threads; PyTorch's choice when not set."""
+    """CPU threads. Default: PyTorch's choice."""
 
 
 @dataclass
 class MineDataSettings:
-    """The queries with their relevant passages."""
+    """Queries with their relevant passages."""
 
     train: str = MISSING
     """BEIR folder (its `train` split), one file of its `qrels/`, or JSONL groups (with `corpus`)."""
@@ -51,17 +51,17 @@ class MineDataSettings:
 
 @dataclass
 class TeacherSettings(ModelSettings):
-    """A reranker that looks at every negative before it is taken."""
+    """A reranker that inspects each negative before it is taken."""
 
     path: str | None = None  # type: ignore[assignment]
-    """Hub id, folder or `package:NAME`; no teacher when not set."""
+    """Hub id, folder or `package:NAME`. Default: no teacher."""
     margin: float = 0.0
-    """A negative is vetoed unless its raw score is below the lowest positive's by more than this."""
+    """Reject a negative unless its raw score is lower than the lowest positive's by more than this."""
     scores: bool = False
-    """Write `pos_scores` and `neg_scores`, the teacher's raw scores, for distillation."""
+    """Write the teacher's raw scores as `pos_scores` and `neg_scores`, for distillation."""
     tokens_per_batch: int | None = None
-    """Tokens in one forward pass: memory and speed, never the result but for rounding; 2,048 on a CPU and
-    16,384 elsewhere when not set."""
+    """Tokens per forward pass. Affects memory and speed; results differ only by rounding. Default: 2,048 on a
+    CPU, 16,384 elsewhere."""
 
 
 @dataclass
@@ -70,37 +70,36 @@ class MineCommand:
 
     data: MineDataSettings = field(default_factory=MineDataSettings)
     corpus: str | None = None
-    """Passages to search: JSONL with `text` (and `_id`, `title`), or a BEIR folder; the own corpus of a
-    BEIR folder when not set."""
+    """Passages to search: JSONL with `text` (and `_id`, `title`), or a BEIR folder. Default: the corpus of
+    the BEIR folder in `data.train`."""
     retriever: str = "bm25"
-    """First stage that finds the negatives: `bm25`, `dense`, `hybrid` (both, by reciprocal rank fusion),
-    or `random` passages of the corpus."""
+    """First stage that finds the negatives: `bm25`, `dense`, `hybrid` (both, by reciprocal rank fusion) or
+    `random`."""
     dense: DenseSettings = field(default_factory=DenseSettings)
     depth: int = 100
-    """Negatives are drawn among the best `depth` of the first stage."""
+    """Draw negatives from the best `depth` passages of the first stage."""
     skip: int = 0
-    """So many of the best passages that are not judged relevant are passed over: the likeliest
-    false negatives."""
+    """Skip this many of the best passages not judged relevant: the likeliest false negatives."""
     sampling: str = "random"
-    """How negatives are drawn from the ranks `skip` to `depth`: `random` (all alike), `top` (the best),
-    or `log_random` (rank r with a weight of 1/r)."""
+    """How to draw from ranks `skip` to `depth`: `random` (uniform), `top` (the best) or `log_random` (rank r
+    with weight 1/r)."""
     negatives: int = 15
-    """Negatives a query at most."""
+    """Most negatives per query."""
     near_duplicates: float | None = 0.8
-    """A passage is no negative if it shares this much of its 5-character pieces with a positive (Jaccard);
-    not looked at when null. Copies but for case, blanks and punctuation never are."""
+    """Reject a passage whose 5-character pieces overlap with a positive's by at least this much (Jaccard);
+    null turns this off. Copies that differ only in case, whitespace or punctuation are always rejected."""
     absolute_margin: float | None = None
-    """A negative has to score below the lowest positive by more than this; `bm25` compares by BM25,
-    `dense` and `hybrid` by the similarity of the bi-encoder."""
+    """Reject a negative unless it scores lower than the lowest positive by more than this. `bm25` compares
+    BM25 scores, `dense` and `hybrid` similarities of the bi-encoder."""
     relative_margin: float | None = None
-    """A negative has to score below the lowest positive by more than this share of the positive's score:
-    0.05 allows less than 95 %."""
+    """Reject a negative unless it scores lower than the lowest positive by more than this share of the
+    positive's score: 0.05 allows less than 95 %."""
     max_score: float | None = None
-    """A negative has to score below this, on the scale of the margins."""
+    """Reject a negative unless it scores below this, on the scale of the margins."""
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     output: str = MISSING
     """JSONL file to write."""
     seed: int = 0
-    """Decides which passages are drawn."""
+    """Selects the passages that are drawn."""
     threads: int | None = None
-    """CPU threads a process; PyTorch's choice when not set."""
+    """CPU threads per process. Default: PyTorch's choice."""

@@ -8,27 +8,27 @@ from .schema import MISSING, DenseSettings, EvalModelSettings, ScoredModelSettin
 
 @dataclass
 class EvalDataSettings:
-    """The judged queries."""
+    """Judged queries."""
 
     test: Any = MISSING
-    """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`,
-    `hf://DATASET:CONFIG:SPLIT`, `mteb://TASK:SUBSET:SPLIT`, or TREC qrels (with `candidates` or
-    `runs`); several as `[A, B]` or by name `{in_domain: A, guard: B}`."""
+    """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`, `hf://DATASET:CONFIG:SPLIT`,
+    `mteb://TASK:SUBSET:SPLIT`, or TREC qrels (with `candidates` or `runs`). Several as `[A, B]` or by name
+    `{in_domain: A, guard: B}`."""
     train: Any = None
-    """What the models were trained on: queries of it among the test queries are reported as leaks, with
-    the result on the queries that are not."""
+    """Training data of the models. Test queries that occur in it are reported as leaks, together with the
+    result on all other queries."""
 
 
 @dataclass
 class GateSettings:
-    """Exit code 1 on a regression, for continuous integration."""
+    """Exit with code 1 on a regression, for continuous integration."""
 
     measure: str | None = None
-    """Measure that decides; there is no gate when not set."""
+    """Measure that decides. Default: no gate."""
     min_delta: float = 0.0
-    """Least difference to the baseline that is asked of every other model and run."""
+    """Smallest allowed difference from the baseline, for every other model and run."""
     alpha: float = 0.05
-    """A shortfall counts when the paired test puts it below this level; 1 counts every shortfall."""
+    """Level of the paired test below which a shortfall counts; 1 counts every shortfall."""
 
 
 @dataclass
@@ -37,36 +37,37 @@ class EvalCommand:
 
     model: EvalModelSettings = field(default_factory=EvalModelSettings)
     models: Any = None
-    """Several models, `models=[ID, FOLDER]` or by name `models={base: ID, tuned: FOLDER}`;
-    the first is the baseline."""
+    """Several models, `models=[ID, FOLDER]`, or by name `models={base: ID, tuned: FOLDER}`. The first is the
+    baseline."""
     data: EvalDataSettings = field(default_factory=EvalDataSettings)
     runs: Any = None
-    """TREC run files to measure beside the models: `[A, B]` or by name `{dense: A, hybrid: B}`."""
+    """TREC run files to measure beside the models: `[A, B]`, or by name `{dense: A, hybrid: B}`."""
     candidates: str = "auto"
-    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
-    `auto` takes `groups` where the data has its own candidates (JSONL, hf://), else `bm25`."""
+    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file.
+    `auto` means `groups` if the data brings its own candidates (JSONL, hf://), else `bm25`."""
     depth: int = 100
-    """Candidates a query: the best `depth` of the first stage."""
+    """Candidates per query: the best `depth` of the first stage."""
     add_missing_positives: bool = False
     """Add relevant passages that the first stage did not find; every table says so."""
     dense: DenseSettings = field(default_factory=DenseSettings)
     measures: Any = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
-    """Measures as strings: `nDCG@10`, `MRR@10`, `R@100`, `MAP`; what has brackets is quoted twice,
+    """List of measures: `nDCG@10`, `MRR@10`, `R@100`, `MAP`. A name with brackets is quoted twice:
     `'measures=[nDCG@10,"P@5(rel=2)"]'`."""
     baseline: str | None = None
-    """System the others are compared with; the first model (the first stage if there is one model)."""
+    """System that all others are compared with. Default: the first model, or the first stage if there is only
+    one model."""
     tokens_per_batch: int | None = None
-    """Tokens in one forward pass: memory and speed, never the result; 2,048 on a CPU and 16,384
-    elsewhere when not set."""
+    """Tokens per forward pass. Affects memory and speed, not the result. Default: 2,048 on a CPU, 16,384
+    elsewhere."""
     gate: GateSettings = field(default_factory=GateSettings)
     cache: bool = True
-    """Keep every score under the hash of weights, settings and texts, and read it when it is there."""
+    """Store every score under the hash of weights, settings and texts, and reuse stored scores."""
     output: str = MISSING
     """Folder for report.json, per_query.jsonl, the TREC runs, the tables and report.html."""
     seed: int = 0
-    """Of the bootstrap, the randomisation test and a new head."""
+    """Seed of the bootstrap, the randomisation test and a new head."""
     threads: int | None = None
-    """CPU threads; PyTorch's choice when not set."""
+    """CPU threads. Default: PyTorch's choice."""
 
 
 @dataclass
@@ -75,14 +76,14 @@ class ScoreCommand:
 
     model: ScoredModelSettings = field(default_factory=ScoredModelSettings)
     input: str = "-"
-    """JSONL file, `-` for stdin: rows `query, passage`, `query, documents`, or groups `query, pos, neg`, to
-    which a teacher's `pos_scores` and `neg_scores` are added."""
+    """JSONL file, or `-` for stdin. Rows hold `query, passage`, or `query, documents`, or a group `query,
+    pos, neg`, which gets `pos_scores` and `neg_scores` for distillation."""
     output: str | None = None
-    """JSONL file to write; stdout when not set. A command that was killed continues its file."""
+    """JSONL file to write. Default: stdout. A killed command continues its file."""
     top_k: int | None = None
-    """Rows with `documents`: only the best so many, best first; all when not set."""
+    """For rows with `documents`: keep only this many, best first. Default: all."""
     tokens_per_batch: int | None = None
-    """Tokens in one forward pass: memory and speed, never the result; 2,048 on a CPU and 16,384
-    elsewhere when not set."""
+    """Tokens per forward pass. Affects memory and speed, not the result. Default: 2,048 on a CPU, 16,384
+    elsewhere."""
     threads: int | None = None
-    """CPU threads; PyTorch's choice when not set."""
+    """CPU threads. Default: PyTorch's choice."""

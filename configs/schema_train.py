@@ -8,15 +8,16 @@ from .schema import MISSING, DenseSettings, ModelSettings
 
 @dataclass
 class LoraSettings:
-    """Low-rank adapters in place of the weights of the layers; saved models have them folded in."""
+    """Low-rank adapters on the layers; saved models have them merged in."""
 
     rank: int | None = None
-    """Rank of the adapters; all weights are trained when not set. Adapters want a learning rate about ten
-    times as high."""
+    """Rank of the adapters. Default: no adapters, all weights are trained. Adapters need a learning rate
+    about ten times higher."""
     alpha: float | None = None
-    """The product of an adapter's two matrices is multiplied by alpha / rank; twice the rank when not set."""
+    """Adapters are scaled by alpha / rank. Default: twice the rank."""
     targets: list[str] = field(default_factory=lambda: ["query", "key", "value", "dense"])
-    """Linear layers that get one, by the last part of their names; those of the head are trained whole."""
+    """Linear layers that get an adapter, by the last part of their names. Layers of the head are trained in
+    full."""
 
 
 @dataclass
@@ -32,144 +33,146 @@ class TrainedModelSettings(ModelSettings):
 
 @dataclass
 class TrainDataSettings:
-    """The rows to learn from and the held-out rows that decide which checkpoint is best."""
+    """Training rows, and held-out rows that select the best checkpoint."""
 
     train: Any = MISSING
-    """Groups to learn from: FlagEmbedding JSONL with `query`, `pos`, `neg`, a table of pairs, triplets or
-    labels, a BEIR folder, `hf://DATASET`, or files by role `{qrels: Q, run: R, queries: QS, corpus: C}`;
-    several as `[A, B]`."""
+    """Training groups: FlagEmbedding JSONL with `query`, `pos`, `neg`; a table of pairs, triplets or labels;
+    a BEIR folder; `hf://DATASET`; or files by role, `{qrels: Q, run: R, queries: QS, corpus: C}`. Several
+    as `[A, B]`."""
     mix: Any = None
-    """Of several data sets: the groups of each in an epoch, `[1000, 3000]`, or their weights, `[0.25, 0.75]`,
-    in an epoch as long as all of them together; every group once an epoch when not set."""
+    """For several data sets: groups of each per epoch, `[1000, 3000]`, or weights, `[0.25, 0.75]`, of an
+    epoch as long as all of them together. Default: every group once per epoch."""
     streaming: bool = False
-    """Read rows from start to end as they are needed, without a cache, for what does not fit a disk; needs
-    `train.max_steps`. Resuming reads again up to where the run was."""
+    """Read rows from start to end as they are needed, without a cache, for data that does not fit the disk.
+    Needs `train.max_steps`. Resuming reads again up to the point reached."""
     stream_block: int = 8192
-    """Groups that are shuffled together, and held in memory, when streaming."""
+    """Groups shuffled together, and held in memory, when streaming."""
     on_error: str = "stop"
-    """`stop` at rows with problems, or `skip` them: leave them out, count them and say so in the manifest."""
+    """`stop` at rows with problems, or `skip` them; skipped rows are counted in the manifest."""
     dev: str = MISSING
-    """Held-out queries: JSONL groups, a BEIR folder, a file of its `qrels/`, `hf://DATASET`, `mteb://TASK`."""
+    """Held-out queries: JSONL groups, a BEIR folder, a file of its `qrels/`, `hf://DATASET`,
+    `mteb://TASK`."""
 
 
 @dataclass
 class TrainSettings:
-    """How much is learned at a time (what decides the result) and what fits (what does not)."""
+    """How much is learned per step (this decides the result), and how much fits in memory (this does not)."""
 
     epochs: float = 2.0
-    """Passes over the training groups; the last may be a part of one."""
+    """Passes over the training groups; may be fractional."""
     max_steps: int | None = None
-    """Optimiser steps; when set it replaces `epochs`."""
+    """Number of optimizer steps; overrides `epochs`."""
     queries_per_step: int = 32
-    """Groups in one optimiser step, over all processes together."""
+    """Groups per optimizer step, summed over all processes."""
     group_size: int = 8
-    """Passages a group at most: its positives and the hard negatives drawn for this epoch."""
+    """Most passages per group: positives, and hard negatives drawn anew each epoch."""
     positives_per_group: int = 1
-    """Positives drawn at most from each group; each is set against the group's negatives."""
+    """Most positives drawn per group; each is ranked against the group's negatives."""
     in_batch_negatives: int = 0
-    """Further negatives of each group, beyond `group_size`: positives of other queries of the step, but none
-    that a row with the same query has as a positive (of a stream: a row of the step). Rows need negatives of
-    their own."""
+    """Additional negatives per group, beyond `group_size`: positives of other queries in the step, except
+    those that any row with the same query (of a stream: any row in the step) has as a positive. Rows still
+    need negatives of their own."""
     tokens_per_batch: int | None = None
-    """Tokens in one forward pass on one process: memory and speed, never the result; 2,048 on a CPU
-    and 8,192 elsewhere when not set. A group that is larger (by default than four times as large) has its
-    gradient computed in parts, exactly, for one more forward pass."""
+    """Tokens per forward pass and process. Affects memory and speed, not the result. Default: 2,048 on a CPU,
+    8,192 elsewhere. The gradient of a larger group (by default: over four times larger) is computed in
+    parts, exactly, at the cost of one more forward pass."""
     gradient_checkpointing: bool = False
-    """Keep only what enters a layer for the backward pass and compute the rest again: much less memory,
+    """Keep only the inputs of each layer for the backward pass and recompute the rest: much less memory,
     about a third more time, the same gradient."""
     ema: float | None = None
-    """Share that a moving average of the weights keeps at each step, 0.999 say, with a warm-up; evaluated and
-    saved are then the averaged weights. None are averaged when not set."""
+    """Decay of an exponential moving average of the weights, for example 0.999, with warm-up. The averaged
+    weights are evaluated and saved. Default: no average."""
     eval_every: int = 50
-    """Steps between two evaluations on the dev queries; the last step is always evaluated."""
+    """Steps between evaluations on the dev queries; the last step is always evaluated."""
     patience: int | None = None
-    """Stop after so many evaluations without a better dev measure; never when not set."""
+    """Stop after this many evaluations without a better dev measure. Default: never."""
     log_every: int = 1
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between lines of metrics.jsonl."""
     keep_checkpoints: int = 2
-    """Most recent complete checkpoints kept for resuming; the best model is kept apart."""
+    """Most recent checkpoints kept for resuming; the best model is kept in addition."""
 
 
 @dataclass
 class DevSettings:
-    """How the dev queries are evaluated while training."""
+    """Evaluation of the dev queries during training."""
 
     measures: list[str] = field(default_factory=lambda: ["nDCG@10", "MRR@10"])
-    """Measures on the dev queries; the first one chooses the best checkpoint."""
+    """Measures on the dev queries; the first selects the best checkpoint."""
     candidates: str = "auto"
-    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file;
-    `auto` takes `groups` where the data has its own candidates (JSONL, hf://), else `bm25`."""
+    """`bm25`, `dense`, `hybrid` (BEIR data), `groups` (JSONL), `judged`, or the path of a TREC run file.
+    `auto` means `groups` if the data brings its own candidates (JSONL, hf://), else `bm25`."""
     depth: int = 100
-    """Candidates a query: the best `depth` of the first stage."""
+    """Candidates per query: the best `depth` of the first stage."""
     dense: DenseSettings = field(default_factory=DenseSettings)
     max_queries: int | None = None
-    """Evaluate a seeded sample of so many dev queries; all of them when not set."""
+    """Size of a seeded sample of the dev queries. Default: all of them."""
 
 
 @dataclass
 class LossSettings:
-    """What is minimised."""
+    """The objective."""
 
     name: str = "listwise"
-    """`listwise`: softmax cross-entropy of each positive against the group's negatives; `softmax`: over the
-    whole group, with the grades as target; `bce`: each passage by itself; `ranknet`: every pair alike;
-    `lambdaloss`: every pair by its weight in nDCG; `listmle`, `p_listmle`: the order of the grades;
-    `approx_ndcg`: nDCG with smooth ranks; `kl`, `margin_mse`: scores of a teacher (`pos_scores`,
+    """`listwise`: softmax cross-entropy of each positive against the group's negatives. `softmax`: over the
+    whole group, with grades as target. `bce`: each passage by itself. `ranknet`: all pairs, equal weights.
+    `lambdaloss`: all pairs, weighted by nDCG. `listmle`, `p_listmle`: the order of the grades.
+    `approx_ndcg`: nDCG with smooth ranks. `kl`, `margin_mse`: a teacher's scores (`pos_scores`,
     `neg_scores`)."""
     weights: Any = None
-    """Several losses added up, each with a weight, in place of `name`: `loss.weights={kl: 1, listwise: 0.2}`;
-    only `name` when not set."""
+    """Weighted sum of several losses instead of `name`: `loss.weights={kl: 1, listwise: 0.2}`. Default: only
+    `name`."""
     temperature: float = 1.0
-    """Scores are divided by it before every loss."""
+    """Scores are divided by this before every loss."""
     label_smoothing: float = 0.0
-    """`listwise`, `softmax`, `bce`: share of the target that is spread evenly over the passages."""
+    """`listwise`, `softmax`, `bce`: share of the target spread evenly over the passages."""
     positive_share: float | None = None
-    """`bce`: share of a group's loss that its positives have, 0.5 for balance; every passage counts alike
-    when not set."""
+    """`bce`: share of a group's loss that falls to its positives; 0.5 balances. Default: every passage counts
+    the same."""
     weighting: str = "ndcg_loss2++"
-    """`lambdaloss`: weight of a pair: `ndcg_loss1`, `ndcg_loss2`, `lambdarank`, or `ndcg_loss2++`."""
+    """`lambdaloss`: weight of a pair: `ndcg_loss1`, `ndcg_loss2`, `lambdarank` or `ndcg_loss2++`."""
     k: int | None = None
-    """`lambdaloss`: only pairs of which one is among the first `k`; all when not set."""
+    """`lambdaloss`: only pairs with one passage among the first `k`. Default: all pairs."""
     gain: str = "exponential"
-    """`lambdaloss`, `approx_ndcg`: a grade y is worth 2^y - 1, or y with `linear`, as in the measure nDCG."""
+    """`lambdaloss`, `approx_ndcg`: gain of grade y: `exponential` for 2^y - 1, `linear` for y, as in the
+    measure nDCG."""
     teacher_temperature: float = 1.0
-    """`kl`: the teacher's scores are divided by it before the softmax."""
+    """`kl`: the teacher's scores are divided by this before the softmax."""
 
 
 @dataclass
 class OptimSettings:
-    """The optimiser, with linear warm-up and linear decay to zero."""
+    """The optimizer, with linear warm-up and linear decay to zero."""
 
     name: str = "adamw"
-    """`adamw`; `adamw_8bit`: its moments in a quarter of the memory, by bitsandbytes; `adafactor`: nearly no
-    memory, and a learning rate that is relative to the size of the weights, 1e-3 say."""
+    """`adamw`; `adamw_8bit`: moments in a quarter of the memory (bitsandbytes); `adafactor`: almost no
+    memory, and a learning rate relative to the size of the weights, for example 1e-3."""
     learning_rate: float = 2e-5
-    """Highest learning rate, reached at the end of the warm-up."""
+    """Peak learning rate, reached at the end of the warm-up."""
     head_learning_rate: float | None = None
-    """Learning rate of a newly made head; the same as the body's when not set."""
+    """Peak learning rate of a newly initialised head. Default: `learning_rate`."""
     layer_decay: float = 1.0
-    """Each layer below the head learns at this share of the rate of the one above it; 1 for all alike."""
+    """Each layer learns at this share of the rate of the layer above it; 1 means the same rate everywhere."""
     weight_decay: float = 0.01
-    """Decoupled weight decay; biases and layer norms have none."""
+    """Decoupled weight decay; none on biases and layer norms."""
     warmup_ratio: float = 0.1
     """Share of the steps in which the learning rate rises from zero."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm over all parameters; 0 leaves them as they are."""
+    """Clip the gradient to this norm over all parameters; 0 turns clipping off."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """`adamw`, `adamw_8bit`: decay rates of the first and second moment."""
     eps: float = 1e-8
-    """`adamw`, `adamw_8bit`: term against division by zero."""
+    """`adamw`, `adamw_8bit`: term that prevents division by zero."""
 
 
 @dataclass
 class TrackerSettings:
-    """Where the metrics go besides metrics.jsonl, which is always written."""
+    """Metric tracker besides metrics.jsonl, which is always written."""
 
     name: str = "none"
-    """`none`, `wandb` (with WANDB_MODE=offline it needs no account), `tensorboard` (in OUTPUT/tensorboard),
-    or `trackio`."""
+    """`none`, `wandb` (needs no account with WANDB_MODE=offline), `tensorboard` (in OUTPUT/tensorboard) or
+    `trackio`."""
     project: str = "uprank"
-    """Project of `wandb` or `trackio`."""
+    """Project in `wandb` or `trackio`."""
 
 
 @dataclass
@@ -184,14 +187,14 @@ class TrainCommand:
     optim: OptimSettings = field(default_factory=OptimSettings)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
     output: str = MISSING
-    """Run folder to make; an unfinished run of the same settings in it is continued."""
+    """Run folder to create. An unfinished run with the same settings is resumed."""
     seed: int = 0
-    """Decides the new head, the order of the groups, the negatives drawn and the dropout."""
+    """Seed of the new head, the order of the groups, the negatives drawn and dropout."""
     threads: int | None = None
-    """CPU threads a process; PyTorch's choice when not set."""
+    """CPU threads per process. Default: PyTorch's choice."""
     plan: bool = False
-    """Train nothing and write nothing: count tokens, measure a few steps, and say what time, memory and disk
-    the run will take."""
+    """Train and write nothing: count tokens, measure a few steps, and print the time, memory and disk space
+    that the run will need."""
 
 
 @dataclass
@@ -199,4 +202,4 @@ class RunsCommand:
     """`uprank runs`."""
 
     folder: str = "runs"
-    """Folder with run folders, at any depth: a sweep, or all that was trained."""
+    """Folder with run folders at any depth: a sweep, or everything that was trained."""

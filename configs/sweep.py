@@ -1,4 +1,4 @@
-"""Sweeps: many jobs of one command, each with its own output; one that fails does not end the others."""
+"""Sweeps: many jobs of one command, each with its own output. A failed job does not stop the others."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 
 from .errors import UserError
 
-JOBS = ".jobs"  # folder below the output of a sweep: what became of each job of the last start
+JOBS = ".jobs"  # folder below a sweep's output: problems of the jobs that failed in the last start
 
 
 class JobFailed(Exception):
-    """A job of a sweep did not end well; Hydra's launchers run the others and raise the first in the end."""
+    """A job of a sweep failed. Hydra's launchers run the others and raise the first error at the end."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a command knows about its jobs.
+    """A command's view of its jobs.
 
     Attributes:
-        finished: whether the output of these settings is there already, from an earlier start of the sweep.
-        value: what a sweeper makes as large as possible, read from the output; None without such a value.
-        tell: prints what came out of the sweep in this folder.
+        finished: tells whether an earlier start of the sweep has completed these settings.
+        value: reads the value that a sweeper maximises from the output; None if there is none.
+        tell: prints the results of the sweep in a folder.
     """
 
     finished: Callable[[Any], bool]
@@ -39,23 +39,23 @@ class Sweep:
 def run_job(
     function: Callable[[Any], object], make: Callable[[], Any], sweep: Sweep | None, place: Path, own: str
 ) -> float | None:
-    """One job of a sweep, or nothing if an earlier start has finished it.
+    """Run one job of a sweep, unless an earlier start has finished it.
 
     Args:
         function: the command.
-        make: its settings.
-        sweep: what the command knows about its jobs, if anything.
-        place: output of the job, whose name is its number.
-        own: its settings that other jobs do not have.
+        make: makes its settings.
+        sweep: the command's view of its jobs, if it has one.
+        place: output of the job; its name is the job's number.
+        own: the settings in which it differs from other jobs.
 
     Raises:
-        JobFailed: whatever went wrong, which is written down for `close`.
-        SystemExit: the sweep itself is to stop (a signal).
+        JobFailed: for any failure; the problems are recorded for `close`.
+        SystemExit: a signal asked the whole sweep to stop.
     """
     try:
         settings = make()
         if sweep is not None and sweep.finished(settings):
-            _say(place, "finished before, and is not run again")
+            _say(place, "already finished, not run again")
         else:
             _say(place, own)
             function(settings)
@@ -68,7 +68,7 @@ def run_job(
         if not error.code:
             return None
         problems = [f"ended with exit code {error.code}"]
-    except Exception as error:  # a defect of ours must not cost the other jobs either
+    except Exception as error:  # a bug of ours must not stop the other jobs either
         traceback.print_exc()
         problems = [f"{type(error).__name__}: {error}"]
     else:
@@ -79,22 +79,22 @@ def run_job(
 
 
 def begin(folder: Path | None) -> None:
-    """Forget what became of the jobs of an earlier start."""
+    """Delete the records of an earlier start."""
     if folder is not None:
         shutil.rmtree(folder / JOBS, ignore_errors=True)
 
 
 def close(command: str, folder: Path | None, sweep: Sweep | None, *, failed: bool) -> None:
-    """Tell what came out of a sweep.
+    """Print the results of a sweep.
 
     Args:
-        command: for messages.
-        folder: output of the sweep; None where no word of the command line says it.
-        sweep: what the command knows about its jobs, if anything.
-        failed: whether Hydra met a job that failed.
+        command: name for messages.
+        folder: output of the sweep; None if the command line does not give it.
+        sweep: the command's view of its jobs, if it has one.
+        failed: a job failed, as reported by Hydra.
 
     Raises:
-        SystemExit: code 1, if a job failed.
+        SystemExit: with code 1 if a job failed.
     """
     files = (
         sorted((folder / JOBS).glob("*.json"), key=lambda file: (len(file.name), file.name)) if folder else []
@@ -111,7 +111,7 @@ def close(command: str, folder: Path | None, sweep: Sweep | None, *, failed: boo
 
 
 def output_of(arguments: Sequence[str]) -> Path | None:
-    """The output that the command line gives.
+    """Return the output given on the command line.
 
     >>> output_of(["-m", "seed=1,2", "output=runs/sweep"]).as_posix()
     'runs/sweep'

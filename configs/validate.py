@@ -1,4 +1,4 @@
-"""Values that no command can mean, and where its output goes; before anything is loaded."""
+"""Validate settings shared by several commands, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx", "openvi
 
 
 def model_problems(model: ModelSettings) -> list[str]:
-    """What is wrong with the settings of a model."""
+    """Return the problems of a model's settings."""
     problems = one_of("model.precision", model.precision, PRECISIONS)
     if isinstance(model, ScoredModelSettings):
         problems += one_of("model.backend", model.backend, BACKENDS)
@@ -20,22 +20,22 @@ def model_problems(model: ModelSettings) -> list[str]:
     for name in ("attention_dropout", "hidden_dropout"):
         rate = getattr(model, name)
         if rate is not None and not 0 <= rate < 1:
-            problems.append(f"model.{name}={rate}: allowed is 0 up to, not including, 1")
+            problems.append(f"model.{name}={rate}: must be at least 0 and below 1")
     return problems
 
 
 def seed_problems(seed: int) -> list[str]:
-    """A problem if the seed is one that no generator takes."""
+    """Return a problem if no generator accepts the seed."""
     return [] if 0 <= seed < 2**63 else [f"seed={seed}: allowed are whole numbers from 0 to 2**63 - 1"]
 
 
 def one_of(key: str, value: str, allowed: tuple[str, ...]) -> list[str]:
-    """A problem if the value is not one of those allowed."""
+    """Return a problem if the value is not allowed."""
     return [] if value in allowed else [f"{key}={value}: allowed are {', '.join(allowed)}"]
 
 
 def above_zero(values: dict[str, int | None]) -> list[str]:
-    """A problem for each number that is given and below 1."""
+    """Return a problem for each given number below 1."""
     return [
         f"{key}={value}: allowed are whole numbers from 1"
         for key, value in values.items()
@@ -44,7 +44,7 @@ def above_zero(values: dict[str, int | None]) -> list[str]:
 
 
 def output_problems(output: Path) -> list[str]:
-    """A problem if nothing can be written at this place; found before hours of work, not after."""
+    """Return a problem if nothing can be written there: found before hours of work, not after."""
     there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if there != output and not there.is_dir():
         return [f"output={output}: {there} is a file, not a folder"]

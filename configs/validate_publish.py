@@ -1,7 +1,4 @@
-"""What is wrong with the settings of `uprank publish` by themselves, before anything is read.
-
-Which graphs can be asked for, and whether this machine can make and prove them.
-"""
+"""Validate the settings of `uprank publish`, before anything is read."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ TYPES = ("fp32", "fp16", "bf16")
 
 
 def setting_problems(settings: PublishCommand) -> list[str]:
-    """Every value and combination that cannot be meant."""
+    """Return the problems of all values and combinations."""
     problems = one_of("weights", settings.weights, TYPES) + _merge_problems(settings.merge)
     problems += onnx_problems(settings.onnx)
     merge = settings.merge
     if (merge.weights or merge.average) and settings.run is None:
-        problems.append("merge needs run=FOLDER, which names the base and has the checkpoints")
+        problems.append("merge needs run=FOLDER, which names the base and holds the checkpoints")
     if (merge.weights or merge.average) and settings.reports:
         problems.append(
-            "merge and reports are given: no report is about weights that are still to be mixed. Publish "
-            "without reports=, evaluate what comes out with `uprank eval`, and publish that folder once more "
-            "with model.path= and report="
+            "merge cannot go with reports: no report covers weights that are yet to be merged. Publish "
+            "without reports=, evaluate the published folder with `uprank eval`, and publish it again with "
+            "model.path= and report="
         )
     return problems
 
@@ -44,9 +41,7 @@ def _merge_problems(merge: MergeSettings) -> list[str]:
     if merge.average is not None and merge.average < 2:
         problems.append(f"merge.average={merge.average}: allowed are whole numbers from 2")
     if merge.guard and not (merge.weights or merge.average):
-        problems.append(
-            "merge.guard is given without merge.weights or merge.average: there is nothing to choose"
-        )
+        problems.append("merge.guard needs merge.weights or merge.average: there is nothing to choose")
     problems += [
         f"merge.guard: {path}: no such file or folder"
         for path in merge.guard
@@ -70,7 +65,7 @@ PACKAGES = ("onnx", "onnxruntime")
 
 
 def onnx_problems(onnx: OnnxSettings) -> list[str]:
-    """What is wrong with the settings, before anything is loaded."""
+    """Return the problems of the ONNX settings."""
     problems = [line for kind in onnx.graphs or [] for line in one_of("onnx.graphs", kind, tuple(FILES))]
     if onnx.graphs and missing_packages():
         names = " and ".join(missing_packages())
@@ -78,7 +73,7 @@ def onnx_problems(onnx: OnnxSettings) -> list[str]:
     if "openvino" in (onnx.graphs or []) and missing_packages(["openvino"]):
         problems.append(f'onnx.graphs={onnx.graphs}: openvino not installed: pip install "uprank[openvino]"')
     if onnx.graphs and "fp32" not in onnx.graphs:
-        problems.append(f"onnx.graphs={onnx.graphs}: the other graphs are made of fp32; add it")
+        problems.append(f"onnx.graphs={onnx.graphs}: the other graphs are made from fp32; add it")
     if onnx.pairs < 1:
         problems.append(f"onnx.pairs={onnx.pairs}: allowed are whole numbers from 1")
     if not 0 <= onnx.min_tau <= 1:
@@ -89,10 +84,10 @@ def onnx_problems(onnx: OnnxSettings) -> list[str]:
 
 
 def name_of(kind: str) -> str:
-    """A graph in a line for the terminal."""
+    """Return the name of a graph for the terminal."""
     return "OpenVINO" if kind == "openvino" else f"ONNX {kind}"
 
 
 def missing_packages(names: Sequence[str] | None = None) -> list[str]:
-    """Those that are not installed, of all that the extra `onnx` brings or of those named."""
+    """Return the packages that are not installed, of those named or of the extra `onnx`."""
     return [name for name in names or PACKAGES if importlib.util.find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""Settings of a training run that no run can mean; all of them at once, before anything is loaded."""
+"""Validate training settings: all problems at once, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
 
 
 def check_train(settings: TrainCommand) -> None:
-    """Raise UserError with everything that is wrong with the settings of a training run."""
+    """Raise UserError with all problems of the training settings."""
     problems = [
         *model_problems(settings.model),
         *_freeze_problems(settings.model.freeze),
@@ -38,16 +38,18 @@ def _freeze_problems(freeze: Any) -> list[str]:
     names = [freeze] if isinstance(freeze, str) else freeze
     if isinstance(names, list) and all(isinstance(name, str) and name for name in names):
         return []
-    return [f"model.freeze={freeze}: a part of parameter names, or a list of them, [embeddings, layer.0]"]
+    return [f"model.freeze={freeze}: must be a part of parameter names, or a list like [embeddings, layer.0]"]
 
 
 def _lora_problems(lora: LoraSettings) -> list[str]:
     problems = above_zero({"model.lora.rank": lora.rank})
     if lora.alpha is not None and not 0 < lora.alpha < math.inf:
-        problems.append(f"model.lora.alpha={lora.alpha}: has to be a number above 0")
+        problems.append(f"model.lora.alpha={lora.alpha}: must be a number above 0")
     changed = [name for name in ("alpha", "targets") if getattr(lora, name) != getattr(LoraSettings(), name)]
     if lora.rank is None and changed:
-        problems.append(f"model.lora.{changed[0]} is set, but without model.lora.rank there are no adapters")
+        problems.append(
+            f"model.lora.{changed[0]} has no effect without model.lora.rank: there are no adapters"
+        )
     return problems
 
 
@@ -59,19 +61,19 @@ def _train_problems(train: TrainSettings) -> list[str]:
         problems.append(f"train.in_batch_negatives={train.in_batch_negatives}: whole numbers from 0")
     if train.group_size <= train.positives_per_group:
         problems.append(
-            f"train.group_size={train.group_size}: has to be above train.positives_per_group="
-            f"{train.positives_per_group}, or no place is left for a negative"
+            f"train.group_size={train.group_size}: must exceed train.positives_per_group="
+            f"{train.positives_per_group}, to leave room for a negative"
         )
     if train.ema is not None and not 0 < train.ema < 1:
-        problems.append(f"train.ema={train.ema}: a share above 0 and below 1, 0.999 say")
+        problems.append(f"train.ema={train.ema}: must be a share above 0 and below 1, for example 0.999")
     if not 0 < train.epochs < math.inf:
-        problems.append(f"train.epochs={train.epochs}: has to be a number above 0")
+        problems.append(f"train.epochs={train.epochs}: must be a number above 0")
     return problems
 
 
 def _data_problems(data: TrainDataSettings, train: TrainSettings) -> list[str]:
     problems = one_of("data.on_error", data.on_error, ON_ERROR)
-    problems += [] if data.dev else ["data.dev is empty: allowed is a path"]
+    problems += [] if data.dev else ["data.dev is empty: give a path"]
     problems += above_zero({"data.stream_block": data.stream_block})
     sources = data.train if isinstance(data.train, list) else [data.train]
     if not sources or not all(isinstance(source, (str, dict)) and source for source in sources):
@@ -81,8 +83,8 @@ def _data_problems(data: TrainDataSettings, train: TrainSettings) -> list[str]:
     problems += _mix_problems(data.mix, len(sources))
     if data.streaming and train.max_steps is None:
         problems.append(
-            "data.streaming=true: set train.max_steps; nobody knows how many groups a stream has, "
-            "so that train.epochs cannot say when training ends"
+            "data.streaming=true: set train.max_steps; the number of groups in a stream is unknown, "
+            "so train.epochs cannot tell when training ends"
         )
     if data.streaming and len(sources) > 1 and data.mix is None:
         problems.append("data.streaming=true with several data sets: set data.mix to their weights")
@@ -90,7 +92,7 @@ def _data_problems(data: TrainDataSettings, train: TrainSettings) -> list[str]:
 
 
 def _mix_problems(mix: Any, sources: int) -> list[str]:
-    """Whole numbers or decimals above 0, one for each data set."""
+    """Return a problem unless there is a whole number or a decimal above 0 for each data set."""
     if mix is None:
         return []
     allowed = (
@@ -101,7 +103,7 @@ def _mix_problems(mix: Any, sources: int) -> list[str]:
         mixed = numbers and sorted({kind.__name__ for kind in numbers}) == ["float", "int"]
         return [f"data.mix={mix}: {allowed}" + ("; write 1.0 for a weight of 1" if mixed else "")]
     if not all(0 < size < math.inf for size in mix):
-        return [f"data.mix={mix}: has to be numbers above 0"]
+        return [f"data.mix={mix}: must be numbers above 0"]
     return []
 
 
@@ -112,14 +114,14 @@ def _optim_problems(optim: OptimSettings) -> list[str]:
     for name in ("learning_rate", "head_learning_rate", "eps"):
         value = getattr(optim, name)
         if value is not None and not 0 < value < math.inf:
-            problems.append(f"optim.{name}={value}: has to be a number above 0")
+            problems.append(f"optim.{name}={value}: must be a number above 0")
     for name in ("weight_decay", "max_grad_norm"):
         if not 0 <= getattr(optim, name) < math.inf:
-            problems.append(f"optim.{name}={getattr(optim, name)}: has to be a number from 0")
+            problems.append(f"optim.{name}={getattr(optim, name)}: must be at least 0")
     if not 0 <= optim.warmup_ratio <= 1:
-        problems.append(f"optim.warmup_ratio={optim.warmup_ratio}: a share of the steps, 0 to 1")
+        problems.append(f"optim.warmup_ratio={optim.warmup_ratio}: must be a share of the steps, 0 to 1")
     if not 0 < optim.layer_decay <= 1:
-        problems.append(f"optim.layer_decay={optim.layer_decay}: a share above 0, 1 for no decay")
+        problems.append(f"optim.layer_decay={optim.layer_decay}: must be a share above 0; 1 means no decay")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
-        problems.append(f"optim.betas={optim.betas}: two numbers from 0 up to, not including, 1")
+        problems.append(f"optim.betas={optim.betas}: must be two numbers, at least 0 and below 1")
     return problems

@@ -117,8 +117,8 @@ def test_finished_jobs_are_not_run_again(compose, tmp_path):
     )
     assert (code, [job.depth for job in started], told) == (0, [6], [Path("sweep")])
     assert [line for line in err.splitlines() if "finished before" in line] == [
-        "sweep/0: finished before, and is not run again",
-        "sweep/1: finished before, and is not run again",
+        "sweep/0: already finished, not run again",
+        "sweep/1: already finished, not run again",
     ]
 
 

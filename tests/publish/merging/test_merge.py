@@ -263,7 +263,7 @@ def test_guards_of_one_name_are_told_apart(measured, settings):
 
 def test_further_reports_cannot_be_about_a_mixture(measured, settings):
     given = replace(settings, merge=MergeSettings(weights="auto"), reports=[str(measured.final)])
-    with pytest.raises(UserError, match=r"merge and reports are given.* Publish without reports="):
+    with pytest.raises(UserError, match=r"merge cannot go with reports.* Publish without reports="):
         publish(given)
 
 

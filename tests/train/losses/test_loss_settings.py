@@ -99,7 +99,7 @@ def test_an_option_that_no_chosen_loss_has_is_refused(option):
     without = next(name for name, need in NEEDS.items() if option not in need.options)
     having = next(name for name, need in NEEDS.items() if option in need.options)
     (problem,) = refused(name=without, **{option: OPTIONS[option]})
-    assert problem.startswith(f"loss.{option}={OPTIONS[option]}: only for ")
+    assert problem.startswith(f"loss.{option}={OPTIONS[option]}: applies only to ")
     assert having in problem
     check_train(settings_of(weights={without: 1.0, having: 0.1}, **{option: OPTIONS[option]}))
 
@@ -125,12 +125,12 @@ def test_a_value_that_no_loss_can_mean_is_refused(option, value):
 
 def test_weights_that_no_run_can_mean_are_refused():
     assert refused(weights={"listwise": 0.0, "pairwise": 1.0}) == [
-        "loss.weights.listwise=0.0: has to be a number above 0",
+        "loss.weights.listwise=0.0: must be a number above 0",
         f"loss.weights=pairwise: allowed are {', '.join(NEEDS)}",
     ]
     for wrong in ("kl", ["kl", "bce"], {}):
         (problem,) = refused(weights=wrong)
-        assert problem.startswith(f"loss.weights={wrong}: losses and their weights")
+        assert problem.startswith(f"loss.weights={wrong}: must be losses with weights")
     for wrong in ("much", True, None, float("inf")):
         (problem,) = refused(weights={"bce": wrong, "listwise": 2})
         assert problem.startswith(f"loss.weights.bce={wrong}: ")

@@ -13,7 +13,7 @@ from uprank.train.run_folder.manifest import lock
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__group_size": 1}, "no place is left for a negative"),
+        ({"train__group_size": 1}, "to leave room for a negative"),
         ({"optim__learning_rate": 0.0, "train__eval_every": 0}, "2"),
         ({"data__train": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
         ({"model__path": "no/such/model/here"}, "no such folder"),

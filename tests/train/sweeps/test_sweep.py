@@ -38,7 +38,7 @@ def test_a_sweep_of_real_runs(sweep, tmp_path, jsonl):
     words = ["optim.learning_rate=1e-3,-1,1e-2"]
     code, out, err = sweep(*words)
     assert code == 1
-    assert "  sweep/1: optim.learning_rate=-1.0: has to be a number above 0" in err
+    assert "  sweep/1: optim.learning_rate=-1.0: must be a number above 0" in err
     folder, values = tmp_path / "sweep", {}
     for job in ("0", "2"):
         report = json.loads((folder / job / "eval" / "final" / "report.json").read_text())
