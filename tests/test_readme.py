@@ -1,4 +1,4 @@
-"""Every command of the README runs as it is written, with small data and models put in."""
+"""Every command of the README, and of two pages that continue it, runs as written, on small data and models."""
 
 import os
 import re
@@ -12,13 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""  # not there beside the wheel's tests
+ROOMS = ("configs", "data", "model", "eval", "train", "publish")
+PAGES = (README, ROOT / "docs" / "mining.md", ROOT / "docs" / "evaluating.md")
+# The wheel's tests run without them.
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES) if README.is_file() else ""
 
 pytestmark = pytest.mark.skipif(not TEXT, reason="the README is not part of the wheel")
 
 
 def commands(start: str) -> list[str]:
-    """Indented lines of the README that begin with a command, continued lines joined."""
+    """Return indented lines that contain a command, continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", TEXT)
     return [
         line.strip()
@@ -29,7 +32,7 @@ def commands(start: str) -> list[str]:
 
 @pytest.mark.slow
 def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
-    """mine, check, train, eval and publish, one after the other as a reader would type them."""
+    """Run all commands in the order of the pages, as a reader would type them."""
     shutil.copytree(beir, tmp_path / "my-data")
     shutil.copytree(beir, tmp_path / "other-data")
     (tmp_path / "qrels.txt").write_text("q1 0 a 1\nq1 0 b 0\nq2 0 c 1\n")
@@ -61,7 +64,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
         )
         assert done.returncode == 0, (line, done.stdout[-1500:], done.stderr[-3000:])
         seen.append(name)
-    assert seen == ["mine", "check", "train", "eval", "publish", "mine", "eval", "eval", "verify"]
+    assert seen == ["mine", "check", "train", "eval", "publish", "verify", "mine", "eval", "eval"]
     card = (tmp_path / "my-reranker" / "README.md").read_text(encoding="utf-8")
     assert "runs/first-test" in card or "first-test" in card or "test" in card
 
@@ -81,6 +84,16 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_readme_is_short_and_names_every_folder():
+    text = README.read_text(encoding="utf-8")
+    assert text.count("\n") < 120
+    tree = text[text.index("## The tree") :]
+    faces = [file.parent for room in ROOMS for file in (ROOT / room).glob("*/__init__.py")]
+    assert len(faces) > 30
+    missing = [face.name for face in faces if not re.search(rf" {face.name}/", tree)]
+    assert missing == []
 
 
 def test_nothing_is_left_to_fill_in():

@@ -116,7 +116,7 @@ def test_finished_jobs_are_not_run_again(compose, tmp_path):
         "mine", "-m", "data.train=t", "output=sweep", "depth=4,5,6", function=started.append, sweep=sweep
     )
     assert (code, [job.depth for job in started], told) == (0, [6], [Path("sweep")])
-    assert [line for line in err.splitlines() if "finished before" in line] == [
+    assert [line for line in err.splitlines() if "already finished" in line] == [
         "sweep/0: already finished, not run again",
         "sweep/1: already finished, not run again",
     ]
