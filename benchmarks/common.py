@@ -52,10 +52,10 @@ class Texts:
     def __init__(self, data: Path, tokenizer_folder: Path, seed: int) -> None:
         from transformers import AutoTokenizer
         from uprank.data.encoding.pairs import PairEncoder
-        from uprank.data.problems import require
+        from uprank.data.problems import Problems, require
         from uprank.data.read import read_judged
 
-        problems: list[str] = []
+        problems = Problems()
         split = "train" if (data / "qrels" / "train.tsv").is_file() else "test"
         collection = read_judged(str(data), problems, split=split)
         require(problems)

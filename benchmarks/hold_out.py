@@ -10,7 +10,7 @@ import random
 import shutil
 from pathlib import Path
 
-from uprank.data.problems import require
+from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
 
-    problems: list[str] = []
+    problems = Problems()
     splits = {name: read_judged(str(given.folder), problems, split=name) for name in ("train", "test")}
     require(problems)
     train, test = splits["train"], splits["test"]

@@ -10,7 +10,7 @@ import json
 import random
 from pathlib import Path
 
-from uprank.data.problems import require
+from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     judged: dict[str, list[str]] = {"train": [], "dev": []}
     for word in given.folders:
         name, _, folder = word.partition("=")
-        problems: list[str] = []
+        problems = Problems()
         found = read_judged(str(Path(folder) / "qrels" / f"{given.split}.tsv"), problems, split=given.split)
         require(problems)
         held = set(generator.sample(sorted(found.queries), given.dev))

@@ -11,7 +11,7 @@ import json
 import random
 from pathlib import Path
 
-from uprank.data.problems import require
+from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 from uprank.eval.retrieval.bm25 import search_bm25
 
@@ -30,7 +30,7 @@ def main() -> None:
     keep_passages: set[str] = set()
     (given.output / "qrels").mkdir(parents=True)
     for split in ("train", "dev", "test"):
-        problems: list[str] = []
+        problems = Problems()
         whole = read_judged(str(given.folder), problems, split=split)
         require(problems)
         keys = random.Random(f"{given.seed}/{split}").sample(sorted(whole.queries), getattr(given, split))

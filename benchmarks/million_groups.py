@@ -50,7 +50,7 @@ def start(folder: Path, tokenizer_path: str) -> None:
     from uprank.data.encoding.pairs import PairEncoder
     from uprank.data.encoding.token_cache import prepare_groups
     from uprank.data.groups import collection_fingerprint
-    from uprank.data.problems import require
+    from uprank.data.problems import Problems, require
     from uprank.data.read import read_groups, read_judged
     from uprank.data.sampling.draws import draw_step
     from uprank.data.store.group_store import fingerprint_of, shared_queries
@@ -59,7 +59,7 @@ def start(folder: Path, tokenizer_path: str) -> None:
     encoder = PairEncoder(load_tokenizer(tokenizer_path), query_tokens=64, max_tokens=256)
     _show("libraries and tokenizer", clock := time.perf_counter(), clock)
     begun = clock
-    problems: list[str] = []
+    problems = Problems()
     groups = read_groups(str(folder / "train.jsonl"), problems)
     dev = read_judged(str(folder / "dev.jsonl"), problems, split="dev")
     require(problems)

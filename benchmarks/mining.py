@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from uprank.data.problems import require
+from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 def plant(folder: Path, target: Path, count: int) -> tuple[Path, dict[str, str]]:
     """Copy a BEIR folder with variants of relevant passages added; id of each to that of its original."""
-    problems: list[str] = []
+    problems = Problems()
     collection = read_judged(str(folder), problems, split="train")
     require(problems)
     relevant = sorted({doc for row in collection.qrels.values() for doc, grade in row.items() if grade > 0})

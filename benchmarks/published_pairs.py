@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from uprank.data.problems import require
+from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 from uprank.model.backends.load import load_model
 from uprank.model.reranker import Reranker
@@ -35,7 +35,7 @@ def draw(folders: Sequence[Path], count: int, seed: int) -> dict[str, list[Pair]
     """`count` pairs of all folders together, by kind."""
     generator, kinds = random.Random(seed), dict[str, list[Pair]]()
     for folder in folders:
-        problems: list[str] = []
+        problems = Problems()
         split = next(name for name in ("dev", "test") if (folder / "qrels" / f"{name}.tsv").is_file())
         collection = read_judged(str(folder), problems, split=split)
         require(problems)

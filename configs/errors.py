@@ -1,7 +1,9 @@
 """The one exception for mistakes that the user can fix."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -21,14 +23,22 @@ class UserError(Exception):
         super().__init__("\n".join(self.problems + ([advice] if advice else [])))
 
 
+class Collector(Protocol):
+    """Anything that texts can be added to: a list, or `data.problems.Problems`."""
+
+    def extend(self, texts: Iterable[str], /) -> None:
+        """Add the texts."""
+
+
 def collect(
-    problems: list[str], check: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
+    problems: Collector, check: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
 ) -> Found | None:
-    """Run a check and append its problems to the list instead of raising. Return None if there were any."""
+    """Run a check and add its problems to a collector instead of raising. Return None if there were any."""
     try:
         return check(*args, **kwargs)
     except UserError as error:
-        problems += error.problems
+        texts = list(error.problems)
         if error.advice:  # each check may have its own, so it stays with its problem
-            problems[-1] += f". {error.advice}"
+            texts[-1] += f". {error.advice}"
+        problems.extend(texts)
         return None

@@ -1,32 +1,19 @@
-"""What a check finds: problems by kind, each kind with its severity, counted and with a few examples."""
+"""What is wrong with data: the kinds of problems, a collector that keeps their order, and one that counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 from ..configs.errors import UserError
 
 SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
-
-def require(
-    problems: list[str], *, advice: str = "", rest: str = "; `uprank check examples=null` prints all"
-) -> None:
-    """Raise what was found wrong, if anything; long lists are cut, with their count and where the rest is."""
-    if not problems:
-        return
-    shown = problems[:SHOWN]
-    if len(problems) > SHOWN:
-        shown.append(f"… and {len(problems) - SHOWN} more{rest}")
-    raise UserError(shown, advice=advice)
-
-
 ERROR, WARNING = "error", "warning"
 
-# Each kind of problem: its severity, and what a report says it is. An error means that training or the
-# figures that come of it would be wrong, a warning that they may be worse than they could be.
+# Each kind of problem: its severity, and its meaning in a report. After an error, training or its figures
+# would be wrong; after a warning, they may be worse than they could be.
 KINDS = {
     "file": (ERROR, "source that cannot be read"),
     "row": (ERROR, "row that is no group"),
@@ -54,44 +41,113 @@ KINDS = {
 }
 
 
-class Problem(str):
-    """A problem in words, `file:line: what`, that knows its kind; usable wherever a string is.
+class Problems(Sequence[str]):
+    """Collector of problems: texts, mostly `file:line: problem`, in the order they were found, with kinds.
 
-    >>> problem = Problem("rows.jsonl:3: `query` is an empty text", "empty text")
-    >>> problem.kind
-    'empty text'
+    Readers get one and go on after a problem, so that all are reported at once, see `require`.
+
+    >>> problems = Problems()
+    >>> problems.add("empty text", "rows.jsonl:3: `query` is an empty text")
+    >>> list(problems), problems.kinds
+    (['rows.jsonl:3: `query` is an empty text'], ['empty text'])
+
+    Attributes:
+        kinds: the kind of each text, one of `KINDS`.
     """
 
-    kind: str
+    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+        """Collect problems; `items` are kinds and texts to begin with."""
+        self.kinds: list[str] = []
+        self._texts: list[str] = []
+        for kind, text in items:
+            self.add(kind, text)
 
-    def __new__(cls, text: str, kind: str = "row") -> Problem:
-        """A problem of one of `KINDS`."""
-        problem = super().__new__(cls, text)
-        problem.kind = kind
-        return problem
+    def add(self, kind: str, text: str) -> None:
+        """Add one problem; `kind` must be one of `KINDS`."""
+        assert kind in KINDS, f"unknown kind of problem: {kind!r}"
+        self.kinds.append(kind)
+        self._texts.append(text)
 
-    def __reduce__(self) -> tuple[type[Problem], tuple[str, str]]:
-        """What a copy, or another process, makes the same one of."""
-        return Problem, (str(self), self.kind)
+    def extend(self, texts: Iterable[str], kind: str = "row", *, where: str = "") -> None:
+        """Add several.
+
+        Args:
+            texts: another collector, whose kinds are kept, or plain texts.
+            kind: the kind of plain texts.
+            where: `file:line` to put before each.
+        """
+        pairs = texts.items() if isinstance(texts, Problems) else ((kind, text) for text in texts)
+        for each, text in pairs:
+            self.add(each, f"{where}: {text}" if where else text)
+
+    def __iadd__(self, texts: Iterable[str]) -> Problems:
+        self.extend(texts)
+        return self
+
+    def items(self) -> list[tuple[str, str]]:
+        """Kind and text of each problem."""
+        return list(zip(self.kinds, self._texts, strict=True))
+
+    def of(self, which: str) -> Problems:
+        """The problems of a kind, or of a severity (`ERROR`, `WARNING`)."""
+        return Problems((kind, text) for kind, text in self.items() if which in (kind, severity(kind)))
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.kinds.clear()
+        self._texts.clear()
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """One text, or a list of some."""
+        return self._texts[index]
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __eq__(self, other: object) -> bool:
+        return self._texts == (other._texts if isinstance(other, Problems) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._texts)
 
 
-def kind_of(problem: str) -> str:
-    """Kind of a problem; `row` of a plain string."""
-    return getattr(problem, "kind", "row")
+def require(
+    problems: Sequence[str], *, advice: str = "", rest: str = "; `uprank check examples=null` prints all"
+) -> None:
+    """Raise all problems together, if there are any; a long list is cut, `rest` says where to see all.
+
+    Raises:
+        UserError: there are problems.
+    """
+    if not problems:
+        return
+    shown = list(problems[:SHOWN])
+    if len(problems) > SHOWN:
+        shown.append(f"… and {len(problems) - SHOWN} more{rest}")
+    raise UserError(shown, advice=advice)
 
 
 def severity(kind: str) -> str:
     """`error` or `warning`."""
-    return KINDS.get(kind, KINDS["row"])[0]
+    return KINDS[kind][0]
 
 
 @dataclass
 class Findings:
-    """Problems counted by kind, of which the first few are kept: memory does not grow with the data.
+    """Problems counted by kind, with a few examples of each: memory does not grow with the data.
 
     Attributes:
-        limit: problems of a kind that are kept as examples; all when None.
-        counts: how often each kind was found.
+        limit: examples kept of each kind; None keeps all.
+        counts: number of problems of each kind.
         examples: the first problems of each kind.
     """
 
@@ -99,39 +155,38 @@ class Findings:
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, problem: str, kind: str | None = None) -> None:
-        """Count a problem; its kind is the problem's own when not given."""
-        kind = kind or kind_of(problem)
-        kind = kind if kind in KINDS else "row"
-        self.counts[kind] = self.counts.get(kind, 0) + 1
+    def add(self, kind: str, text: str) -> None:
+        """Count a problem; `kind` must be one of `KINDS`."""
+        self.count_more(kind, 1)
         kept = self.examples.setdefault(kind, [])
         if self.limit is None or len(kept) < self.limit:
-            kept.append(str(problem))
+            kept.append(text)
 
-    def extend(self, problems: Iterable[str], kind: str | None = None) -> None:
-        """Count several problems."""
-        for problem in problems:
-            self.add(problem, kind)
+    def extend(self, problems: Problems, kind: str | None = None) -> None:
+        """Count several, all of them as `kind` if it is given."""
+        for own, text in problems.items():
+            self.add(kind or own, text)
 
     def count_more(self, kind: str, number: int) -> None:
-        """Count problems that are no examples."""
+        """Count problems without keeping them as examples."""
+        assert kind in KINDS, f"unknown kind of problem: {kind!r}"
         if number:
             self.counts[kind] = self.counts.get(kind, 0) + number
 
     def count(self, severity: str) -> int:
-        """How many problems of a severity were found."""
+        """Number of problems of a severity."""
         return sum(count for kind, count in self.counts.items() if KINDS[kind][0] == severity)
 
     def ordered(self) -> list[str]:
-        """Kinds that were found, in the order of `KINDS`: errors first."""
+        """The kinds found, in the order of `KINDS`: errors first."""
         return [kind for kind in KINDS if kind in self.counts]
 
     def as_facts(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return counts and examples for JSON."""
         return {"counts": dict(self.counts), "examples": {k: list(v) for k, v in self.examples.items()}}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Findings:
-        """What `as_facts` wrote."""
+        """Read what `as_facts` returned."""
         examples = {kind: list(kept) for kind, kept in facts["examples"].items()}
         return cls(counts=dict(facts["counts"]), examples=examples)

@@ -10,7 +10,7 @@ import xxhash
 
 from .groups import Collection, Group
 from .judged import read_beir_collection, read_beir_groups, read_role_groups, read_role_judged
-from .problems import Problem
+from .problems import Problems
 from .rows import (
     as_collection,
     compression,
@@ -36,11 +36,11 @@ FORMATS = (
 
 def read_groups(
     path: str | Mapping[str, Any],
-    problems: list[str],
+    problems: Problems,
     *,
     split: str = "train",
     need_negatives: bool = True,
-    skipped: list[str] | None = None,
+    skipped: Problems | None = None,
 ) -> Sequence[Group]:
     """Groups of a source; what is wrong is added to `problems`.
 
@@ -66,7 +66,7 @@ def read_groups(
     if not files:
         return []
 
-    def make(found: list[str]) -> Iterator[Group]:
+    def make(found: Problems) -> Iterator[Group]:
         given = tables_of(files)
         return iterate_tables(given, found, need_negatives=need_negatives, notes=found)
 
@@ -75,7 +75,7 @@ def read_groups(
 
 
 def iterate_groups(
-    path: str, problems: list[str], *, split: str = "train", need_negatives: bool = True
+    path: str, problems: Problems, *, split: str = "train", need_negatives: bool = True
 ) -> Iterator[Group]:
     """Groups as they are read, each row one, in the order of the rows; nothing is kept.
 
@@ -84,13 +84,13 @@ def iterate_groups(
     if is_named(path):
         yield from iterate_named_groups(path, problems, split=split, need_negatives=need_negatives)
     elif _readable(path, problems) and is_beir(path):
-        problems.append(Problem(f"{path}: BEIR data cannot be streamed: only files with rows can", "file"))
+        problems.add("file", f"{path}: BEIR data cannot be streamed: only files with rows can")
     elif Path(path).exists():
         files = find_files(Path(path), split, problems)
         yield from iterate_tables(tables_of(files), problems, need_negatives=need_negatives, merge=False)
 
 
-def read_judged(path: str | Mapping[str, Any], problems: list[str], *, split: str) -> Collection | None:
+def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str) -> Collection | None:
     """Judged queries of a source; what is wrong is added to `problems`."""
     if not isinstance(path, str):
         return read_role_judged(path, problems)
@@ -121,12 +121,12 @@ def _form(files: Sequence[Path]) -> str:
     return forms[0] if len(forms) == 1 else f"folder-{xxhash.xxh3_64_hexdigest(' '.join(forms).encode())}"
 
 
-def _readable(path: str, problems: list[str]) -> bool:
+def _readable(path: str, problems: Problems) -> bool:
     location = Path(path)
     if not location.exists():
-        problems.append(Problem(f"{path}: no such file or folder; allowed is {FORMATS}", "file"))
+        problems.add("file", f"{path}: no such file or folder; allowed is {FORMATS}")
         return False
     if location.is_dir() and not any(location.iterdir()):
-        problems.append(Problem(f"{path}: the folder is empty; allowed is {FORMATS}", "file"))
+        problems.add("file", f"{path}: the folder is empty; allowed is {FORMATS}")
         return False
     return True

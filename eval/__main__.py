@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,11 +87,12 @@ def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
 def _load(plan: Request, problems: list[str]) -> EvalInputs:
     """Read data and runs; what is wrong with any of them is added to `problems`."""
     from ..data.judged import read_run, trec_collection
+    from ..data.problems import Problems
     from ..data.read import read_groups, read_judged
 
     collections: dict[str, Collection] = {}
     for part in plan.collections:
-        own: list[str] = []
+        own = Problems()
         if part.texts:
             found = read_judged(part.path, own, split="test")
         else:
@@ -100,7 +102,7 @@ def _load(plan: Request, problems: list[str]) -> EvalInputs:
             collections[part.name] = found
     runs: dict[str, TrecRun] = {}
     for path in plan.runs.values():
-        own = []
+        own = Problems()
         given = collect(own, read_run, path)
         problems += _shown(own)
         for part in plan.collections:
@@ -109,18 +111,18 @@ def _load(plan: Request, problems: list[str]) -> EvalInputs:
         runs[path] = given or {}
     queries: list[str] = []
     for path in plan.train:
-        own = []
+        own = Problems()
         queries += [group.query for group in read_groups(path, own, need_negatives=False)]
         problems += _shown(own, CHECK)
     return EvalInputs(collections, runs, queries if plan.train else None)
 
 
-def _shown(problems: list[str], advice: str = "") -> list[str]:
+def _shown(problems: Sequence[str], advice: str = "") -> list[str]:
     """The problems of one file or folder, cut so that it does not hide the others."""
     from ..data.problems import SHOWN
 
     more = len(problems) - SHOWN
-    return problems if more < 1 else [*problems[:SHOWN], f"… and {more} more{advice}"]
+    return list(problems) if more < 1 else [*problems[:SHOWN], f"… and {more} more{advice}"]
 
 
 def _foreign(path: str, given: TrecRun, collection: Collection) -> list[str]:

@@ -15,7 +15,7 @@ from ..configs.command import run
 from ..configs.errors import UserError
 from ..configs.schema_eval import ScoreCommand
 from ..configs.validate import above_zero, model_problems
-from ..data.problems import require
+from ..data.problems import Problems, require
 from ..data.rows import parse_rows
 from .score_jsonl import FORMS, Output, hash_file, is_right, output_file_problems, read_pairs, scored
 
@@ -52,11 +52,11 @@ def score(settings: ScoreCommand) -> None:
 
 def _read(stream: Any, name: str) -> Iterator[list[dict[str, Any]]]:
     """Rows in blocks; raises with every problem of the input once it is read to the end."""
-    problems: list[str] = []
+    problems = Problems()
     block: list[dict[str, Any]] = []
     for where, row in parse_rows(stream, name, problems):
         if not is_right(row):
-            problems.append(f"{where}: a row is {FORMS}")
+            problems.add("row", f"{where}: a row is {FORMS}")
         elif not problems:  # after the first problem only more problems are looked for
             block.append(row)
         if len(block) == ROWS:

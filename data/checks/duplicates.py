@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..groups import Group, same_query, same_text
-from ..problems import Findings, Problem
+from ..problems import Findings
 from .similarity import Hashes, Pieces, Places, mixed
 
 _NEGATIVE = np.uint64(0x5851F42D4C957F2D)  # sets the hash of a negative apart from that of a positive
@@ -43,7 +43,7 @@ def find_repeated_passages(
         group = groups[owners[text]]
         role = "negative" if is_negative[text] else "positive"
         words = f"{role} stands more than once: {group.texts[text - starts[owners[text]]]!r:.80}"
-        findings.add(Problem(f"{group.where}: {words}", "duplicate passage"))
+        findings.add("duplicate passage", f"{group.where}: {words}")
 
 
 def find_repeated_rows(keys: array[int], group: Callable[[int], Group], findings: Findings) -> None:
@@ -60,7 +60,7 @@ def find_repeated_rows(keys: array[int], group: Callable[[int], Group], findings
     shown = again if findings.limit is None else again[: findings.limit]
     for place in shown.tolist():
         words = f"the row stands before, {group(int(first[inverse[place]])).where}"
-        findings.add(Problem(f"{group(place).where}: {words}", "duplicate row"))
+        findings.add("duplicate row", f"{group(place).where}: {words}")
     findings.count_more("duplicate row", len(again) - len(shown))
 
 
@@ -88,13 +88,12 @@ def find_contradictions(
             break
         looked += count
         rows = [group(place) for place in order[start : start + count].tolist()]
-        for problem in _contradictions(rows):
-            findings.add(problem)
+        _compare_rows(rows, findings)
     return total
 
 
-def _contradictions(rows: Sequence[Group]) -> Iterator[Problem]:
-    """What rows of one query say of the same passage."""
+def _compare_rows(rows: Sequence[Group], findings: Findings) -> None:
+    """Compare what rows of one query say of the same passage."""
     judged: dict[tuple[str, str], tuple[int, str]] = {}
     for row in rows:
         query = same_query(row.query)
@@ -105,11 +104,11 @@ def _contradictions(rows: Sequence[Group]) -> Iterator[Problem]:
                 continue
             if before and grade:
                 words = f"grade {grade} here and {before} in {where}"
-                yield Problem(f"{row.where}: {words}: {text!r:.80}", "different grades")
+                findings.add("different grades", f"{row.where}: {words}: {text!r:.80}")
             else:
                 here, there = ("positive", "negative") if grade else ("negative", "positive")
                 words = f"{here} here and {there} of the same query in {where}"
-                yield Problem(f"{row.where}: {words}: {text!r:.80}", "contradiction")
+                findings.add("contradiction", f"{row.where}: {words}: {text!r:.80}")
 
 
 def _roles(groups: Sequence[Group], starts: Places) -> tuple[Places, np.ndarray]:

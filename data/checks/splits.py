@@ -13,7 +13,7 @@ import xxhash
 
 from ..encoding import PairEncoder
 from ..groups import Group
-from ..problems import Findings, Problem
+from ..problems import Findings
 from ..prompts import Prompts
 from ..store import chunks
 from .characters import text_problems
@@ -158,7 +158,7 @@ def check_splits(
 def report_match(match: Match, group: Group, other: str, findings: Findings) -> None:
     """Add a query that another split has, too."""
     words = f"query {SHARED[match.kind]} {other}: {group.query!r:.100}"
-    findings.add(Problem(f"{group.where}: {words}", match.kind))
+    findings.add(match.kind, f"{group.where}: {words}")
 
 
 def _check_source(
@@ -183,7 +183,7 @@ def _check_source(
         find_repeated_passages(chunk, pieces, starts, findings)
         for group, positive, negative, value in near_negatives(chunk, pieces, starts):
             words = f"{value:.2f} similar: negative {negative!r:.60} and positive {positive!r:.60}"
-            findings.add(Problem(f"{group.where}: {words}", "near-duplicate"))
+            findings.add("near-duplicate", f"{group.where}: {words}")
         _compare_queries(chunk, others, counts, findings)
         split.queries.frombytes(pieces.keys[starts[:-1]].tobytes())
         split.rows.frombytes(row_keys(chunk, pieces.keys, starts).tobytes())
@@ -213,7 +213,7 @@ def _check_texts(groups: Sequence[Group], findings: Findings) -> None:
         roles = chain(("query",), ("passage",) * (len(group.texts) - 1))
         for text, role in zip(group.texts, roles, strict=True):
             for kind, words in text_problems(text, role):
-                findings.add(Problem(f"{group.where}: {words}", kind))
+                findings.add(kind, f"{group.where}: {words}")
 
 
 def _compare_queries(

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ..groups import Collection, Group
-from ..problems import Problem
+from ..problems import Problems
 from . import by_id
-from .texts import read_texts, twice
+from .texts import add_twice, read_texts
 from .trec import Qrels, read_beir_qrels, read_qrels
 from .trec_lines import BEIR_HEADER, beir_row, iterate_rows, qrels_row
 
 
-def find_qrels(path: Path, split: str, problems: list[str]) -> Path | None:
+def find_qrels(path: Path, split: str, problems: Problems) -> Path | None:
     """The qrels file that a path names: the file itself, or `qrels/SPLIT.tsv` of a folder."""
     if path.is_file():
         return path
@@ -26,17 +26,17 @@ def find_qrels(path: Path, split: str, problems: list[str]) -> Path | None:
         return qrels
     present = sorted(file.name for file in (path / "qrels").glob("*.tsv"))
     if present:
-        problems.append(
-            f"{qrels}: not there; the folder has {', '.join(present)}: give one of these files instead"
+        problems.add(
+            "row", f"{qrels}: not there; the folder has {', '.join(present)}: give one of these files instead"
         )
     else:
-        problems.append(
-            f"{path}: not a BEIR folder; it needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
+        problems.add(
+            "row", f"{path}: not a BEIR folder; it needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
         )
     return None
 
 
-def read_beir_collection(path: Path, split: str, problems: list[str]) -> Collection | None:
+def read_beir_collection(path: Path, split: str, problems: Problems) -> Collection | None:
     """Corpus, judged queries and judgments; what is wrong is added to `problems`.
 
     Args:
@@ -52,7 +52,7 @@ def read_beir_collection(path: Path, split: str, problems: list[str]) -> Collect
 
 
 def collect_judged(
-    name: str, queries: Path, corpus: Path, qrels: Path, problems: list[str], *, trec: bool = False
+    name: str, queries: Path, corpus: Path, qrels: Path, problems: Problems, *, trec: bool = False
 ) -> Collection:
     """Judged queries over a corpus, in memory, see `read_collection`; the judgments are TREC's or BEIR's."""
     texts, passages = _read_texts(queries, problems), _read_texts(corpus, problems)
@@ -66,10 +66,10 @@ def collect_judged(
 def read_beir_groups(
     path: Path,
     split: str,
-    problems: list[str],
+    problems: Problems,
     *,
     need_negatives: bool = True,
-    skipped: list[str] | None = None,
+    skipped: Problems | None = None,
 ) -> Sequence[Group]:
     """One group a judged query: relevance above 0 is positive, 0 a negative, below 0 neither.
 
@@ -90,21 +90,21 @@ def find_texts(folder: Path, name: str) -> Path:
     return plain if plain.is_file() else next((path for path in packed if path.is_file()), plain)
 
 
-def _read_texts(path: Path, problems: list[str]) -> dict[str, str]:
+def _read_texts(path: Path, problems: Problems) -> dict[str, str]:
     """Id to text of a file, see `corpus.read_texts`."""
     if not path.is_file():
-        problems.append(Problem(f"{path}: no such file", "file"))
+        problems.add("file", f"{path}: no such file")
         return {}
     texts: dict[str, str] = {}
     for where, key, text in read_texts(path, problems):
         if key in texts:
-            problems.append(twice(where, key))
+            add_twice(problems, where, key)
         else:
             texts[key] = text
     return texts
 
 
-def _read_qrels(path: Path, problems: list[str], *, trec: bool) -> Qrels:
+def _read_qrels(path: Path, problems: Problems, *, trec: bool) -> Qrels:
     try:
         return read_qrels(path) if trec else read_beir_qrels(path)
     except UserError as error:
@@ -128,7 +128,7 @@ def _unknown_ids(
         return []
     found = []
     parse, header = (qrels_row, None) if trec else (beir_row, BEIR_HEADER)
-    for line, query, document, _ in iterate_rows(path, parse, [], header=header):
+    for line, query, document, _ in iterate_rows(path, parse, Problems(), header=header):
         if query in unknown_queries:
             found.append(f"{path}:{line}: query id {query!r} is not in {names[0]}")
         if document in unknown_passages:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..groups import Group, same_text
-from ..problems import Problem
+from ..problems import Problems
 from ..rows import compression
 from ..store import keep_groups, merged
 from ..trec_order import trec_order
@@ -28,7 +28,7 @@ from .trec_lines import BEIR_HEADER, beir_row, is_qrels, iterate_rows, qrels_row
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of what is made of the files
+VERSION = 2  # of what is made of the files
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Files:
 
 
 def join_groups(
-    files: Files, problems: list[str], *, need_negatives: bool = True, skipped: list[str] | None = None
+    files: Files, problems: Problems, *, need_negatives: bool = True, skipped: Problems | None = None
 ) -> Sequence[Group]:
     """One group a query, from the cache if it was made before; see `keep_groups`.
 
@@ -70,8 +70,8 @@ def join_groups(
     another id) is a problem if it was judged, and is left out if it comes from a run or a triple. `where`
     of a group is file and line of the query's first judgment or triple.
     """
-    absent = [Problem(f"{path}: no such file", "file") for path in files.used if not path.is_file()]
-    problems += absent
+    absent = [f"{path}: no such file" for path in files.used if not path.is_file()]
+    problems.extend(absent, "file")
     if absent:
         return []
     kinds = "-".join(f"{text_format(path)}{compression(path)}" for path in files.used)
@@ -82,9 +82,10 @@ def join_groups(
     return keep_groups(form, files.used, make, problems, skipped=skipped)
 
 
-def _groups(files: Files, problems: list[str], *, need_negatives: bool) -> Iterator[Group]:
+def _groups(files: Files, problems: Problems, *, need_negatives: bool) -> Iterator[Group]:
     """The groups; their problems come when all are made, by file and line."""
-    found: dict[Path, list[str]] = {path: [] for path in files.used}
+    found = {path: Problems() for path in files.used}
+    other = Problems()
     try:
         join = _Join(files, found, need_negatives)
         for named in _named(files, found):
@@ -92,16 +93,18 @@ def _groups(files: Files, problems: list[str], *, need_negatives: bool) -> Itera
             if group is not None:
                 yield group
             if sum(map(len, found.values())) > MOST_PROBLEMS:
-                problems.append(Problem(f"{files.used[0]}: too many problems; the rest was not read", "file"))
+                other.add("file", f"{files.used[0]}: too many problems; the rest was not read")
                 break
         if not any(found.values()):
-            problems += join.nothing()
+            other.extend(join.nothing(), "file")
         join.log()
     finally:
-        problems[:0] = [problem for path in files.used for problem in in_order(found[path], path)]
+        for path in files.used:
+            problems += in_order(found[path], path)
+        problems += other
 
 
-def _named(files: Files, found: Mapping[Path, list[str]]) -> Iterator[Named]:
+def _named(files: Files, found: Mapping[Path, Problems]) -> Iterator[Named]:
     if files.triples:
         return read_triples(files.triples, found[files.triples], depth=files.depth)
     assert files.qrels is not None  # one of the two is given
@@ -111,7 +114,7 @@ def _named(files: Files, found: Mapping[Path, list[str]]) -> Iterator[Named]:
 class _Join:
     """Puts texts in the place of ids, and counts what is left out."""
 
-    def __init__(self, files: Files, found: dict[Path, list[str]], need_negatives: bool) -> None:
+    def __init__(self, files: Files, found: dict[Path, Problems], need_negatives: bool) -> None:
         self._files, self._found, self._need_negatives = files, found, need_negatives
         self._queries = open_texts(files.queries, found[files.queries])
         self._passages = open_texts(files.corpus, found[files.corpus])
@@ -149,7 +152,7 @@ class _Join:
             elif document in named.judged:
                 path, line = named.places[document]
                 problem = f"{path}:{line}: a positive is also a negative: document {document!r}"
-                self._found[path].append(Problem(problem, "positive_is_negative"))
+                self._found[path].add("contradiction", problem)
             else:
                 self._counts["negatives"] += 1
         return list(chosen)
@@ -161,7 +164,7 @@ class _Join:
         if len(known):  # else the file has problems of its own
             for key in [key for key, text in texts.items() if text is None]:
                 path, line = places[key]
-                self._found[path].append(f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
+                self._found[path].add("row", f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
         return {key: text for key, text in texts.items() if text is not None}
 
     def nothing(self) -> list[str]:
@@ -178,7 +181,7 @@ class _Join:
                 f"{name}: no query has judged negatives; find hard ones first: "
                 f"uprank mine data.train={name} output=train.jsonl"
             )
-        return [Problem(problem, "file")]
+        return [problem]
 
     def log(self) -> None:
         """Say what was left out without being wrong."""
@@ -223,7 +226,7 @@ class Named:
 
 
 def join_judged(
-    qrels: Path, run: Path | None, found: Mapping[Path, list[str]], *, depth: int | None
+    qrels: Path, run: Path | None, found: Mapping[Path, Problems], *, depth: int | None
 ) -> Iterator[Named]:
     """Each judged query; its negatives are the best of the run but the relevant, then what is judged 0.
 
@@ -250,7 +253,7 @@ def join_judged(
             yield _judged_group(query.decode(), judged, ranked, qrels, run, depth)
 
 
-def read_triples(path: Path, problems: list[str], *, depth: int | None) -> Iterator[Named]:
+def read_triples(path: Path, problems: Problems, *, depth: int | None) -> Iterator[Named]:
     """Each query of `query<TAB>positive<TAB>negative`; its passages in the order of their first triples.
 
     Args:
@@ -281,7 +284,7 @@ def read_triples(path: Path, problems: list[str], *, depth: int | None) -> Itera
         for document in both:
             places = sorted((positives[document], negatives.pop(document)))
             problem = f"document {document!r} is a positive and a negative of query {query.decode()!r}"
-            problems.append(Problem(f"{path}:{places[1]}: {problem}, see line {places[0]}", "contradiction"))
+            problems.add("contradiction", f"{path}:{places[1]}: {problem}, see line {places[0]}")
         chosen = list(negatives)[:depth]
         first = _LINE.unpack_from(lines[0])[0]
         places_of = {document: (path, positives[document]) for document in positives}
@@ -312,7 +315,7 @@ def _judged_group(
 
 
 def _by_document(
-    query: str, lines: list[bytes], files: Mapping[bytes, Path], found: Mapping[Path, list[str]]
+    query: str, lines: list[bytes], files: Mapping[bytes, Path], found: Mapping[Path, Problems]
 ) -> tuple[dict[str, tuple[int, float]], dict[str, tuple[int, float]]]:
     """Line and value of each document, judged and ranked; one that stands twice is a problem."""
     tables: dict[bytes, dict[str, tuple[int, float]]] = {_JUDGED: {}, _RANKED: {}}
@@ -322,14 +325,12 @@ def _by_document(
         document = payload[1 + _PLACE.size :].decode()
         if document in tables[role]:
             problem = f"{files[role]}:{line}: document {document!r} appears again in query {query!r}"
-            found[files[role]].append(Problem(problem, "twice"))
+            found[files[role]].add("twice", problem)
         tables[role].setdefault(document, (line, value))
     return tables[_JUDGED], tables[_RANKED]
 
 
-def _packed(
-    rows: Iterator[tuple[int, str, str, Any]], role: bytes, path: Path, problems: list[str]
-) -> Packed:
+def _packed(rows: Iterator[tuple[int, str, str, Any]], role: bytes, path: Path, problems: Problems) -> Packed:
     lines = (
         (query.encode(), role + _PLACE.pack(line, value) + document.encode())
         for line, query, document, value in rows
@@ -337,14 +338,14 @@ def _packed(
     return _nothing_empty(lines, path, problems)
 
 
-def _nothing_empty(lines: Packed, path: Path, problems: list[str]) -> Packed:
+def _nothing_empty(lines: Packed, path: Path, problems: Problems) -> Packed:
     """The lines, and a problem if there is neither a line nor one yet."""
     empty = True
     for line in lines:
         empty = False
         yield line
     if empty and not problems:
-        problems.append(Problem(f"{path}:1: the file is empty", "file"))
+        problems.add("file", f"{path}:1: the file is empty")
 
 
 def _size(path: Path) -> int:

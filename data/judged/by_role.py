@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..groups import Collection, Group
-from ..problems import Problem
+from ..problems import Problems
 from . import by_id
 from .beir import collect_judged, find_texts
 from .texts import FORMATS, text_format
@@ -40,7 +40,7 @@ def describe_files(source: str | RoleFiles) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in source.items()) + "}"
 
 
-def role_problems(source: RoleFiles) -> list[str]:
+def role_problems(source: RoleFiles) -> Problems:
     """What is wrong with keys, values and names of files; no file is read."""
     name = describe_files(source)
     found = [*_key_problems(source), *_value_problems(source)]
@@ -50,11 +50,11 @@ def role_problems(source: RoleFiles) -> list[str]:
                 found.append(f"{key}: {source[key]}: no such file")
         for key in ("queries", "corpus"):
             found += _text_problems(key, source.get(key) or source["corpus"])
-    return [Problem(f"{name}: {problem}", "file") for problem in found]
+    return Problems(("file", f"{name}: {problem}") for problem in found)
 
 
 def read_role_groups(
-    source: RoleFiles, problems: list[str], *, need_negatives: bool = True, skipped: list[str] | None = None
+    source: RoleFiles, problems: Problems, *, need_negatives: bool = True, skipped: Problems | None = None
 ) -> Sequence[Group]:
     """Groups of a mapping, see `by_id.read_groups`; what is wrong is added to `problems`.
 
@@ -70,19 +70,19 @@ def read_role_groups(
     return by_id.join_groups(files, problems, need_negatives=need_negatives, skipped=skipped)
 
 
-def read_role_judged(source: RoleFiles, problems: list[str]) -> Collection | None:
+def read_role_judged(source: RoleFiles, problems: Problems) -> Collection | None:
     """The judged queries of a mapping with `qrels` over its whole corpus, in memory; a run is not read."""
     files = _files(source, problems)
     if files is None:
         return None
     if files.qrels is None:
-        problems.append(Problem(f"{files.name}: triples are for training; judged queries need qrels", "file"))
+        problems.add("file", f"{files.name}: triples are for training; judged queries need qrels")
         return None
     trec = is_qrels(files.qrels)
     return collect_judged(files.name, files.queries, files.corpus, files.qrels, problems, trec=trec)
 
 
-def _files(source: RoleFiles, problems: list[str]) -> by_id.Files | None:
+def _files(source: RoleFiles, problems: Problems) -> by_id.Files | None:
     wrong = role_problems(source)
     problems += wrong
     if wrong:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...configs.errors import UserError
-from ..problems import Problem
+from ..problems import Problems
 from ..rows import compression, parse_rows, read_lines
 from ..store import CacheEntry, Facts, MappedFile, hash_file, hash_text, hash_texts, make_entry
 
@@ -63,21 +63,21 @@ class CorpusStore:
         return found
 
 
-def open_texts(path: Path, problems: list[str]) -> CorpusStore:
+def open_texts(path: Path, problems: Problems) -> CorpusStore:
     """The texts of a file by id; from the cache if it was read before.
 
     The cache's name for them holds the hash of the file's bytes. What is wrong with rows is added to
     `problems` each time and nothing is cached; the other rows are there.
     Memory to build it: 32 bytes an id.
     """
-    found: list[str] = []
+    found = Problems()
     before = path.stat()
 
     def build(folder: Path) -> tuple[Facts, bool]:
         _write(folder, path, found)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            found.append(Problem(f"{path}: was changed while it was read", "file"))
+            found.add("file", f"{path}: was changed while it was read")
         return {}, not found
 
     form = f"{text_format(path)}-{compression(path) or 'plain'}"
@@ -92,7 +92,7 @@ def text_format(path: Path) -> str:
     return {".jsonl": "jsonl", ".json": "jsonl", ".tsv": "tsv"}.get(suffix.lower(), "")
 
 
-def read_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
+def read_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
     """Where, id and text of each right row, as the file is read; note every other one.
 
     An id that stands twice is not seen here. A title stands before the text, as in BEIR.
@@ -101,40 +101,40 @@ def read_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
     try:
         yield from read(path, problems)
     except UserError as error:
-        problems += [Problem(problem, "file") for problem in error.problems]
+        problems.extend(error.problems, "file")
 
 
-def twice(where: str, key: str) -> Problem:
-    """The problem of an id that stands more than once in a file."""
-    return Problem(f"{where}: `_id` {key!r} stands twice in this file", "twice")
+def add_twice(problems: Problems, where: str, key: str) -> None:
+    """Add the problem of an id that stands more than once in a file."""
+    problems.add("twice", f"{where}: `_id` {key!r} stands twice in this file")
 
 
-def in_order(problems: list[str], path: Path) -> list[str]:
+def in_order(problems: Problems, path: Path) -> Problems:
     """Problems of one file by the line that they name; those without a line come last."""
 
-    def line(problem: str) -> float:
-        number = problem.removeprefix(f"{path}:").partition(":")[0]
+    def line(item: tuple[str, str]) -> float:
+        number = item[1].removeprefix(f"{path}:").partition(":")[0]
         return int(number) if number.isdecimal() else math.inf
 
-    return sorted(problems, key=line)
+    return Problems(sorted(problems.items(), key=line))
 
 
-def _json_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
+def _json_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
     for where, row in parse_rows(_lines(path, problems), str(path), problems):
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(key, str) or not key:
-            problems.append(f"{where}: `_id` has to be a string that is not empty")
+            problems.add("row", f"{where}: `_id` has to be a string that is not empty")
         elif key.split() != [key]:
-            problems.append(f"{where}: `_id` {key!r} has white space, which a TREC run file cannot hold")
+            problems.add("row", f"{where}: `_id` {key!r} has white space, which a TREC run file cannot hold")
         elif not isinstance(text, str) or not isinstance(title, str):
-            problems.append(f"{where}: `text` (and `title`, if given) have to be strings")
+            problems.add("row", f"{where}: `text` (and `title`, if given) have to be strings")
         elif not (title + text).strip():
-            problems.append(Problem(f"{where}: empty text", "empty"))
+            problems.add("empty text", f"{where}: empty text")
         else:
             yield where, key, f"{title} {text}".strip() if title else text
 
 
-def _tsv_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
+def _tsv_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
     empty = True
     for number, line in enumerate(_lines(path, problems), 1):
         if number == 1:
@@ -145,33 +145,33 @@ def _tsv_texts(path: Path, problems: list[str]) -> Iterator[TextRow]:
         try:
             fields = line.rstrip(b"\r\n").decode().split("\t")
         except UnicodeDecodeError as error:
-            problems.append(Problem(f"{where}: not UTF-8 ({error.reason} at byte {error.start})", "encoding"))
+            problems.add("encoding", f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
             continue
         if len(fields) != 2:
-            problems.append(
-                f"{where}: {len(fields)} columns apart by tabs; there have to be two, id and text"
+            problems.add(
+                "row", f"{where}: {len(fields)} columns apart by tabs; there have to be two, id and text"
             )
         elif fields[0].split() != [fields[0]]:
-            problems.append(f"{where}: id {fields[0]!r} is empty or has white space")
+            problems.add("row", f"{where}: id {fields[0]!r} is empty or has white space")
         elif not fields[1].strip():
-            problems.append(Problem(f"{where}: empty text", "empty"))
+            problems.add("empty text", f"{where}: empty text")
         else:
             yield where, fields[0], fields[1]
     if empty:
-        problems.append(Problem(f"{path}: no rows", "file"))
+        problems.add("file", f"{path}: no rows")
 
 
-def _lines(path: Path, problems: list[str]) -> Iterator[bytes]:
+def _lines(path: Path, problems: Problems) -> Iterator[bytes]:
     """Lines to the end of the file, or until so much is wrong that it must be another kind of file."""
     before = len(problems)
     for line in read_lines(path):
         if len(problems) - before > MOST_PROBLEMS:
-            problems.append(Problem(f"{path}: … and more; the rest was not read", "file"))
+            problems.add("file", f"{path}: … and more; the rest was not read")
             return
         yield line
 
 
-def _write(folder: Path, path: Path, problems: list[str]) -> None:
+def _write(folder: Path, path: Path, problems: Problems) -> None:
     """Write texts one after another as they are read, then hashes and places of the ids in order of hash."""
     with (
         (folder / _HIGH).open("wb") as high,
@@ -189,11 +189,14 @@ def _write(folder: Path, path: Path, problems: list[str]) -> None:
             texts.write(data)
     if repeated := _sort(folder):
         seen: set[bytes] = set()
-        for where, key, _ in read_texts(path, []):  # once more: where an id stands was not kept
+        for where, key, _ in read_texts(path, Problems()):  # once more: where an id stands was not kept
             if (name := hash_text(key)) in repeated:
-                problems += [twice(where, key)] if name in seen else []
+                if name in seen:
+                    add_twice(problems, where, key)
                 seen.add(name)
-        problems[:] = in_order(problems, path)
+        ordered = in_order(problems, path)
+        problems.clear()
+        problems += ordered
 
 
 def _sort(folder: Path) -> set[bytes]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ..groups import Collection
+from ..problems import Problems
 from ..rows import compression
 from ..trec_order import trec_order
 from .trec_fast import read_columns
@@ -150,16 +151,16 @@ def _read(
     header: re.Pattern[bytes] | None = None,
 ) -> dict[str, dict[str, Value]]:
     table: dict[str, dict[str, Value]] = {}
-    problems: list[str] = []
+    problems = Problems()
     for number, query, document, value in iterate_rows(path, parse, problems, header=header):
         documents = table.setdefault(query, {})
         if document in documents:
-            problems.append(f"{path}:{number}: document {document!r} appears again in query {query!r}")
+            problems.add("twice", f"{path}:{number}: document {document!r} appears again in query {query!r}")
         documents.setdefault(document, value)
     if not table and not problems:
-        problems.append(f"{path}:1: the file is empty")
-    if len(problems) > _MOST_LISTED:
-        problems[_MOST_LISTED:] = [f"{path}: … and {len(problems) - _MOST_LISTED} more"]
+        problems.add("file", f"{path}:1: the file is empty")
     if problems:
-        raise UserError(problems, advice=advice)
+        more = len(problems) - _MOST_LISTED
+        shown: list[str] = problems[:_MOST_LISTED] + [f"{path}: … and {more} more"] * (more > 0)
+        raise UserError(shown, advice=advice)
     return table

@@ -20,6 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from ...configs.errors import UserError
+from ..problems import Problems
 from ..rows import compression, read_lines
 
 # Relevance is kept as int32; trec_eval allocates a table of the size of the largest.
@@ -37,7 +38,7 @@ Value = TypeVar("Value", int, float, str)
 def iterate_rows(
     path: Path,
     parse: Callable[[bytes], tuple[str, str, Value]],
-    problems: list[str],
+    problems: Problems,
     *,
     header: re.Pattern[bytes] | None = None,
     limit: int = sys.maxsize,
@@ -60,7 +61,7 @@ def iterate_rows(
         try:
             query, document, value = parse(line)
         except ValueError as error:
-            problems.append(f"{path}:{number}: {error}")
+            problems.add("row", f"{path}:{number}: {error}")
             if len(problems) > limit:
                 raise UserError(f"{path}: … and more; the rest was not read") from None
         else:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problem
+from ..problems import Problems
 from .lines import compression
 
 ROWS = 256  # that are Python's values at a time
 
 
-def read_arrow_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_arrow_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """`(name:number, object)` of each row from 1; what is wrong is added to `problems`.
 
     Raises:
@@ -76,7 +76,7 @@ def _require_once(path: Path, names: list[str]) -> None:
         raise UserError(f"{path}: columns stand twice: {', '.join(twice)}")
 
 
-def _values(batch: Any, name: str, number: int, problems: list[str]) -> Iterator[dict[str, Any] | None]:
+def _values(batch: Any, name: str, number: int, problems: Problems) -> Iterator[dict[str, Any] | None]:
     """Validated before a byte is used: damaged offsets would end the process."""
     import pyarrow as pa
 
@@ -90,7 +90,7 @@ def _values(batch: Any, name: str, number: int, problems: list[str]) -> Iterator
             return
         reason = str(error).strip().split("\n")[0].rstrip(".")
         kind = "encoding" if "UTF8" in reason or isinstance(error, UnicodeDecodeError) else "broken row"
-        problems.append(Problem(f"{name}:{number + 1}: cannot be read ({reason})", kind))
+        problems.add(kind, f"{name}:{number + 1}: cannot be read ({reason})")
         yield None
     else:
         yield from rows

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problem
+from ..problems import Problems
 from .columns import is_role
 from .lines import read_lines
 
@@ -63,7 +63,7 @@ class _Lines:
         self.number -= len(lines)
 
 
-def read_csv_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a file, `(name:line, column to text)`; what is wrong is added to `problems`.
 
     Raises:
@@ -81,13 +81,13 @@ def read_csv_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[
             continue
         wrong = _damage(fields)
         if wrong:
-            problems.append(Problem(f"{where}: {wrong}", "encoding"))
+            problems.add("encoding", f"{where}: {wrong}")
         else:
             yield where, {column: cell or None for column, cell in zip(columns, fields, strict=True)}
 
 
 def _records(
-    lines: _Lines, separator: str, name: str, problems: list[str], columns: list[str]
+    lines: _Lines, separator: str, name: str, problems: Problems, columns: list[str]
 ) -> Iterator[tuple[str, list[str]]]:
     """Cells of each row that is not blank."""
     for line in lines:
@@ -106,7 +106,7 @@ def _records(
             record, wrong = [], f"a quote stands where none may, or is not closed ({error})"
         if wrong:
             lines.give_back(used[1:])  # what is wrong is in the first line; a quote may have taken good rows
-            problems.append(Problem(f"{name}:{first}: {wrong}", "broken row"))
+            problems.add("broken row", f"{name}:{first}: {wrong}")
         else:
             yield f"{name}:{first}", record
 

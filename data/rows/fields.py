@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
-from ..problems import Problem, kind_of
+from ..problems import Problems
 
 LARGEST_GRADE = 2**31 - 1  # as in qrels
 MISSING, SCORES = "missing or wrong type", "scores and grades"  # kinds of problems
-NO_NEGATIVES = Problem("no negatives; give `neg`, or find hard ones with `uprank mine`", "no negatives")
+NO_NEGATIVES = "no negatives; give `neg`, or find hard ones with `uprank mine`"
 CONTRADICTION = "a positive is also a negative"
 LONE_SURROGATE = "an escape \\ud800 to \\udfff without its other half is no character"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 
 
-def text_of(value: object, name: str, problems: list[str], *, present: bool = True) -> str:
+def text_of(value: object, name: str, problems: Problems, *, present: bool = True) -> str:
     """The value if it is a text that is not blank; else a problem is noted.
 
     Args:
@@ -30,14 +30,14 @@ def text_of(value: object, name: str, problems: list[str], *, present: bool = Tr
     """
     if not isinstance(value, str):
         what = f"is {kind_of_value(value)}, not a string" if present else "is missing"
-        problems.append(Problem(f"`{name}` {what}", MISSING))
+        problems.add(MISSING, f"`{name}` {what}")
         return ""
     if not value or value.isspace():
-        problems.append(Problem(f"`{name}` is an empty text", "empty text"))
+        problems.add("empty text", f"`{name}` is an empty text")
     return value
 
 
-def texts_of(values: Sequence[object], name: str, problems: list[str]) -> list[str]:
+def texts_of(values: Sequence[object], name: str, problems: Problems) -> list[str]:
     """The texts of a list; every other value is a problem."""
     for place, value in enumerate(values):
         if not isinstance(value, str) or not value or value.isspace():
@@ -72,11 +72,6 @@ def whole_number(value: object) -> int | None:
     else:
         number = None
     return number if number is not None and abs(number) <= LARGEST_GRADE else None
-
-
-def placed(where: str, problems: Iterable[str]) -> list[str]:
-    """The problems of one row with its place before them."""
-    return [Problem(f"{where}: {problem}", kind_of(problem)) for problem in problems]
 
 
 def has_lone_surrogate(row: Mapping[str, Any]) -> bool:

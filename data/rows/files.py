@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problem
+from ..problems import Problems
 from . import csv_tsv as separated
 from . import json_array
 from .jsonl import parse_rows
@@ -60,7 +60,7 @@ def row_files(path: Path) -> list[Path]:
     return sorted(file for file in files if kind_of_file(file) and file.name not in _SAVED)
 
 
-def find_files(path: Path, split: str, problems: list[str]) -> list[Path]:
+def find_files(path: Path, split: str, problems: Problems) -> list[Path]:
     """`row_files` of a path; of a `DatasetDict` that was saved, those of the split.
 
     Files that are named like several splits are a problem: training would read what it is tested on.
@@ -69,10 +69,8 @@ def find_files(path: Path, split: str, problems: list[str]) -> list[Path]:
         present = sorted(part.name for part in path.iterdir() if (part / "state.json").is_file())
         wanted = next((name for name in present if _SPLITS.get(name, name) == split), None)
         if wanted is None:
-            problems.append(
-                Problem(
-                    f"{path}: no split {split!r}; there are {', '.join(present)}: give one of these", "file"
-                )
+            problems.add(
+                "file", f"{path}: no split {split!r}; there are {', '.join(present)}: give one of these"
             )
             return []
         path = path / wanted
@@ -80,17 +78,17 @@ def find_files(path: Path, split: str, problems: list[str]) -> list[Path]:
     splits = {_split_of(file) for file in files} - {""} if path.is_dir() else set()
     if len(splits) > 1:
         named = ", ".join(file.name for file in files if _split_of(file))
-        problems.append(Problem(f"{path}: has files of several splits ({named}): give one file", "file"))
+        problems.add("file", f"{path}: has files of several splits ({named}): give one file")
         return []
     if not files:
-        problems.append(Problem(f"{path}: the folder has no file with rows", "file"))
+        problems.add("file", f"{path}: the folder has no file with rows")
     return files
 
 
-def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
+def read_rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
     """Rows of a file, read as they are needed; the file is called `name` in `where`."""
     kind = kind_of_file(path)
-    reader: Callable[[Path, str, list[str]], Iterable[Row]]
+    reader: Callable[[Path, str, Problems], Iterable[Row]]
     if kind in ("csv", "tsv"):
         reader = separated.read_csv_rows
     elif kind in ARROW_KINDS:
@@ -107,14 +105,14 @@ def read_rows(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
             empty = False
             yield row
     except UserError as error:
-        problems += [Problem(problem, "file") for problem in error.problems]
+        problems.extend(error.problems, "file")
     except OSError as error:
-        problems.append(Problem(f"{name}: cannot be read ({error.strerror or error})", "file"))
+        problems.add("file", f"{name}: cannot be read ({error.strerror or error})")
     if empty and len(problems) == before:
-        problems.append(Problem(f"{name}: no rows", "file"))
+        problems.add("file", f"{name}: no rows")
 
 
-def _json_lines(path: Path, name: str, problems: list[str]) -> Iterator[Row]:
+def _json_lines(path: Path, name: str, problems: Problems) -> Iterator[Row]:
     return parse_rows(read_lines(path), name, problems)
 
 

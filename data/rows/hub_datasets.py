@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..groups import Collection, Group, passage_id
-from ..problems import Problem
+from ..problems import Problems
 from ..store import keep_groups
 from .jsonl import as_collection
 from .to_groups import RowTable
@@ -33,11 +33,11 @@ def is_named(path: str) -> bool:
 
 def read_named_groups(
     path: str,
-    problems: list[str],
+    problems: Problems,
     *,
     split: str,
     need_negatives: bool = True,
-    skipped: list[str] | None = None,
+    skipped: Problems | None = None,
 ) -> Sequence[Group]:
     """Groups of an `hf://` data set, in the cache; `where` of a group is the path and the row from 1."""
     if not _is_rows(path, problems):
@@ -46,7 +46,7 @@ def read_named_groups(
     if data is None:
         return []
 
-    def make(found: list[str]) -> Iterator[Group]:
+    def make(found: Problems) -> Iterator[Group]:
         return iterate_tables([_table(path, data)], found, need_negatives=need_negatives)
 
     form = f"hf-{data._fingerprint}-{'train' if need_negatives else 'judged'}"
@@ -55,7 +55,7 @@ def read_named_groups(
 
 
 def iterate_named_groups(
-    path: str, problems: list[str], *, split: str, need_negatives: bool = True
+    path: str, problems: Problems, *, split: str, need_negatives: bool = True
 ) -> Iterator[Group]:
     """Groups of an `hf://` data set as they come, each row one; nothing is kept or downloaded as a whole."""
     data = _load(path, split, problems, streaming=True) if _is_rows(path, problems) else None
@@ -64,7 +64,7 @@ def iterate_named_groups(
         yield from iterate_tables([table], problems, need_negatives=need_negatives, merge=False)
 
 
-def read_named_judged(path: str, problems: list[str], *, split: str) -> Collection | None:
+def read_named_judged(path: str, problems: Problems, *, split: str) -> Collection | None:
     """Judged queries of either kind; what is wrong is added to `problems`."""
     if path.startswith("mteb://"):
         return _mteb_collection(path, split, problems)
@@ -74,31 +74,31 @@ def read_named_judged(path: str, problems: list[str], *, split: str) -> Collecti
     return dataclasses.replace(as_collection(Path(path), groups), path=path)
 
 
-def _is_rows(path: str, problems: list[str]) -> bool:
+def _is_rows(path: str, problems: Problems) -> bool:
     if not path.startswith("hf://"):
         text = f"{path}: tasks of mteb are for evaluation; give it as data.test or data.dev"
-        problems.append(Problem(text, "file"))
+        problems.add("file", text)
     return path.startswith("hf://")
 
 
 def _table(path: str, data: Any) -> RowTable:
     """The rows of a split, one at a time from its memory-mapped table, or as they are downloaded."""
 
-    def rows(problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def rows(problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
         number = 0
         try:
             for number, row in enumerate(data, 1):
                 yield f"{path}:{number}", row
         except Exception as error:  # a connection, a parser: each library has its own
-            problems.append(Problem(f"{path}: cannot be read after row {number}: {_reason(error)}", "file"))
+            problems.add("file", f"{path}: cannot be read after row {number}: {_reason(error)}")
             return
         if not number:
-            problems.append(Problem(f"{path}: no rows", "file"))
+            problems.add("file", f"{path}: no rows")
 
     return RowTable(path, rows, size=(getattr(data, "_data", None) and data._data.nbytes) or 0)
 
 
-def _load(path: str, split: str, problems: list[str], *, streaming: bool = False) -> Any:
+def _load(path: str, split: str, problems: Problems, *, streaming: bool = False) -> Any:
     """The split of the data set, a `datasets.Dataset`; None with a problem noted."""
     from datasets import load_dataset
 
@@ -106,7 +106,7 @@ def _load(path: str, split: str, problems: list[str], *, streaming: bool = False
     try:
         splits = load_dataset(name, config, streaming=streaming) if name else {}
     except Exception as error:  # a connection, a parser, a builder: each library has its own
-        problems.append(Problem(f"{path}: cannot be loaded: {_reason(error)}", "file"))
+        problems.add("file", f"{path}: cannot be loaded: {_reason(error)}")
         return None
     return splits[found] if (found := _split_of(path, list(splits), given, split, problems)) else None
 
@@ -117,19 +117,19 @@ def _reason(error: BaseException) -> str:
     return str(cause).strip().split("\n")[0] or type(cause).__name__
 
 
-def _fields(path: str, problems: list[str]) -> tuple[str, str | None, str | None]:
+def _fields(path: str, problems: Problems) -> tuple[str, str | None, str | None]:
     """Name, config and split of `scheme://NAME[:CONFIG[:SPLIT]]`; empty ones are None."""
     name, *rest = path.partition("://")[2].split(":")
     if not name or len(rest) > 2:
         scheme = path.partition("://")[0]
-        problems.append(f"{path}: allowed are {scheme}://NAME, {scheme}://NAME:CONFIG:SPLIT")
+        problems.add("row", f"{path}: allowed are {scheme}://NAME, {scheme}://NAME:CONFIG:SPLIT")
         return "", None, None
     config, given = [*rest, "", ""][:2]
     return name, config or None, given or None
 
 
 def _split_of(
-    path: str, present: list[str], given: str | None, wanted: str, problems: list[str]
+    path: str, present: list[str], given: str | None, wanted: str, problems: Problems
 ) -> str | None:
     """The split that is given, else the one named like the use of the data, else the only one."""
     names = (given,) if given else OTHER_NAMES.get(wanted, (wanted,))
@@ -137,11 +137,11 @@ def _split_of(
     if found is None and not given and len(present) == 1:
         found = present[0]
     if found is None and present:
-        problems.append(f"{path}: no split {names[0]!r}; there are {', '.join(present)}")
+        problems.add("row", f"{path}: no split {names[0]!r}; there are {', '.join(present)}")
     return found
 
 
-def _mteb_collection(path: str, split: str, problems: list[str]) -> Collection | None:
+def _mteb_collection(path: str, split: str, problems: Problems) -> Collection | None:
     """A task's queries, corpus and judgments; `top_ranked`, where a task has it, are the candidates.
 
     They keep the task's order, by which they are cut, unless that is an order of relevance.
@@ -149,7 +149,7 @@ def _mteb_collection(path: str, split: str, problems: list[str]) -> Collection |
     try:
         import mteb
     except ImportError:
-        problems.append(f'{path}: mteb is not installed: pip install "uprank[mteb]"')
+        problems.add("row", f'{path}: mteb is not installed: pip install "uprank[mteb]"')
         return None
     name, subset, given = _fields(path, problems)
     if not name:
@@ -158,15 +158,17 @@ def _mteb_collection(path: str, split: str, problems: list[str]) -> Collection |
         task: Any = mteb.get_task(name)
         task.load_data()
     except Exception as error:  # an unknown task, a connection, the task's own loader
-        problems.append(f"{path}: cannot be loaded: {_reason(error)}")
+        problems.add("row", f"{path}: cannot be loaded: {_reason(error)}")
         return None
     tables = getattr(task, "dataset", None)
     if not isinstance(tables, Mapping) or not _is_retrieval(tables):
-        problems.append(f"{path}: no retrieval or reranking task: it has no queries, corpus and judgments")
+        problems.add(
+            "row", f"{path}: no retrieval or reranking task: it has no queries, corpus and judgments"
+        )
         return None
     subset = subset or (next(iter(tables)) if len(tables) == 1 else "default")
     if subset not in tables:
-        problems.append(f"{path}: no subset {subset!r}; there are {', '.join(tables)}")
+        problems.add("row", f"{path}: no subset {subset!r}; there are {', '.join(tables)}")
         return None
     found = _split_of(path, list(tables[subset]), given, split, problems)
     return _collection(path, tables[subset][found], problems) if found else None
@@ -181,7 +183,7 @@ def _is_retrieval(tables: Mapping[str, Any]) -> bool:
     )
 
 
-def _collection(path: str, data: Mapping[str, Any], problems: list[str]) -> Collection | None:
+def _collection(path: str, data: Mapping[str, Any], problems: Problems) -> Collection | None:
     texts = {
         str(row["id"]): f"{row.get('title') or ''} {row.get('text') or ''}".strip() for row in data["corpus"]
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problem
+from ..problems import Problems
 from .fields import LONE_SURROGATE, has_lone_surrogate, kind_of_value
 from .jsonl import BROKEN, NO_OBJECT
 from .lines import read_blocks
@@ -32,7 +32,7 @@ def is_array(path: Path) -> bool:
     return False
 
 
-def read_array_rows(path: Path, name: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_array_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """`(name:line, object)` of each element that is an object; note every other one.
 
     Raises:
@@ -47,11 +47,11 @@ def read_array_rows(path: Path, name: str, problems: list[str]) -> Iterator[tupl
             value, line, raw = reader.element(name)
             where = f"{name}:{line}"
             if _NOT_UTF8.search(raw):
-                problems.append(Problem(f"{where}: not UTF-8", "encoding"))
+                problems.add("encoding", f"{where}: not UTF-8")
             elif not isinstance(value, dict):
-                problems.append(Problem(f"{where}: {NO_OBJECT}{kind_of_value(value)}", BROKEN))
+                problems.add(BROKEN, f"{where}: {NO_OBJECT}{kind_of_value(value)}")
             elif "\\u" in raw and has_lone_surrogate(value):
-                problems.append(Problem(f"{where}: {LONE_SURROGATE}", "encoding"))
+                problems.add("encoding", f"{where}: {LONE_SURROGATE}")
             else:
                 yield where, value
             if reader.peek() != ",":

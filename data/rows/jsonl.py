@@ -18,7 +18,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ..groups import Collection, Group, passage_id, same_text
-from ..problems import Problem
+from ..problems import Problems
 from .fields import (
     CONTRADICTION,
     LARGEST_GRADE,
@@ -29,7 +29,6 @@ from .fields import (
     has_lone_surrogate,
     is_number,
     kind_of_value,
-    placed,
     short,
     text_of,
     texts_of,
@@ -42,17 +41,15 @@ BROKEN, NO_OBJECT = "broken row", "a row is a JSON object, this is "
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def read_jsonl_rows(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a file, read as they are needed, see `parse_rows`; `.gz` and `.zst` are decompressed."""
     try:
         yield from parse_rows(read_lines(path), str(path), problems)
     except UserError as error:
-        problems += [Problem(problem, "file") for problem in error.problems]
+        problems.extend(error.problems, "file")
 
 
-def parse_rows(
-    lines: Iterable[bytes], name: str, problems: list[str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield `(name:line, object)` of each line that is a JSON object; note every other one.
 
     Blank lines are passed over. A byte order mark at the start is accepted.
@@ -68,25 +65,23 @@ def parse_rows(
         try:
             row = json.loads(raw.rstrip().decode("utf-8"))
         except UnicodeDecodeError as error:
-            problems.append(Problem(f"{where}: not UTF-8 ({error.reason} at byte {error.start})", "encoding"))
+            problems.add("encoding", f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
         except json.JSONDecodeError as error:
-            problems.append(
-                Problem(f"{where}: broken JSON ({error.msg} at character {error.pos + 1})", BROKEN)
-            )
+            problems.add(BROKEN, f"{where}: broken JSON ({error.msg} at character {error.pos + 1})")
         except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
-            problems.append(Problem(f"{where}: broken JSON ({error})", BROKEN))
+            problems.add(BROKEN, f"{where}: broken JSON ({error})")
         else:
             if not isinstance(row, dict):
-                problems.append(Problem(f"{where}: {NO_OBJECT}{kind_of_value(row)}", BROKEN))
+                problems.add(BROKEN, f"{where}: {NO_OBJECT}{kind_of_value(row)}")
             elif _LONE_SURROGATE.search(raw) and has_lone_surrogate(row):
-                problems.append(Problem(f"{where}: {LONE_SURROGATE}", "encoding"))
+                problems.add("encoding", f"{where}: {LONE_SURROGATE}")
             else:
                 yield where, row
     if empty:
-        problems.append(Problem(f"{name}: no rows", "file"))
+        problems.add("file", f"{name}: no rows")
 
 
-def iterate_jsonl(path: Path, problems: list[str], *, need_negatives: bool = True) -> Iterator[Group]:
+def iterate_jsonl(path: Path, problems: Problems, *, need_negatives: bool = True) -> Iterator[Group]:
     """Groups of a JSONL file, in order; what is wrong with a row is added to `problems`.
 
     Duplicate passages within one row are kept once.
@@ -96,31 +91,31 @@ def iterate_jsonl(path: Path, problems: list[str], *, need_negatives: bool = Tru
 
 def groups_of(
     rows: Iterable[tuple[str, dict[str, Any]]],
-    problems: list[str],
+    problems: Problems,
     *,
     need_negatives: bool = True,
-    notes: list[str] | None = None,
+    notes: Problems | None = None,
 ) -> Iterator[Group]:
     """Groups of rows that come with where they stand, see `iterate_groups`; `notes` receives warnings."""
     for where, row in rows:
-        found: list[str] = []
+        found = Problems()
         query = text_of(row.get("query"), "query", found, present="query" in row)
         positives = _texts(row, "pos", found)
         negatives = _texts(row, "neg", found)
         if row.get("pos") == []:
-            found.append(Problem("`pos` is empty; a group needs at least one relevant passage", MISSING))
+            found.add(MISSING, "`pos` is empty; a group needs at least one relevant passage")
         if need_negatives and row.get("neg") in (None, []):
-            found.append(NO_NEGATIVES)
+            found.add("no negatives", NO_NEGATIVES)
         scores, grades = _scores(row, found), _grades(row, found)
         prompts = [_prompt(row, key, found) for key in ("query_prompt", "passage_prompt")]
         shared = {same_text(text) for text in positives} & {same_text(text) for text in negatives}
-        found += [Problem(f"{CONTRADICTION}: {short(text)}", "contradiction") for text in sorted(shared)]
+        found.extend((f"{CONTRADICTION}: {short(text)}" for text in sorted(shared)), "contradiction")
         if found:
-            problems += placed(where, found)
+            problems.extend(found, where=where)
         else:
             first, second = _first_places(positives), _first_places(negatives)
             if notes is not None and len(first) + len(second) < len(positives) + len(negatives):
-                notes += placed(where, _repeated(positives, negatives))
+                notes.extend(_repeated(positives, negatives), "duplicate passage", where=where)
             yield Group(
                 query,
                 tuple(positives[place] for place in first),
@@ -134,7 +129,7 @@ def groups_of(
             )
 
 
-def read_jsonl(path: Path, problems: list[str], *, need_negatives: bool = True) -> list[Group]:
+def read_jsonl(path: Path, problems: Problems, *, need_negatives: bool = True) -> list[Group]:
     """All groups of a JSONL file in memory, see `iterate_groups`."""
     return list(iterate_jsonl(path, problems, need_negatives=need_negatives))
 
@@ -170,19 +165,19 @@ def as_collection(path: Path, groups: Iterable[Group], names: Sequence[str] = ()
     return Collection(str(path), queries, passages, qrels, pools, *own)
 
 
-def _texts(row: dict[str, Any], key: str, problems: list[str]) -> list[str]:
+def _texts(row: dict[str, Any], key: str, problems: Problems) -> list[str]:
     value = row.get(key)
     if value is None:
         if key == "pos":
-            problems.append(Problem("`pos` is missing", MISSING))
+            problems.add(MISSING, "`pos` is missing")
         return []
     if not isinstance(value, list):
-        problems.append(Problem(f"`{key}` is {kind_of_value(value)}, not a list of strings", MISSING))
+        problems.add(MISSING, f"`{key}` is {kind_of_value(value)}, not a list of strings")
         return []
     return texts_of(value, key, problems)
 
 
-def _scores(row: dict[str, Any], problems: list[str]) -> list[float]:
+def _scores(row: dict[str, Any], problems: Problems) -> list[float]:
     """Scores of the positives and then of the negatives; none where only one of the two has any."""
     if row.get("pos_scores") is None and row.get("neg_scores") is None:
         return []
@@ -192,27 +187,25 @@ def _scores(row: dict[str, Any], problems: list[str]) -> list[float]:
         value is not None or not row.get(key) for key, value in zip(("pos", "neg"), values, strict=True)
     )
     if not whole and any(values) and len(problems) == before:
-        problems.append(
-            Problem(
-                "`pos_scores` and `neg_scores` go together: a teacher scores all passages of a row", SCORES
-            )
+        problems.add(
+            SCORES, "`pos_scores` and `neg_scores` go together: a teacher scores all passages of a row"
         )
     return [float(score) for value in values for score in value or ()] if whole else []
 
 
-def _grades(row: dict[str, Any], problems: list[str]) -> list[int]:
+def _grades(row: dict[str, Any], problems: Problems) -> list[int]:
     if row.get("pos_grades") is None:
         return []
     values = _numbers(row, "pos", "pos_grades", "whole number above 0", problems) or []
     if all(isinstance(grade, int) and 0 < grade <= LARGEST_GRADE for grade in values):
         return values if any(grade != 1 for grade in values) else []
-    problems.append(
-        Problem(f"`pos_grades` needs one whole number above 0 for each of its {len(values)} passages", SCORES)
+    problems.add(
+        SCORES, f"`pos_grades` needs one whole number above 0 for each of its {len(values)} passages"
     )
     return []
 
 
-def _numbers(row: dict[str, Any], key: str, name: str, kind: str, problems: list[str]) -> list[Any] | None:
+def _numbers(row: dict[str, Any], key: str, name: str, kind: str, problems: Problems) -> list[Any] | None:
     """A number for each text of `key`; None where the row has none."""
     numbers, texts = row.get(name), row.get(key)
     count = len(texts) if isinstance(texts, list) else 0
@@ -220,14 +213,14 @@ def _numbers(row: dict[str, Any], key: str, name: str, kind: str, problems: list
         isinstance(numbers, list) and len(numbers) == count and all(map(is_number, numbers))
     ):
         return numbers
-    problems.append(Problem(f"`{name}` needs one {kind} for each of its {count} passages", SCORES))
+    problems.add(SCORES, f"`{name}` needs one {kind} for each of its {count} passages")
     return None
 
 
-def _prompt(row: dict[str, Any], key: str, problems: list[str]) -> str:
+def _prompt(row: dict[str, Any], key: str, problems: Problems) -> str:
     value = row.get(key)
     if value is not None and not isinstance(value, str):
-        problems.append(Problem(f"`{key}` is {kind_of_value(value)}, not a string", MISSING))
+        problems.add(MISSING, f"`{key}` is {kind_of_value(value)}, not a string")
     return value if isinstance(value, str) else ""
 
 
@@ -237,8 +230,7 @@ def _repeated(positives: list[str], negatives: list[str]) -> Iterator[str]:
         first = set(_first_places(texts))
         for place, text in enumerate(texts):
             if place not in first:
-                words = f"{role} stands more than once: {short(text)}; it is taken once"
-                yield Problem(words, "duplicate passage")
+                yield f"{role} stands more than once: {short(text)}; it is taken once"
 
 
 def _first_places(texts: list[str]) -> Sequence[int]:

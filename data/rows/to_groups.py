@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..groups import Group, same_text
-from ..problems import Problem
+from ..problems import Problems
 from ..store import merged
 from .columns import ALLOWED, Shape, columns_of, find_shape, unread_numbers
 from .fields import (
@@ -21,7 +21,6 @@ from .fields import (
     NO_NEGATIVES,
     SCORES,
     kind_of_value,
-    placed,
     short,
     text_of,
     texts_of,
@@ -56,7 +55,7 @@ class RowTable:
     """
 
     name: str
-    rows: Callable[[list[str]], Iterator[Row]]
+    rows: Callable[[Problems], Iterator[Row]]
     size: int = 0
     separated: bool = False
 
@@ -73,11 +72,11 @@ def tables_of(files: Sequence[Path]) -> list[RowTable]:
 
 def iterate_tables(
     tables: Sequence[RowTable],
-    problems: list[str],
+    problems: Problems,
     *,
     need_negatives: bool = True,
     merge: bool = True,
-    notes: list[str] | None = None,
+    notes: Problems | None = None,
 ) -> Iterator[Group]:
     """Groups of tables, as they are read; what is wrong is added to `problems`.
 
@@ -108,11 +107,9 @@ def iterate_tables(
         yield from _merged(to_merge, problems, need_negatives)
 
 
-def _shape(
-    table: RowTable, problems: list[str], need_negatives: bool, notes: list[str] | None
-) -> Shape | None:
+def _shape(table: RowTable, problems: Problems, need_negatives: bool, notes: Problems | None) -> Shape | None:
     """The shape of a table by its first rows; None, with problems noted, if nothing can be read of it."""
-    first = [row for _, row in islice(table.rows([]), SAMPLED)]
+    first = [row for _, row in islice(table.rows(Problems()), SAMPLED)]
     if not first:  # all that there is are problems
         for _ in table.rows(problems):
             pass
@@ -120,34 +117,30 @@ def _shape(
     shape = find_shape(first, separated=table.separated)
     if shape is None:
         columns = ", ".join(columns_of(first)) or "not the same in its rows"
-        problems.append(Problem(f"{table.name}: its columns are {columns}; allowed are {ALLOWED}", "file"))
+        problems.add("file", f"{table.name}: its columns are {columns}; allowed are {ALLOWED}")
     elif column := unread_numbers(first, shape):
-        problems.append(
-            Problem(
-                f"{table.name}: {column} has numbers and is not read ({shape}): if it is the relevance, "
-                "call it `label`, else leave it out",
-                "file",
-            )
+        problems.add(
+            "file",
+            f"{table.name}: {column} has numbers and is not read ({shape}): if it is the relevance, "
+            "call it `label`, else leave it out",
         )
         return None
     elif need_negatives and not (shape.negatives or shape.label):
-        problems.append(
-            Problem(
-                f"{table.name}: has no negatives ({shape}); find hard ones first: "
-                f"uprank mine data.train={table.name} corpus=PASSAGES.jsonl output=train.jsonl",
-                "file",
-            )
+        problems.add(
+            "file",
+            f"{table.name}: has no negatives ({shape}); find hard ones first: "
+            f"uprank mine data.train={table.name} corpus=PASSAGES.jsonl output=train.jsonl",
         )
         return None
     elif not shape.groups or shape.unused:
         log.info("%s: %s", table.name, shape)
     if shape is not None and not shape.groups and (shape.by_order or shape.unused) and notes is not None:
-        notes.append(Problem(f"{table.name}: {shape}", "columns"))
+        notes.add("columns", f"{table.name}: {shape}")
     return shape
 
 
 def _merged(
-    tables: Sequence[tuple[RowTable, Shape]], problems: list[str], need_negatives: bool
+    tables: Sequence[tuple[RowTable, Shape]], problems: Problems, need_negatives: bool
 ) -> Iterator[Group]:
     def rows() -> Iterator[tuple[bytes, bytes]]:
         for table, shape in tables:
@@ -159,10 +152,10 @@ def _merged(
         yield from _group(same, problems, need_negatives)
 
 
-def _read(table: RowTable, shape: Shape, problems: list[str]) -> Iterator[GroupRow]:
+def _read(table: RowTable, shape: Shape, problems: Problems) -> Iterator[GroupRow]:
     """Each row that is right, with its passages and their relevance."""
     for where, row in table.rows(problems):
-        found: list[str] = []
+        found = Problems()
         query = text_of(row.get(shape.query), shape.query, found, present=shape.query in row)
         texts = _passages(row, shape.passages, found)
         judged = [(1, text) for text in texts]
@@ -172,15 +165,15 @@ def _read(table: RowTable, shape: Shape, problems: list[str]) -> Iterator[GroupR
             if row.get(column) is not None:  # rows may have fewer than the table has columns
                 judged += [(0, text) for text in _passages(row, column, found)]
         if found:
-            problems += placed(where, found)
+            problems.extend(found, where=where)
         else:
             yield where, query, judged
 
 
-def _group(rows: Sequence[GroupRow], problems: list[str], need_negatives: bool) -> Iterator[Group]:
+def _group(rows: Sequence[GroupRow], problems: Problems, need_negatives: bool) -> Iterator[Group]:
     """The group of rows that have the same query; nothing if it is wrong."""
     where, query, _ = rows[0]
-    found: list[str] = []
+    found = Problems()
     grades: dict[str, tuple[int, str]] = {}  # text to its relevance, and where that stands
     seen: dict[str, tuple[bool, str]] = {}  # text but for case and blanks, to whether it is relevant
     for at, _, judged in rows:
@@ -190,25 +183,21 @@ def _group(rows: Sequence[GroupRow], problems: list[str], need_negatives: bool) 
             relevant, before = seen.setdefault(same_text(text), (grade > 0, at))
             grade_before, grade_at = grades.setdefault(text, (grade, at))
             if relevant != (grade > 0):
-                found.append(
-                    Problem(f"{CONTRADICTION}: {short(text)}{_others(before, at, where)}", "contradiction")
-                )
+                found.add("contradiction", f"{CONTRADICTION}: {short(text)}{_others(before, at, where)}")
             elif grade_before != grade:
                 both = f"{grade_before} and {grade}"
-                found.append(
-                    Problem(
-                        f"a passage is judged {both}: {short(text)}{_others(grade_at, at, where)}",
-                        "contradiction",
-                    )
+                found.add(
+                    "contradiction",
+                    f"a passage is judged {both}: {short(text)}{_others(grade_at, at, where)}",
                 )
     positives = [text for text, (grade, _) in grades.items() if grade > 0]
     negatives = [text for text, (grade, _) in grades.items() if grade == 0]
     if not positives:
-        found.append(Problem("no passage of this query is relevant; a group needs at least one", MISSING))
+        found.add(MISSING, "no passage of this query is relevant; a group needs at least one")
     if need_negatives and not negatives:
-        found.append(NO_NEGATIVES)
+        found.add("no negatives", NO_NEGATIVES)
     if found:
-        problems += placed(where, found)
+        problems.extend(found, where=where)
         return
     relevance = tuple(grades[text][0] for text in positives)
     graded = relevance if any(grade != 1 for grade in relevance) else ()
@@ -224,7 +213,7 @@ def _others(first: str, second: str, where: str) -> str:
     )
 
 
-def _passages(row: Mapping[str, Any], column: str, problems: list[str]) -> list[str]:
+def _passages(row: Mapping[str, Any], column: str, problems: Problems) -> list[str]:
     """A text, or a list of texts, as a list."""
     value = row.get(column)
     if isinstance(value, list):
@@ -232,17 +221,17 @@ def _passages(row: Mapping[str, Any], column: str, problems: list[str]) -> list[
     return [text_of(value, column, problems, present=column in row)]
 
 
-def _labels(row: Mapping[str, Any], shape: Shape, problems: list[str]) -> list[int]:
+def _labels(row: Mapping[str, Any], shape: Shape, problems: Problems) -> list[int]:
     """A label for each passage."""
     column, passages, value = shape.label, row.get(shape.passages), row.get(shape.label)
     count = len(passages) if isinstance(passages, list) else 1
     values = value if isinstance(value, list) else [value]
     grades = [whole_number(given) for given in values]
     if len(values) != count:
-        problems.append(Problem(f"`{column}` has {len(values)} labels for {count} passages", SCORES))
+        problems.add(SCORES, f"`{column}` has {len(values)} labels for {count} passages")
     for given, grade in zip(values, grades, strict=True):
         if grade is None:
-            problems.append(Problem(f"`{column}` {_shown(given)} {LABEL}", SCORES))
+            problems.add(SCORES, f"`{column}` {_shown(given)} {LABEL}")
     return [grade for grade in grades if grade is not None]
 
 

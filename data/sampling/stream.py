@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...configs.errors import UserError
 from ..groups import Group, fingerprint, groups_fingerprint
-from ..problems import SHOWN, kind_of, require
+from ..problems import SHOWN, Problems, require
 from .draws import block_order
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ ADVICE = (
     "checkpoint without them; or mend them and give a new output folder."
 )
 
-Reader = Callable[[list[str]], Iterator[Group]]
+Reader = Callable[[Problems], Iterator[Group]]
 
 
 class Stream:
@@ -64,7 +64,7 @@ class Stream:
         self._pass = self._first = 0  # turn of the first group of the block
         self._block: list[Group] = []
         self._order: list[int] | None = None
-        self._problems: list[str] = []
+        self._problems = Problems()
         self._groups = read(self._problems)
 
     def at(self, turn: int) -> tuple[Group, int, int]:
@@ -97,7 +97,7 @@ class Stream:
     def _begin(self, number: int) -> None:
         """Go to the start of a pass."""
         self._pass, self._first = number, number * (self._length or 0)
-        self._block, self._order, self._problems = [], None, []
+        self._block, self._order, self._problems = [], None, Problems()
         self._groups = self._read(self._problems)
 
     def _end(self) -> None:
@@ -113,11 +113,11 @@ class Stream:
     def _next_block(self) -> list[Group]:
         self._order = None
         block: list[Group] = []
-        wrong: list[str] = []
+        wrong = Problems()
         for group in self._groups:
             problem = self._refuse(group)
             if problem:
-                wrong.append(problem)
+                wrong.add("row", problem)
             else:
                 block.append(group)
             if len(block) == self._size or (not self._skip and len(wrong) + len(self._problems) >= SHOWN):
@@ -127,9 +127,8 @@ class Stream:
         self._judge(wrong)
         return block
 
-    def _judge(self, wrong: list[str]) -> None:
-        files = [problem for problem in wrong if kind_of(problem) == "file"]
-        require(files)
+    def _judge(self, wrong: Problems) -> None:
+        require(wrong.of("file"))
         if not wrong:
             return
         if not self._skip:
@@ -146,21 +145,21 @@ class Stream:
 
 
 def look_ahead(
-    path: str, read: Reader, refuse: Callable[[Group], str], problems: list[str], *, skip: bool
+    path: str, read: Reader, refuse: Callable[[Group], str], problems: Problems, *, skip: bool
 ) -> str:
     """Read the first `HEAD` groups of a stream before training; their fingerprint, with the files' sizes.
 
     It is not that of all the data, which nobody reads before training: what is changed behind the head
     without a change of size goes unseen.
     """
-    wrong: list[str] = []
+    wrong = Problems()
     head = list(islice(read(wrong), HEAD))
     if not skip:
         wrong += filter(None, map(refuse, head))
-    files = [problem for problem in wrong if kind_of(problem) == "file"]
+    files = wrong.of("file")
     if skip and not head and not files:
         why = f": every row has problems, the first is {wrong[0]}" if wrong else ""
-        problems.append(f"{path}: no groups{why}")
+        problems.add("row", f"{path}: no groups{why}")
     problems += files if skip else wrong
     return fingerprint(["head", groups_fingerprint(head), *map(str, _sizes(Path(path)))])
 

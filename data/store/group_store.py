@@ -18,7 +18,7 @@ import xxhash
 
 from ...configs.errors import UserError
 from ..groups import Group, groups_fingerprint, same_query
-from ..problems import ERROR, Problem, kind_of, severity
+from ..problems import ERROR, Problems
 from . import cache
 from .mapped import MappedFile
 
@@ -69,10 +69,10 @@ class GroupStore(Sequence[Group]):
                 yield self._made(*row)
 
     @property
-    def problems(self) -> list[str]:
+    def problems(self) -> Problems:
         """What was wrong with rows when they were read: those of them that are not among the groups."""
         with (self._entry.folder / PROBLEMS).open(encoding="utf-8") as stream:
-            found: list[str] = [Problem(text, kind) for kind, text in map(json.loads, stream)]
+            found = Problems(map(json.loads, stream))
         return _renamed(found, self._entry.facts["names"], self.names)
 
     def texts(self) -> Iterator[str]:
@@ -130,11 +130,11 @@ class GroupStore(Sequence[Group]):
 def keep_groups(
     form: str,
     files: Sequence[Path],
-    make_groups: Callable[[list[str]], Iterable[Group]],
-    problems: list[str],
+    make_groups: Callable[[Problems], Iterable[Group]],
+    problems: Problems,
     *,
     names: Sequence[str] = (),
-    skipped: list[str] | None = None,
+    skipped: Problems | None = None,
 ) -> Sequence[Group]:
     """Groups that are made of files; from the cache if they were made before.
 
@@ -151,25 +151,22 @@ def keep_groups(
         skipped: if given, receives the problems of rows in place of `problems`.
     """
     names = list(names) or [str(file) for file in files]
-    fatal: list[str] = []
+    fatal = Problems()
     before = [_state(file) for file in files]
 
     def build(folder: Path) -> tuple[cache.Facts, bool]:
-        found: list[str] = []
+        found = Problems()
         facts = _write(folder, _guarded(make_groups, found, fatal), names)
-        fatal.extend(problem for problem in found if kind_of(problem) == "file")
+        fatal.extend(found.of("file"))
         changed = [file for file, state in zip(files, before, strict=True) if _state(file) != state]
-        fatal.extend(Problem(f"{file}: was changed while it was read", "file") for file in changed)
+        fatal.extend((f"{file}: was changed while it was read" for file in changed), "file")
         with (folder / PROBLEMS).open("w", encoding="utf-8") as stream:
-            for problem in found:
-                if kind_of(problem) != "file":
-                    stream.write(json.dumps([kind_of(problem), problem]) + "\n")
+            stream.writelines(json.dumps(item) + "\n" for item in found.items() if item[0] != "file")
         return facts, not fatal
 
     entry = cache.make_entry("groups", f"{form}-v{VERSION}-{_hash_files(files)}", build)
     store = GroupStore(entry, names)
-    errors = (problem for problem in store.problems if severity(kind_of(problem)) == ERROR)
-    (problems if skipped is None else skipped).extend(errors)
+    (problems if skipped is None else skipped).extend(store.problems.of(ERROR))
     problems += fatal
     return store if len(store) else []
 
@@ -215,22 +212,22 @@ def _state(file: Path) -> tuple[int, int]:
 
 
 def _guarded(
-    make_groups: Callable[[list[str]], Iterable[Group]], found: list[str], fatal: list[str]
+    make_groups: Callable[[Problems], Iterable[Group]], found: Problems, fatal: Problems
 ) -> Iterator[Group]:
     try:
         yield from make_groups(found)
     except UserError as error:
-        fatal += [Problem(problem, "file") for problem in error.problems]
+        fatal.extend(error.problems, "file")
 
 
-def _renamed(problems: list[str], before: Sequence[str], names: Sequence[str]) -> list[str]:
+def _renamed(problems: Problems, before: Sequence[str], names: Sequence[str]) -> Problems:
     """The problems of the same bytes elsewhere, or under another name."""
     if not problems or list(before) == list(names):
         return problems
     now = dict(zip(before, names, strict=True))
     longest_first = sorted(map(re.escape, before), key=len, reverse=True)
     pattern = re.compile(rf"({'|'.join(longest_first)})(?=:)")
-    return [Problem(pattern.sub(lambda found: now[found[1]], text), kind_of(text)) for text in problems]
+    return Problems((kind, pattern.sub(lambda found: now[found[1]], text)) for kind, text in problems.items())
 
 
 def _write(folder: Path, groups: Iterable[Group], names: Sequence[str]) -> cache.Facts:

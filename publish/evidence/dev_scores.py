@@ -11,6 +11,7 @@ import numpy as np
 from ...configs.errors import UserError
 from ...data.groups import Collection, collection_fingerprint
 from ...data.judged import TrecRun, read_run
+from ...data.problems import Problems
 from ...data.read import read_judged
 from ...eval.measures import evaluate_measures, parse_measures, rank
 from ...eval.results import Report
@@ -85,7 +86,7 @@ def restricted(collection: Collection, queries: set[str]) -> Collection:
 
 
 def _collection(evidence: Evidence) -> Collection:
-    report, problems = evidence.report, list[str]()
+    report, problems = evidence.report, Problems()
     whole = read_judged(report.data, problems, split=evidence.split)
     if whole is None or problems:
         raise UserError(

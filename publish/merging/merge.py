@@ -13,7 +13,7 @@ import numpy as np
 from ...configs.errors import UserError
 from ...configs.schema_publish import MergeSettings, PublishCommand
 from ...data.groups import Collection
-from ...data.problems import require
+from ...data.problems import Problems, require
 from ...data.prompts import Prompts
 from ...data.read import read_judged
 from ...eval.evaluate import Entry, first_stage_entry, make_report
@@ -125,7 +125,7 @@ def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:
     Raises:
         UserError: with every problem of their data.
     """
-    guards, problems = [], list[str]()
+    guards, problems = [], Problems()
     for path, name in zip(wanted.guard, distinct_names(wanted.guard), strict=True):
         collection = read_judged(path, problems, split="test")
         if collection is None or problems:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...data.problems import Problems
 from ...data.prompts import Pair
 from ...data.read import read_groups
 from ..evidence import Evidence
@@ -49,7 +50,7 @@ FLAG_QUERY = "FlagEmbedding cuts a query at three quarters of the whole length e
 def own_pairs(evidence: Sequence[Evidence]) -> list[Pair]:
     """Pairs from the data of the evaluations, spread over the queries; none where it is out of reach."""
     for found in evidence:
-        problems: list[str] = []
+        problems = Problems()
         groups = read_groups(found.report.data, problems, split=found.split, need_negatives=False)
         if groups and not problems:
             step = max(1, len(groups) // QUERIES)

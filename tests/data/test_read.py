@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from uprank.configs.errors import UserError
 from uprank.data import read
-from uprank.data.problems import require
+from uprank.data.problems import Problems
 from uprank.data.read import read_groups, read_judged
 
 ALLOWED = f"allowed is {read.FORMATS}"
@@ -13,7 +12,7 @@ ALLOWED = f"allowed is {read.FORMATS}"
 
 def both(path):
     """Problems of the two readers, which must not differ on a path that is none."""
-    groups, judged = [], []
+    groups, judged = Problems(), Problems()
     assert read_groups(str(path), groups) == []
     assert read_judged(str(path), judged, split="test") is None
     assert groups == judged
@@ -29,7 +28,7 @@ def test_an_empty_folder(tmp_path):
 
 
 def test_a_jsonl_file(jsonl):
-    problems = []
+    problems = Problems()
     groups = read_groups(str(jsonl[0]), problems)
     collection = read_judged(str(jsonl[0]), problems, split="test")
     assert problems == []
@@ -40,7 +39,7 @@ def test_a_jsonl_file(jsonl):
 def test_judged_rows_need_no_negatives_but_training_does(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"query": "q", "pos": ["p"]}))
-    problems = []
+    problems = Problems()
     assert len(read_judged(str(path), problems, split="test").queries) == 1
     assert len(read_groups(str(path), problems, need_negatives=False)) == 1
     assert problems == []
@@ -50,29 +49,10 @@ def test_judged_rows_need_no_negatives_but_training_does(tmp_path):
 
 @pytest.mark.parametrize(("split", "count"), [("train", 12), ("dev", 6), ("test", 8)])
 def test_a_beir_folder_and_a_file_of_its_qrels(beir, split, count):
-    problems = []
+    problems = Problems()
     by_folder = read_judged(str(beir), problems, split=split)
     by_file = read_judged(str(beir / "qrels" / f"{split}.tsv"), problems, split="train")
     assert problems == []
     assert len(by_folder.queries) == count
     assert by_folder.qrels == by_file.qrels
     assert len(read_groups(str(beir), problems, split=split, need_negatives=False)) == count
-
-
-def test_nothing_wrong_raises_nothing():
-    require([])
-
-
-def test_few_problems_are_all_shown():
-    with pytest.raises(UserError) as caught:
-        require([f"p{k}" for k in range(read.SHOWN)], advice="do this")
-    assert caught.value.problems == [f"p{k}" for k in range(20)]
-    assert caught.value.advice == "do this"
-
-
-def test_many_problems_are_cut_and_counted():
-    given = [f"p{k}" for k in range(35)]
-    with pytest.raises(UserError) as caught:
-        require(given)
-    assert caught.value.problems == given[:20] + ["… and 15 more; `uprank check examples=null` prints all"]
-    assert len(given) == 35  # the list of the caller stays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from array import array
@@ -28,12 +29,12 @@ from ...data.checks import (
 from ...data.encoding import PairEncoder, choose_budgets
 from ...data.groups import Collection, Group, collection_fingerprint
 from ...data.judged import describe_files
-from ...data.problems import ERROR, KINDS, WARNING, Findings, kind_of, require, severity
+from ...data.problems import ERROR, KINDS, WARNING, Findings, Problems, require, severity
 from ...data.prompts import Prompts, choose_prompts
 from ...data.read import is_beir, read_groups
 from ...data.sampling import sources_of
 from ...data.store import Facts, GroupStore, fingerprint_of, make_entry
-from .report import as_json, check_verdict, make_check_report, print_check_report
+from .report import CheckReport, check_verdict, print_check_report
 
 VERSION = 1  # of what is looked for before training
 EXAMPLES = 3  # of a kind of warning before training
@@ -52,8 +53,8 @@ def check(settings: CheckCommand) -> None:
     _require_settings(settings, given)
     encoder, prompts = _encoder(settings)
     findings = Findings(settings.examples)
-    problems: list[str] = []
-    dropped: list[str] | None = [] if settings.data.on_error == "skip" else None
+    problems = Problems()
+    dropped = Problems() if settings.data.on_error == "skip" else None
     splits = {
         # Rows of the queries that prove something are never left out, by training neither.
         name: [
@@ -75,15 +76,18 @@ def check(settings: CheckCommand) -> None:
             if not len(source.groups) and Path(source.name).exists()
         ]
     findings.extend(problems)
-    findings.extend(dropped or [], "dropped")
-    findings.extend(_read_notes(splits))
+    if dropped:
+        findings.extend(dropped, "dropped")
+    for source in chain.from_iterable(splits.values()):
+        if isinstance(source.groups, GroupStore):  # rows that are groups all the same
+            findings.extend(source.groups.problems.of(WARNING))
     summaries, shared = check_splits(splits, findings, encoder, prompts)
     notes = _mining_notes(splits)
     if settings.model.path and settings.noise_queries and "train" in splits:
         notes += _noise_notes(splits["train"], settings, findings)
-    report = make_check_report(summaries, shared, notes, findings)
+    report = CheckReport.of(summaries, shared, notes, findings)
     if settings.json:
-        sys.stdout.write(json.dumps(as_json(report), ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(json.dumps(dataclasses.asdict(report), ensure_ascii=False, indent=2) + "\n")
     else:
         print_check_report(report, Console())
     if report.errors:
@@ -153,18 +157,11 @@ def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _read(
-    split: str, given: str | Mapping[str, Any], problems: list[str], dropped: list[str] | None
+    split: str, given: str | Mapping[str, Any], problems: Problems, dropped: Problems | None
 ) -> Sequence[Group]:
     # A folder is what negatives are mined from; rows are what a run learns from.
     needed = split == "train" and not (isinstance(given, str) and is_beir(given))
     return read_groups(given, problems, split=split, need_negatives=needed, skipped=dropped)
-
-
-def _read_notes(splits: Mapping[str, Sequence[CheckedSource]]) -> Iterator[str]:
-    """What readers noted of rows that are groups all the same."""
-    for source in chain.from_iterable(splits.values()):
-        if isinstance(source.groups, GroupStore):
-            yield from (note for note in source.groups.problems if severity(kind_of(note)) == WARNING)
 
 
 def _is_there(given: str | Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from ...configs.schema_data import CheckCommand
 from ...data.checks import CheckedSource
 from ...data.groups import Group
-from ...data.problems import Findings, Problem
+from ...data.problems import Findings
 
 PASSAGES = 16  # of a group at most: some have hundreds of negatives
 
@@ -39,7 +39,7 @@ def find_noise(
             words += f"positive {group.positives[lowest]!r:.60} {positives[lowest]:.2f}"
             suspects.append((float(positives[lowest] - negatives[place]), group.where, words))
     for _, where, words in sorted(suspects):
-        findings.add(Problem(f"{where}: {words}", "label noise"))
+        findings.add("label noise", f"{where}: {words}")
     return len(groups), len({where for _, where, _ in suspects})
 
 

@@ -1,10 +1,9 @@
-"""What `uprank check` found, as tables for a terminal and as JSON."""
+"""The report of `uprank check`: as JSON, and as tables for a terminal."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +22,8 @@ class ProblemKind:
         kind: its name.
         severity: `error` or `warning`.
         meaning: what is wrong.
-        count: how many were found.
-        examples: the first ones, each `file:line: what`.
+        count: number of problems.
+        examples: the first ones, each `file:line: problem`.
     """
 
     kind: str
@@ -36,12 +35,12 @@ class ProblemKind:
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """All that a check found.
+    """Everything that a check found; its fields are those of the JSON.
 
     Attributes:
         version: of this format.
         sources: counts of every path.
-        shared: what each two splits share.
+        shared: overlap of each two splits.
         problems: kind by kind, errors first.
         notes: what to know or to do next.
         errors: number of problems that make training, or its figures, wrong.
@@ -56,96 +55,67 @@ class CheckReport:
     errors: int
     warnings: int
 
-
-def make_check_report(
-    sources: Sequence[SourceCounts], shared: Sequence[Shared], notes: Sequence[str], findings: Findings
-) -> CheckReport:
-    """Put together what was found."""
-    kinds = [
-        ProblemKind(kind, *KINDS[kind], findings.counts[kind], findings.examples.get(kind, []))
-        for kind in findings.ordered()
-    ]
-    return CheckReport(
-        VERSION,
-        list(sources),
-        list(shared),
-        kinds,
-        list(notes),
-        findings.count(ERROR),
-        findings.count(WARNING),
-    )
-
-
-def as_json(report: CheckReport) -> dict[str, Any]:
-    """The report as JSON holds it."""
-    return dataclasses.asdict(report)
+    @classmethod
+    def of(
+        cls, sources: list[SourceCounts], shared: list[Shared], notes: list[str], findings: Findings
+    ) -> CheckReport:
+        """Put a report together."""
+        kinds = [
+            ProblemKind(kind, *KINDS[kind], findings.counts[kind], findings.examples.get(kind, []))
+            for kind in findings.ordered()
+        ]
+        return cls(VERSION, sources, shared, kinds, notes, findings.count(ERROR), findings.count(WARNING))
 
 
 def print_check_report(report: CheckReport, console: Console) -> None:
-    """Tables, notes, and the problems kind by kind."""
+    """Print tables, notes, and the problems kind by kind."""
     if report.sources:
-        console.print(_counts(report.sources))
-    if any(source.lengths for source in report.sources):
-        console.print(_lengths(report.sources))
+        headers = ("queries", "positives", "negatives", "pos:neg", "pos/group", "neg/group", "repeated")
+        console.print(_table(("split", *headers), map(_counts, report.sources)))
+    measured = [source for source in report.sources if source.lengths]
+    if measured:
+        headers = ("tokens 50/95/100 %", "query", "passage", "pair", "cut", "at", "groups measured")
+        console.print(_table(headers, map(_lengths, measured)))
     lines = [_shared_line(shared) for shared in report.shared] + report.notes
     for kind in report.problems:
-        if kind.count:
-            lines.append(f"{kind.severity}: {kind.count:,} x {kind.meaning} [{kind.kind}]")
-            lines += [f"  {example}" for example in kind.examples]
-            left = kind.count - len(kind.examples)
-            lines += [f"  … and {left:,} more; all with examples=null"] if left else []
+        lines.append(f"{kind.severity}: {kind.count:,} x {kind.meaning} [{kind.kind}]")
+        lines += [f"  {example}" for example in kind.examples]
+        left = kind.count - len(kind.examples)
+        lines += [f"  … and {left:,} more; all with examples=null"] if left else []
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(check_verdict(report.errors, report.warnings), highlight=False)
 
 
 def check_verdict(errors: int, warnings: int) -> str:
-    """The last line: how many problems of each severity."""
-    parts = [
-        f"{number:,} {name}{'s' if number != 1 else ''}"
-        for name, number in ((ERROR, errors), (WARNING, warnings))
-        if number
-    ]
+    """Return the last line: the number of problems of each severity."""
+    counts = ((errors, ERROR), (warnings, WARNING))
+    parts = [f"{number:,} {name}{'s' if number != 1 else ''}" for number, name in counts if number]
     return ", ".join(parts) or "no problems"
 
 
-def _table(*headers: str) -> Table:
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, header in enumerate(headers):
         table.add_column(header, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _counts(sources: Sequence[SourceCounts]) -> Table:
-    headers = ("queries", "positives", "negatives", "pos:neg", "pos/group", "neg/group", "repeated")
-    table = _table("split", *headers)
-    for source in sources:
-        table.add_row(
-            source.split,
-            f"{source.groups:,}",
-            f"{source.positives:,}",
-            f"{source.negatives:,}",
-            f"1:{source.negatives / source.positives:.1f}" if source.positives else "",
-            _three(source.positives_per_group),
-            _three(source.negatives_per_group),
-            f"{source.repeated:,}",
-        )
-    return table
+def _counts(source: SourceCounts) -> list[str]:
+    numbers = (source.groups, source.positives, source.negatives)
+    ratio = f"1:{source.negatives / source.positives:.1f}" if source.positives else ""
+    spreads = (_three(source.positives_per_group), _three(source.negatives_per_group))
+    return [source.split, *(f"{number:,}" for number in numbers), ratio, *spreads, f"{source.repeated:,}"]
 
 
-def _lengths(sources: Sequence[SourceCounts]) -> Table:
-    table = _table("tokens 50/95/100 %", "query", "passage", "pair", "cut", "at", "groups measured")
-    for source in sources:
-        if source.lengths:
-            found = source.lengths
-            table.add_row(
-                source.split,
-                *map(_three, (found.query, found.passage, found.pair)),
-                f"{100 * found.truncated:.1f} %",
-                f"{found.max_tokens}",
-                f"{found.groups:,}",
-            )
-    return table
+def _lengths(source: SourceCounts) -> list[str]:
+    lengths = source.lengths
+    assert lengths is not None
+    three = map(_three, (lengths.query, lengths.passage, lengths.pair))
+    cut = f"{100 * lengths.truncated:.1f} %"
+    return [source.split, *three, cut, f"{lengths.max_tokens}", f"{lengths.groups:,}"]
 
 
 def _three(values: tuple[int, int, int]) -> str:

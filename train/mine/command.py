@@ -61,15 +61,18 @@ def mine(settings: MineCommand) -> None:
 
 def _read(settings: MineCommand) -> Sources:
     """Check the settings and read the data; all problems at once, before any model is loaded."""
-    from ...data.problems import require
+    from ...data.problems import Problems, require
     from ...data.read import read_judged
     from .search import compares, make_sources, read_corpus
 
-    problems = _setting_problems(settings)
+    problems = Problems()
+    problems += _setting_problems(settings)
     collection = read_judged(settings.data.train, problems, split="train")
     corpus = read_corpus(Path(settings.corpus), problems) if settings.corpus else None
     if collection is not None and collection.pools and corpus is None:
-        problems.append(f"{settings.data.train}: rows have no corpus to search; set corpus=PASSAGES.jsonl")
+        problems.add(
+            "file", f"{settings.data.train}: rows have no corpus to search; set corpus=PASSAGES.jsonl"
+        )
     require(problems)
     assert collection is not None  # a collection that could not be read left a problem
     sources = make_sources(collection, corpus, compared=compares(settings))

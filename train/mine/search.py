@@ -12,6 +12,7 @@ import numpy as np
 
 from ...configs.schema_data import MineCommand
 from ...data.groups import Collection, passage_id, same_query
+from ...data.problems import Problems
 from ...data.rows import read_jsonl_rows
 from ...eval.processes import Share
 from ...eval.retrieval import LEAST_DEPTH, BiEncoder, BM25Index, DenseIndex, reciprocal_rank_fusion
@@ -69,27 +70,29 @@ def make_sources(collection: Collection, corpus: Mapping[str, str] | None, *, co
     return Sources(queries, passages, extra, len(collection.queries) - len(queries))
 
 
-def read_corpus(path: Path, problems: list[str]) -> dict[str, str]:
+def read_corpus(path: Path, problems: Problems) -> dict[str, str]:
     """Passages of a JSONL file (`text`, and `_id` and `title` if there are) or of a BEIR folder.
 
     A passage without `_id` is called by a hash of its text; a title stands before the text, as in BEIR.
     """
     file = path / "corpus.jsonl" if path.is_dir() else path
     if not file.is_file():
-        problems.append(f"corpus={path}: no such file; allowed are JSONL with `text`, or a BEIR folder")
+        problems.add("file", f"corpus={path}: no such file; allowed are JSONL with `text`, or a BEIR folder")
         return {}
     passages: dict[str, str] = {}
     for where, row in read_jsonl_rows(file, problems):
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(text, str) or not isinstance(title, str) or not (title + text).strip():
-            problems.append(f"{where}: `text` (and `title`, if given) have to be strings that are not empty")
+            problems.add(
+                "row", f"{where}: `text` (and `title`, if given) have to be strings that are not empty"
+            )
         elif key is not None and (not isinstance(key, str) or not key):
-            problems.append(f"{where}: `_id` has to be a string that is not empty")
+            problems.add("row", f"{where}: `_id` has to be a string that is not empty")
         else:
             text = f"{title} {text}".strip() if title else text
             key = key or passage_id(text)
             if passages.setdefault(key, text) != text:
-                problems.append(f"{where}: `_id` {key!r} stands twice in this file")
+                problems.add("twice", f"{where}: `_id` {key!r} stands twice in this file")
     return passages
 
 

@@ -13,7 +13,7 @@ from ...configs.schema_train import TrainCommand
 from ...configs.validate_loss import NEEDS, chosen_losses, needs_teacher
 from ...configs.validate_train import check_train
 from ...data.groups import Collection, Group, collection_fingerprint, same_query
-from ...data.problems import require
+from ...data.problems import Problems, require
 from ...data.read import iterate_groups, read_groups, read_judged
 from ...data.sampling import DataSource, Mix, Stream, look_ahead, share_groups, sources_of
 from ...data.store import fingerprint_of
@@ -54,7 +54,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
         UserError: with every problem found, together.
     """
     output = Path(settings.output)
-    problems: list[str] = []
+    problems = Problems()
     problems += launch_problems()
     problems += sharding_problems(settings)
     collect(problems, check_train, settings)
@@ -71,7 +71,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     return Inputs(mix, dev, fingerprint, found, resuming)
 
 
-def _read_data(settings: TrainCommand, problems: list[str]) -> tuple[Mix, Collection, list[str]]:
+def _read_data(settings: TrainCommand, problems: Problems) -> tuple[Mix, Collection, list[str]]:
     """Training groups, dev queries, and what was found in them that does not forbid training.
 
     Raises:
@@ -106,25 +106,27 @@ def _read_source(
     settings: TrainCommand,
     number: int,
     refuse: Callable[[Group], str],
-    problems: list[str],
+    problems: Problems,
 ) -> DataSource:
     """One data set of `data.train`, read whole or looked at; what is wrong is added to `problems`."""
     data, skip = settings.data, settings.data.on_error == "skip"
     if data.streaming:
         if not isinstance(given, str):
-            problems.append(f"data.streaming=true: {dict(given)} is put together by ids; give files of rows")
+            problems.add(
+                "file", f"data.streaming=true: {dict(given)} is put together by ids; give files of rows"
+            )
             return DataSource(given, [], "")
         read = partial(iterate_groups, given)
         stream = Stream(
             given, read, number=number, block=data.stream_block, seed=settings.seed, refuse=refuse, skip=skip
         )
         return DataSource(given, stream, look_ahead(given, read, refuse, problems, skip=skip))
-    before, skipped = len(problems), list[str]()
+    before, skipped = len(problems), Problems()
     groups = read_groups(given, problems, skipped=skipped if skip else None)
-    source = DataSource(given, groups, fingerprint_of(groups), skipped)
+    source = DataSource(given, groups, fingerprint_of(groups), list(skipped))
     if not groups and len(problems) == before:
         why = f": every row has problems, the first is {skipped[0]}" if skipped else ""
-        problems.append(f"{source.name}: no groups{why}")
+        problems.add("file", f"{source.name}: no groups{why}")
     return source
 
 

@@ -10,7 +10,7 @@ from uprank.data.checks.lengths import Lengths, measure_lengths
 from uprank.data.checks.splits import CheckedSource, Shared, SourceCounts, check_splits
 from uprank.data.encoding.pairs import PairEncoder
 from uprank.data.groups import Group
-from uprank.data.problems import ERROR, KINDS, WARNING, Findings, Problem, kind_of
+from uprank.data.problems import Findings
 from uprank.data.store import group_store as store
 
 
@@ -277,28 +277,3 @@ def test_lengths_are_those_of_whole_pairs(tiny_bert, monkeypatch):
     monkeypatch.setattr(lengths, "CHUNK", 2)
     many = [group("rank", ["heart"], ["cell " * k]) for k in range(1, 9)]
     assert measure_lengths(many, encoder) == Lengths((1, 1, 1), (1, 7, 7), (5, 11, 11), 0.0, 20, 3)
-
-
-def test_findings_keep_few_and_count_all():
-    findings = Findings(2)
-    findings.extend([Problem(f"f:{k}: x", "empty text") for k in range(5)])
-    findings.extend(["f:9: plain"])
-    findings.add(Problem("f:1: y", "near-duplicate"))
-    findings.add(Problem("f:1: z", "empty text"), "dropped")
-    assert findings.examples["empty text"] == ["f:0: x", "f:1: x"]
-    assert (findings.count(ERROR), findings.count(WARNING)) == (6, 2)
-    assert findings.ordered() == ["row", "empty text", "near-duplicate", "dropped"]
-    again = Findings.from_facts(findings.as_facts())
-    assert (again.counts, again.examples) == (findings.counts, findings.examples)
-
-
-def test_a_problem_is_a_string_that_keeps_its_kind():
-    import copy
-    import pickle
-
-    problem = Problem("f:1: x", "empty text")
-    assert problem == "f:1: x"
-    for other in (copy.copy(problem), copy.deepcopy([problem])[0], pickle.loads(pickle.dumps(problem))):
-        assert (other, kind_of(other)) == ("f:1: x", "empty text")
-    assert kind_of("plain") == "row"
-    assert {severity for severity, _ in KINDS.values()} == {ERROR, WARNING}

@@ -6,6 +6,7 @@ import json
 import pytest
 from uprank.data.groups import Group
 from uprank.data.judged.beir import read_beir_collection, read_beir_groups
+from uprank.data.problems import Problems
 
 HEADER = "query-id\tcorpus-id\tscore\n"
 
@@ -27,7 +28,7 @@ def folder(tmp_path, *, corpus=None, queries=None, qrels="q1\td1\t1\nq1\td2\t0\n
 
 
 def read(path, split="test"):
-    problems = []
+    problems = Problems()
     return read_beir_collection(path, split, problems), problems
 
 
@@ -152,7 +153,7 @@ def test_empty_qrels_are_a_problem(tmp_path):
 
 
 def groups(path, **options):
-    problems = []
+    problems = Problems()
     return list(read_beir_groups(path, "test", problems, **options)), problems
 
 
@@ -236,6 +237,6 @@ def test_a_negative_with_the_text_of_a_positive_is_a_problem(tmp_path):
 
 def test_problems_found_before_do_not_hide_a_good_folder(tmp_path):
     path = folder(tmp_path)
-    problems = ["another file: wrong"]
+    problems = Problems([("row", "another file: wrong")])
     assert len(read_beir_groups(path, "test", problems, need_negatives=False)) == 2
     assert problems == ["another file: wrong"]

@@ -13,6 +13,7 @@ from uprank.data.groups import Group
 from uprank.data.judged import by_id
 from uprank.data.judged import texts as corpus
 from uprank.data.judged.by_id import Files
+from uprank.data.problems import Problems
 from uprank.data.store import cache
 from uprank.data.store import group_by as merge
 from uprank.data.store.group_store import GroupStore
@@ -39,7 +40,7 @@ def files(tmp_path, *, qrels=None, run=None, triples=None, depth=None, queries="
 
 
 def read(given, **options):
-    problems = []
+    problems = Problems()
     return list(by_id.join_groups(given, problems, **options)), problems
 
 
@@ -175,7 +176,7 @@ def test_every_defect_is_named_by_file_and_line_all_at_once(tmp_path):
         f"{given.corpus}:3: 1 columns apart by tabs; there have to be two, id and text",
     ]
     assert read(given)[1] == found
-    skipped = []
+    skipped = Problems()
     groups, problems = read(given, skipped=skipped)
     assert (problems, skipped) == ([], found)
     assert groups == [Group("one", ("text 1",), ("text 3",), f"{given.qrels}:1")]
@@ -201,7 +202,7 @@ def test_every_defect_of_triples(tmp_path):
 
 def test_a_contradiction_that_is_skipped_takes_no_place_of_the_depth(tmp_path):
     given = files(tmp_path, triples="q1\td1\td3\nq1\td3\td4\n", depth=1)
-    skipped = []
+    skipped = Problems()
     expected = Group("one", ("text 1", "text 3"), ("text 4",), f"{given.triples}:1")
     assert read(given, skipped=skipped) == ([expected], [])
     assert len(skipped) == 1
@@ -215,7 +216,9 @@ def test_a_negative_with_the_text_of_a_positive(tmp_path):
     expected = Group("one", ("Same  text",), ("other",), f"{given.qrels}:1")
     assert read(given) == ([expected], [])
     given = files(tmp_path, qrels="q1 0 d1 1\nq1 0 d2 0\n", run=run, texts=texts)
-    assert read(given)[1] == [f"{given.qrels}:2: a positive is also a negative: document 'd2'"]
+    problems = read(given)[1]
+    assert problems == [f"{given.qrels}:2: a positive is also a negative: document 'd2'"]
+    assert problems.kinds == ["contradiction"]  # and from the cache
     given = files(tmp_path, triples="q1\td1\td2\nq1\td1\td3\n", texts=texts)
     assert read(given) == ([replace(expected, where=f"{given.triples}:1")], [])
 
@@ -261,7 +264,7 @@ def test_a_damaged_run_does_not_hide_what_else_is_wrong(tmp_path):
     given = files(tmp_path, qrels="q1 0 d1 x\nq1 0 d1 1\n", texts="d1\tone\nd2\n")
     run = file(tmp_path, "run.gz", RUN)
     run.write_bytes(run.read_bytes()[:-9])
-    found = read(replace(given, run=run), skipped=[])[1]
+    found = read(replace(given, run=run), skipped=Problems())[1]
     assert len(found) == 1  # wrong lines are skipped, a damaged file is not
     assert found[0].startswith(f"{run}: not a whole gzip file")
     assert len(read(replace(given, run=run))[1]) == 3
@@ -279,20 +282,20 @@ def test_a_wrong_corpus_does_not_fill_the_memory_with_problems(tmp_path, monkeyp
 
 def test_groups_are_made_once_for_the_content_and_the_options(tmp_path, monkeypatch):
     given = files(tmp_path, qrels="q1 0 d1 1\nq2 0 d2 1\nq2 0 d5 0\n", run=RUN, depth=3)
-    made = by_id.join_groups(given, [])
+    made = by_id.join_groups(given, Problems())
     assert isinstance(made, GroupStore)
     variants = [replace(given, depth=1), replace(given, run=None)]
     counts = [len(read(variant)[0][-1].negatives) for variant in variants]
     everything = read(given, need_negatives=False)
     with monkeypatch.context() as patch:
         patch.setattr(by_id, "open_texts", None)
-        assert list(by_id.join_groups(given, [])) == list(made)
+        assert list(by_id.join_groups(given, Problems())) == list(made)
         assert [len(read(variant)[0][-1].negatives) for variant in variants] == counts
         assert read(given, need_negatives=False) == everything
     for name in ("qrels", "run", "queries", "corpus"):
         path = getattr(given, name)
         path.write_text(path.read_text().replace("d1", "d6").replace("one", "new"))
-        now = list(by_id.join_groups(given, []))
+        now = list(by_id.join_groups(given, Problems()))
         assert now != list(made) or name == "run"  # where d1, judged relevant, was none of the negatives
         made = now
 

@@ -13,6 +13,7 @@ import pytest
 from uprank.configs.paths import cache_folder
 from uprank.data.judged import texts as corpus
 from uprank.data.judged.texts import open_texts
+from uprank.data.problems import Problems
 from uprank.data.store import group_store as store
 from uprank.data.store.mapped import MappedFile
 
@@ -25,7 +26,7 @@ def file(tmp_path, name, *lines):
 
 
 def opened(path):
-    problems = []
+    problems = Problems()
     return open_texts(path, problems), problems
 
 
@@ -121,6 +122,7 @@ def test_everything_wrong_in_a_table_is_named_by_line_and_the_rest_is_there(tmp_
         f"{path}:10: `_id` 'a' stands twice in this file",
         f"{path}:11: 1 {two}",
     ]
+    assert problems.kinds == ["row"] * 4 + ["empty text", "encoding", "twice", "twice", "row"]
     assert texts.look_up(["a", "h", "b", "f"]) == ["one", "last", None, None]
     assert not entries()
     assert opened(path)[1] == problems  # also the second time
@@ -207,7 +209,8 @@ def test_several_processes_build_one_store(tmp_path):
     path = file(tmp_path, "c.tsv", *(f"{k}\ttext {k}\n" for k in range(30_000)))
     script = (
         "import sys; from pathlib import Path; from uprank.data.judged.texts import open_texts\n"
-        "p = []; t = open_texts(Path(sys.argv[1]), p); assert not p\n"
+        "from uprank.data.problems import Problems\n"
+        "p = Problems(); t = open_texts(Path(sys.argv[1]), p); assert not p\n"
         "assert t.look_up(['7', '29999', '30000']) == ['text 7', 'text 29999', None]"
     )
     running = [subprocess.Popen([sys.executable, "-c", script, str(path)]) for _ in range(3)]

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from uprank.data.judged import by_role as sources
 from uprank.data.judged.beir import read_beir_collection
 from uprank.data.judged.by_role import describe_files, read_role_groups, read_role_judged, role_problems
+from uprank.data.problems import Problems
 
 FORMS = "{qrels, run, queries, corpus, depth} or {triples, queries, corpus, depth}"
 FORMATS = ".jsonl with `_id` and `text`, or .tsv with id<TAB>text, each also .gz or .zst, or a BEIR folder"
@@ -34,7 +35,7 @@ def only(given, *keys, **others):
 
 
 def groups(source, **options):
-    found = []
+    found = Problems()
     return list(read_role_groups(source, found, **options)), found
 
 
@@ -62,7 +63,7 @@ def test_judgments_with_a_run_and_a_depth(given, wrap):
 
 def test_wrong_lines_can_be_skipped(given):
     Path(given["qrels"]).write_text("q1 0 d1 2\nq1 0 d2 x\n")
-    skipped = []
+    skipped = Problems()
     found, wrong = groups(only(given, "qrels", "run", "queries", "corpus"), skipped=skipped)
     assert (len(found), wrong) == (1, [])
     assert skipped == [f"{given['qrels']}:2: relevance 'x' is not a whole number"]
@@ -100,7 +101,7 @@ def test_a_beir_folder_as_corpus_has_its_own_queries(beir, tmp_path):
 
 
 def test_judged_queries_of_trec_judgments(given):
-    wrong = []
+    wrong = Problems()
     collection = read_role_judged(only(given, "qrels", "run", "queries", "corpus"), wrong)
     assert wrong == []
     assert (collection.queries, collection.qrels) == ({"q1": "one"}, {"q1": {"d1": 2}})
@@ -111,18 +112,18 @@ def test_judged_queries_of_trec_judgments(given):
         f"{given['qrels']}:3: document id 'd999' is not in collection.tsv",
         f"{given['qrels']}:4: query id 'q7' is not in queries.tsv",
     ]
-    source, wrong = only(given, "triples", "queries", "corpus"), []
+    source, wrong = only(given, "triples", "queries", "corpus"), Problems()
     assert read_role_judged(source, wrong) is None
     assert wrong == [f"{describe_files(source)}: triples are for training; judged queries need qrels"]
 
 
 def wrong_with(source):
     """What is wrong with a source: the cheap check and both readers say the same."""
-    found, read, judged = role_problems(source), [], []
+    found, read, judged = role_problems(source), Problems(), Problems()
     assert list(read_role_groups(source, read)) == []
     assert read_role_judged(source, judged) is None
     assert found == read == judged
-    assert {problem.kind for problem in found} <= {"file"}
+    assert set(found.kinds) <= {"file"}
     return [problem.removeprefix(f"{describe_files(source)}: ") for problem in found]
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from uprank.data.problems import kind_of
+from uprank.data.problems import Problems
 from uprank.data.read import iterate_groups, read_groups, read_judged
 
 ROWS = 8  # of a file, of which up to five are mutated
@@ -181,7 +181,7 @@ def files(draw, folder):
 
 
 def check(path, rows, mutated, spans):
-    problems, merged, judged = [], [], []
+    problems, merged, judged = Problems(), Problems(), Problems()
     needed = path.stem not in ("label", "labels")
     alone = list(iterate_groups(str(path), problems, need_negatives=needed))
     groups = {int(group.where.rpartition(":")[2]): group for group in alone}
@@ -189,8 +189,8 @@ def check(path, rows, mutated, spans):
     assert all(places), problems
     reported = {int(place[1]) for place in places}
     swallowed = set()
-    for problem in problems:
-        if kind_of(problem) == "file":
+    for kind, problem in problems.items():
+        if kind == "file":
             assert "nothing after it is read" in problem or "after the end of the array" in problem, problem
             swallowed |= set(range(int(places[problems.index(problem)][1]), 10_000))
     for row, wrong, (first, last) in zip(rows, mutated, spans, strict=True):

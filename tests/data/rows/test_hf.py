@@ -7,6 +7,7 @@ import types
 import pytest
 from datasets import Dataset
 from uprank.configs.errors import UserError
+from uprank.data.problems import Problems
 from uprank.data.read import read_groups, read_judged
 from uprank.data.rows.columns import ALLOWED
 from uprank.eval.retrieval.candidates import find_candidates
@@ -33,7 +34,7 @@ def own_datasets_cache(tmp_path, monkeypatch):
 
 
 def read(path, split="test", reader=read_groups):
-    problems = []
+    problems = Problems()
     return reader(str(path), problems, split=split), problems
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uprank.data.groups import Group, passage_id
+from uprank.data.problems import Problems
 from uprank.data.rows.jsonl import as_collection, parse_rows, read_jsonl
 
 GOOD = {"query": "q", "pos": ["p"], "neg": ["n"]}
@@ -20,7 +21,7 @@ def write(tmp_path, *lines):
 
 
 def read(path, **options):
-    problems = []
+    problems = Problems()
     return read_jsonl(path, problems, **options), problems
 
 
@@ -232,10 +233,10 @@ def is_good(raw):
 @example([b'{"query": "q", "pos": ["\\ud83d\\ude00"], "neg": ["\\udfff"]}'])
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_rows_each_becomes_a_group_or_a_problem_with_its_line(lines):
-    problems = []
+    problems = Problems()
     rows = dict(parse_rows(lines, "f", problems))
     path = Lines(lines)
-    problems = []
+    problems = Problems()
     groups = read_jsonl(path, problems)
     first = lines[0].removeprefix(b"\xef\xbb\xbf")
     numbered = {number: line for number, line in enumerate([first, *lines[1:]], 1) if line.strip()}

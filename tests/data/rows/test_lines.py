@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from uprank.configs.errors import UserError
+from uprank.data.problems import Problems
 from uprank.data.read import read_groups
 from uprank.data.rows import lines
 from uprank.data.rows.lines import read_lines
@@ -44,14 +45,14 @@ def test_a_damaged_file_is_a_problem_and_its_rows_are_still_checked(tmp_path, fo
     whole = gzip.compress(data) if form == "gz" else zst(data)
     for damaged in (whole[: len(whole) // 2], b"not compressed\n", b"", whole[:-1]):
         path.write_bytes(damaged)
-        problems = []
+        problems = Problems()
         read_groups(str(path), problems)
         if form == "gz" and not damaged:  # an empty file is a whole one for gzip
             assert problems == [f"{path}: no rows"]
         else:
             assert f"{path}: not a whole {'gzip' if form == 'gz' else 'zstd'} file" in problems[-1]
     path.write_bytes(whole)
-    problems = []
+    problems = Problems()
     assert len(read_groups(str(path), problems)) == 2000
     assert problems[0] == f"{path}:2001: `query` is missing"
 

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from uprank.data.problems import kind_of
+from uprank.data.problems import Problems
 from uprank.data.rows import csv_tsv as separated
 from uprank.data.rows import json_array, lines
 from uprank.data.rows.files import find_files, kind_of_file, looks_like_beir, read_rows
@@ -16,7 +16,7 @@ ROWS = [{"query": f"q{k} {text}", "positive": text, "negative": f"n{k}"} for k, 
 
 
 def read(path):
-    problems = []
+    problems = Problems()
     rows = list(read_rows(path, str(path), problems))
     assert all(where.startswith(f"{path}:") for where, _ in rows)
     return [(int(where.rpartition(":")[2]), row) for where, row in rows], problems
@@ -80,7 +80,7 @@ def test_a_json_array_is_not_held(tmp_path, monkeypatch):
     monkeypatch.setattr(lines, "BLOCK", 1000)
     path = write(tmp_path / "a.json", json.dumps([*ROWS * 500, {"query": "x" * 50_000}]))
     longest = 0
-    for _ in json_array.read_array_rows(path, "a", []):
+    for _ in json_array.read_array_rows(path, "a", Problems()):
         longest = max(longest, 0)
     elements = json_array._Elements(path)
     elements.expect("[")
@@ -141,7 +141,7 @@ def test_what_is_wrong_with_rows_of_csv(tmp_path):
         f"{path}:12: {quote} (',' expected after '\"')",
         f"{path}:15: {quote} (unexpected end of data)",
     ]
-    assert [kind_of(problem) for problem in problems[1:4]] == ["broken row", "encoding", "encoding"]
+    assert problems.kinds[1:4] == ["broken row", "encoding", "encoding"]
 
 
 @pytest.mark.parametrize("longest", [1000, 1 << 24])
@@ -186,7 +186,7 @@ def test_what_is_wrong_with_a_whole_file(tmp_path, name, data, expected):
     _, problems = read(write(tmp_path / name, data))
     assert len(problems) == 1
     assert expected in problems[0]
-    assert kind_of(problems[0]) == "file"
+    assert problems.kinds[0] == "file"
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7])
@@ -214,7 +214,7 @@ def test_damaged_offsets_in_arrow_cost_their_row_only(tmp_path):
     assert found == [(1, {"query": "abc"}), (3, {"query": "cdef"})]
     (problem,) = problems
     assert problem.startswith(f"{tmp_path}/a.arrow:2: cannot be read (")
-    assert kind_of(problem) == "broken row"
+    assert problems.kinds == ["broken row"]
 
 
 def test_elements_of_an_array_that_are_no_rows(tmp_path):
@@ -238,7 +238,7 @@ def test_damaged_texts_in_arrow_cost_their_row_only(tmp_path):
     found, problems = read(tmp_path / "a.arrow")
     assert found == [(1, {"query": "abc"}), (3, {"query": "abc"})]
     assert [problem.partition(" (")[0] for problem in problems] == [f"{tmp_path}/a.arrow:2: cannot be read"]
-    assert kind_of(problems[0]) == "encoding"
+    assert problems.kinds[0] == "encoding"
 
 
 def test_a_column_that_stands_twice_in_arrow(tmp_path):
@@ -282,7 +282,7 @@ def test_files_of_a_folder_and_what_is_none(tmp_path):
     ]
     write(tmp_path / "train-00000.parquet", "")
     write(tmp_path / "test.csv", "")
-    problems = []
+    problems = Problems()
     assert find_files(tmp_path, "train", problems) == []
     assert problems == [
         f"{tmp_path}: has files of several splits (test.csv, train-00000.parquet): give one file"
@@ -306,7 +306,7 @@ def test_what_datasets_saves(tmp_path):
     assert [row for file in files for _, row in read(file)[0]] == ROWS * 3
     (dev,) = find_files(tmp_path / "splits", "dev", [])
     assert [row for _, row in read(dev)[0]] == ROWS[:1]
-    problems = []
+    problems = Problems()
     assert find_files(tmp_path / "splits", "test", problems) == []
     assert problems == [f"{tmp_path}/splits: no split 'test'; there are train, validation: give one of these"]
     assert not looks_like_beir(tmp_path / "one")

@@ -1,7 +1,7 @@
 """How columns are read: by their names first, then in their order, as sentence-transformers does."""
 
 import pytest
-from uprank.data.problems import kind_of
+from uprank.data.problems import Problems
 from uprank.data.read import read_groups
 from uprank.data.rows.columns import Shape, columns_of, find_shape
 
@@ -91,7 +91,7 @@ def test_pos_and_neg_of_csv_are_texts():
 def rows_of(tmp_path, name, text):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    problems = []
+    problems = Problems()
     groups = list(read_groups(str(path), problems, need_negatives=False))
     return groups, problems
 
@@ -120,10 +120,7 @@ def test_columns_taken_by_order_or_not_read_are_a_warning_that_stays(tmp_path):
     for _ in range(2):  # read, and from the cache
         groups, problems = rows_of(tmp_path, "r.csv", "text1,text2,source\na,b,news\nc,d,web\n")
         assert problems == []
-        notes = [
-            problem for problem in read_store(tmp_path / "r.csv").problems if kind_of(problem) == "columns"
-        ]
-        assert [str(note) for note in notes] == [
+        assert read_store(tmp_path / "r.csv").problems.of("columns") == [
             f"{tmp_path / 'r.csv'}: text1 = query, text2 = positive, source = negative"
         ]
         assert len(groups) == 2

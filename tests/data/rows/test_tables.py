@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from uprank.data.groups import Group, passage_id
-from uprank.data.problems import kind_of
+from uprank.data.problems import Problems
 from uprank.data.read import iterate_groups, read_groups, read_judged
 from uprank.data.rows import to_groups as tables
 from uprank.data.store.group_store import GroupStore
@@ -30,7 +30,7 @@ def write(path, rows):
 
 
 def read(path, reader=read_groups, **options):
-    problems = []
+    problems = Problems()
     return list(reader(str(path), problems, **options)), problems
 
 
@@ -72,7 +72,7 @@ def test_tuples_may_have_fewer_negatives(tmp_path, name):
     groups, problems = read(path)
     assert [group.negatives for group in groups] == [("n", "m"), ("m",)]
     assert problems == [f"{first(path, 3)}: no negatives; give `neg`, or find hard ones with `uprank mine`"]
-    assert kind_of(problems[0]) == "no negatives"
+    assert problems.kinds[0] == "no negatives"
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
@@ -90,7 +90,7 @@ def test_labels_are_grades(tmp_path, name, caplog):
     assert problems == []
     said = f"{path}: sentence1 = query, sentence2 = passages, label = relevance"
     assert [record.getMessage() for record in caplog.records] == [said]
-    problems = []
+    problems = Problems()
     collection = read_judged(str(path), problems, split="test")
     a, b, c, x = map(passage_id, "abcx")
     one, three = (first(path, line).rpartition(":")[2] for line in (1, 3))
@@ -129,7 +129,7 @@ def test_a_label_is_a_whole_number(tmp_path, label):
         assert problem.startswith(f"{path}:2: `label` ")
         assert problem.endswith("whole number (above 0 relevant, 0 not relevant, below 0 unjudged); "
                                 "a teacher's scores belong in pos_scores and neg_scores")  # fmt: skip
-        assert kind_of(problem) == "scores and grades"
+        assert problems.kinds == ["scores and grades"]
 
 
 def test_contradictions_have_both_lines(tmp_path):
@@ -151,7 +151,7 @@ def test_contradictions_have_both_lines(tmp_path):
         f"{path}:2: a positive is also a negative: 'p x' (line 5)",
         f"{path}:6: a positive is also a negative: 'T'",
     ]
-    assert {kind_of(problem) for problem in problems} == {"contradiction"}
+    assert set(problems.kinds) == {"contradiction"}
     other = tmp_path / "folder"
     other.mkdir()
     names = write(other / "a.jsonl", rows[:1]), write(other / "b.jsonl", rows[2:3])
@@ -176,8 +176,12 @@ def test_what_is_wrong_with_cells_is_all_named(tmp_path):
         f"{path}:5: `positive` is missing",
         f"{path}:5: `negative` is an object, not a string",
     ]
-    skipped = []
-    assert (len(read(path, skipped=skipped)[0]), read(path, skipped=[])[1], skipped) == (1, [], problems)
+    skipped = Problems()
+    assert (len(read(path, skipped=skipped)[0]), read(path, skipped=Problems())[1], skipped) == (
+        1,
+        [],
+        problems,
+    )
 
 
 def test_pairs_have_no_negatives_to_train_on(tmp_path):
@@ -245,7 +249,7 @@ def test_the_order_is_that_of_first_rows_however_many_buckets(tmp_path, monkeypa
         assert group.positives == tuple(row["positive"] for row in rows if row["query"] == group.query)
     monkeypatch.setattr("uprank.data.store.group_by.BUCKET", 5000)
     (tmp_path / "copy").mkdir()
-    problems = []
+    problems = Problems()
     again = tables.iterate_tables(tables.tables_of([path]), problems)
     assert (list(again), problems) == (expected, [])
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uprank.configs.errors import UserError
 from uprank.data.groups import Group
+from uprank.data.problems import Problems
 from uprank.data.read import iterate_groups
 from uprank.data.sampling.stream import HEAD, Stream, look_ahead
 
@@ -157,7 +158,7 @@ def test_many_problems_are_not_gathered_to_the_end_of_the_data():
     def rows(problems):
         for number in range(1000):
             read.append(number)
-            problems.append(f"f:{number}: bad")
+            problems.add("row", f"f:{number}: bad")
             yield Group("q", ("p",), ("n",), "")
 
     with pytest.raises(UserError, match="f:0: bad"):
@@ -167,7 +168,7 @@ def test_many_problems_are_not_gathered_to_the_end_of_the_data():
 
 def test_the_head_names_the_content_and_tells_of_its_problems(tmp_path):
     def look(path, skip=False, refuse=lambda _: ""):
-        problems = []
+        problems = Problems()
         return look_ahead(
             path, lambda found: iterate_groups(path, found), refuse, problems, skip=skip
         ), problems

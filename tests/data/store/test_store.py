@@ -10,7 +10,7 @@ import pytest
 from uprank.configs.errors import UserError
 from uprank.configs.paths import cache_folder
 from uprank.data.groups import Group, groups_fingerprint, same_query
-from uprank.data.problems import Problem, kind_of
+from uprank.data.problems import Problems
 from uprank.data.read import read_groups
 from uprank.data.rows import jsonl
 from uprank.data.rows import to_groups as tables
@@ -34,12 +34,12 @@ def write(path: Path, rows) -> Path:
 
 
 def in_memory(path, **options):
-    problems = []
+    problems = Problems()
     return jsonl.read_jsonl(path, problems, **options), problems
 
 
 def stored(path, **options):
-    problems = []
+    problems = Problems()
     return read_groups(str(path), problems, **options), problems
 
 
@@ -132,9 +132,9 @@ def test_problems_of_rows_are_reported_each_time_and_kept_with_the_other_rows(tm
     for _ in ("read", "from the cache"):
         groups, problems = stored(path)
         assert (list(groups), groups[1], problems) == (expected[0], expected[0][1], expected[1])
-        assert [kind_of(problem) for problem in problems] == [kind_of(problem) for problem in expected[1]]
-        assert len({kind_of(problem) for problem in problems}) == 3
-        skipped = []
+        assert problems.kinds == expected[1].kinds
+        assert len(set(problems.kinds)) == 3
+        skipped = Problems()
         again, problems = stored(path, skipped=skipped)
         assert (list(again), problems, skipped) == (expected[0], [], expected[1])
     assert stored(write(path, [{}]))[0] == []
@@ -152,10 +152,10 @@ def test_after_a_problem_of_a_file_nothing_is_kept(tmp_path):
     path = tmp_path / "rows.jsonl.gz"
     whole = gzip.compress(("\n".join(map(json.dumps, ROWS)) + "\n").encode() * 50)
     path.write_bytes(whole[:-9])
-    for skipped in (None, []):
-        groups, (problem,) = stored(path, skipped=skipped)
-        assert problem.startswith(f"{path}: not a whole gzip file")
-        assert (kind_of(problem), len(groups) > 3, skipped or []) == ("file", True, [])
+    for skipped in (None, Problems()):
+        groups, problems = stored(path, skipped=skipped)
+        assert problems[0].startswith(f"{path}: not a whole gzip file")
+        assert (problems.kinds, len(groups) > 3, skipped or []) == (["file"], True, [])
         del groups
         assert [file.suffix for file in (cache_folder() / "groups").iterdir()] in ([], [".lock"])
     assert stored(write(tmp_path / "none", [])) == ([], [f"{tmp_path}/none: no rows"])
@@ -167,20 +167,20 @@ def test_groups_of_several_files_know_their_file(tmp_path):
     files = [write(tmp_path / name, ROWS[:k]) for k, name in enumerate("ab")]
 
     def make(found):
-        found.append(Problem("b:7: says (x/a.tsv:9)", "empty text"))
+        found.add("empty text", "b:7: says (x/a.tsv:9)")
         yield from groups
 
     def refuse(_):
         raise AssertionError("was read before")
 
-    problems = []
+    problems = Problems()
     kept = keep_groups("two", files, make, problems, names=names)
     assert (list(kept), kept[4], kept.scored) == (groups, groups[4], 0)
     assert problems == kept.problems == ["b:7: says (x/a.tsv:9)"]
     moved = keep_groups("two", files, refuse, problems, names=["c", "x/a.tsv"])
     assert (moved[0].where, moved[1].where) == ("c:5", "x/a.tsv:6")
     assert problems[1:] == moved.problems == ["x/a.tsv:7: says (c:9)"]
-    assert kind_of(problems[1]) == "empty text"
+    assert problems.kinds[1] == "empty text"
     files.reverse()
     with pytest.raises(AssertionError):  # the same bytes in another order
         keep_groups("two", files, refuse, problems, names=names)
@@ -189,14 +189,14 @@ def test_groups_of_several_files_know_their_file(tmp_path):
 def test_what_a_maker_raises_is_of_whole_files(tmp_path):
     def make(found):
         yield Group("q", ("p",), ("n",), f"{path}:1", scores=(1.0, 2.0))
-        found.append("a row")
+        found.add("row", "a row")
         raise UserError(["one", "two"])
 
     path = write(tmp_path / "f", [])
-    problems, skipped = [], []
+    problems, skipped = Problems(), Problems()
     groups = keep_groups("raises", [path], make, problems, skipped=skipped)
     assert ([group.query for group in groups], groups.scored) == (["q"], 1)
-    assert ([kind_of(problem) for problem in problems], problems, skipped) == (
+    assert (problems.kinds, problems, skipped) == (
         ["file"] * 2,
         ["one", "two"],
         ["a row"],

@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from uprank.data.problems import KINDS
+from uprank.data.problems import KINDS, Problems
 from uprank.data.read import read_groups
 from uprank.train.check.command import main
 from uprank.train.check.report import CheckReport, check_verdict
@@ -284,7 +284,7 @@ def test_passages_repeated_to_the_letter_are_counted_although_they_are_taken_onc
             *[f"{path}:1: negative stands more than once: 'n'; it is taken once"] * 2,
             f"{path}:1: negative stands more than once: 'N'",
         ]
-    problems, skipped = [], []
+    problems, skipped = Problems(), Problems()
     assert len(read_groups(str(path), problems, skipped=skipped)) == 2
     assert (problems, skipped) == ([], [])
 

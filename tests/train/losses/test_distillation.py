@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from uprank.data.problems import Problems
 from uprank.data.rows.jsonl import read_jsonl
 from uprank.model import __main__ as score_command
 from uprank.model.reranker import Reranker
@@ -80,7 +81,7 @@ def test_groups_get_the_scores_of_a_teacher(uprank, jsonl, tiny_bert, tmp_path):
             expected = reranker.score((query, text) for text in row.get(key, []))
             assert found[f"{key}_scores"] == pytest.approx(expected.tolist(), abs=1e-5)
         assert {**found, "pos_scores": 0, "neg_scores": 0} == {**row, "pos_scores": 0, "neg_scores": 0}
-    problems = []
+    problems = Problems()
     assert len(read_jsonl(tmp_path / "new" / "scored.jsonl", problems, need_negatives=False)) == 24
     assert problems == []
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["scored.jsonl"]

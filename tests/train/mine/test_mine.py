@@ -4,6 +4,7 @@ import json
 
 import pytest
 from uprank.configs.schema_data import TeacherSettings
+from uprank.data.problems import Problems
 from uprank.data.read import read_judged
 from uprank.data.rows.jsonl import read_jsonl
 from uprank.eval.retrieval.bm25 import search_bm25
@@ -80,7 +81,7 @@ def test_negatives_of_a_folder(mined, beir, tmp_path):
         assert not {normal(text) for text in row["neg"]} & {
             normal(text) for text in (*row["pos"], row["query"])
         }
-    problems = []
+    problems = Problems()
     assert len(read_jsonl(output, problems)) == len(rows)
     assert problems == []
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from uprank.configs.schema import DenseSettings
 from uprank.configs.schema_data import TeacherSettings
+from uprank.data.problems import Problems
 from uprank.data.read import read_judged
 from uprank.data.rows.jsonl import read_jsonl
 from uprank.eval.retrieval.bm25 import search_bm25
@@ -87,7 +88,7 @@ def test_rows_are_mined_from_a_corpus_of_their_own(mined, jsonl, tmp_path, capsy
         original = train[int(row["query_id"]) - 1]
         assert (row["query"], row["pos"]) == (original["query"], original["pos"])
         assert set(row["neg"]) <= known - set(row["pos"])
-    problems = []
+    problems = Problems()
     assert len(read_jsonl(tmp_path / "out.jsonl", problems)) == len(rows)
     assert problems == []
 
@@ -130,7 +131,7 @@ def test_the_teacher_of_a_command_and_its_scores(mined, beir, tiny_bert, tmp_pat
         assert row["neg_scores"] == pytest.approx(negatives.tolist(), abs=1e-5)
         assert [source["teacher_score"] for source in row["neg_sources"]] == row["neg_scores"]
         assert max(row["neg_scores"]) < min(row["pos_scores"]) - 0.05
-    problems = []
+    problems = Problems()
     assert len(read_jsonl(tmp_path / "out.jsonl", problems)) == len(rows) > 3
     assert problems == []
 
