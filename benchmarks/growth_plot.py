@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-from uprank.eval.report.charts import Axis
+from uprank.eval.report.drawing import Axis
 
 WIDTH, HEIGHT, COLUMNS = 380, 240, 2
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 30, 42

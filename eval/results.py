@@ -171,8 +171,19 @@ class Comparison:
     detectable: float | None = None
 
 
+class Compared:
+    """A result that holds comparisons with its baseline."""
+
+    comparisons: list[Comparison]
+
+    def comparison(self, system: str, measure: str) -> Comparison | None:
+        """Return the comparison of a system with the baseline on a measure, if there is one."""
+        same = (c for c in self.comparisons if (c.system, c.measure) == (system, measure))
+        return next(same, None)
+
+
 @dataclass(frozen=True)
-class Report:
+class Report(Compared):
     """The content of `report.json`.
 
     Attributes:
@@ -218,11 +229,6 @@ class Report:
     def system(self, name: str) -> System:
         """The system of that name."""
         return next(system for system in self.systems if system.name == name)
-
-    def comparison(self, name: str, measure: str) -> Comparison | None:
-        """The comparison of a system with the baseline on a measure, if one was made."""
-        found = (c for c in self.comparisons if c.system == name and c.measure == measure)
-        return next(found, None)
 
     def save(self, folder: Path) -> None:
         """Write `report.json` and `per_query.jsonl` (one line a query: id and every value)."""

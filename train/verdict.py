@@ -64,8 +64,7 @@ def finish(run: Run, progress: Progress) -> None:
             runs={entry.name: entry.scored.run for entry in entries},
             collection=run.dev.collection,
             steps=read_metrics(output / "metrics.jsonl"),
-            page=output / "report.html",
-        )
+        ).replace(output / "report.html")
     sentence = _verdict(report, new_head)
     found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
     closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}

@@ -1,15 +1,15 @@
-"""Write and show what an evaluation found.
+"""Write and show the results of an evaluation.
 
-terminal.py         on the terminal
-tables.py           Markdown and LaTeX tables
-sentences.py        verdicts and alarms in words
-page.py             report.html and summary.html
-charts.py           chart geometry: forest, scatter, bars
-score_charts.py     charts of scores: depth, histogram, calibration
-training_charts.py  charts of a training run
-summary.py          several collections beside each other
-write.py            every file of an output folder
-schema.py           JSON schema of report.json and summary.json
+terminal.py   on the terminal
+page.py       report.html of a report and of a summary
+charts.py     charts of differences, queries, depths, scores and training
+drawing.py    primitives of the charts: axes, marks, lines
+tables.py     tables of a report and of a summary
+table.py      one table as Markdown, as LaTeX and on a terminal
+sentences.py  verdicts, audits and notes in words
+summary.py    several collections beside each other
+write.py      every file of an output folder
+schema.py     JSON schema of report.json and summary.json
 """
 
 from .page import write_summary_page

@@ -1,7 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no fonts, no foreign scripts.
-
-The summary of several collections as one HTML page: the gain where it was sought beside the guards.
-"""
+"""Pages of a report and of a summary: one HTML file each, without network, fonts or foreign scripts."""
 
 from __future__ import annotations
 
@@ -14,17 +11,14 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..audits import added_text, stated, stated_of
+from ..audits import added_text
 from ..results import Audit, Comparison, Estimate, Report
-from ..statistics import outcome, verdict
+from ..statistics import verdict
 from ..words import unbreakable
-from . import charts as plots
-from .charts import Forest, forest
-from .score_charts import cost_chart, depth_chart, histogram_chart, reliability_chart
-from .sentences import first_measure_comparisons, sentence
-from .summary import CollectionResult, Summary
-from .tables import MACRO, bare_p, basis, column_name
-from .training_charts import training_alarms, training_curves
+from . import charts, drawing
+from .sentences import added_notes, audit_groups, basis, first_measure_comparisons, sentence
+from .summary import Summary
+from .tables import MACRO, bare_p, baseline_name, column_name
 
 MOST_ROWS = 300
 
@@ -36,9 +30,9 @@ class QueryExample:
     """One query as the baseline and the headline system ranked it.
 
     Attributes:
-        documents: (rank before, rank after, score before, score after, relevant, text) of the
-            documents worth showing, in the order to show; ranks count from 1 and are 0 where the system
-            did not rank the document, `relevant` is None where nobody judged.
+        documents: (rank before, rank after, score before, score after, relevant, text) of the documents
+            worth showing, in the order to show; ranks count from 1 and are 0 if the system did not rank the
+            document, `relevant` is None if nobody judged.
     """
 
     query_id: str
@@ -55,10 +49,10 @@ def render_report(
     steps: list[dict[str, Any]] | None = None,
     examples: list[QueryExample] | None = None,
 ) -> str:
-    """The whole page.
+    """Return the page of a report.
 
     Args:
-        report: what was measured; its `headline_system` against its baseline leads the page.
+        report: its `headline_system` against its baseline leads the page.
         title: heading of the page and of the browser's tab.
         steps: rows of `metrics.jsonl` of a training run, for the curves.
         examples: queries to show in full, see `moved_queries`; largest move first.
@@ -68,53 +62,49 @@ def render_report(
     pairs = _paired_values(report, measure, system)
     moves = sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
     comparison = report.comparison(system, measure) if system else None
-    comparisons = first_measure_comparisons(report)
-    checks = audit_groups(report)
-    return (
-        environment_rows()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            version=report.version,
-            title=title,
-            measure=measure,
-            system=system,
-            headline=comparison,
-            sentence=prose(sentence(report, comparison)) if comparison else "",
-            forest=plots.forest([(c.system, c) for c in comparisons]),
-            basis=basis(report),
-            added=added_text(report.added_positives) if report.added_positives else "",
-            checks=checks,
-            loud=loud_audits(report, checks),
-            clean=clean_results(report),
-            pairs=pairs,
-            scatter=plots.scatter(pairs),
-            bars=plots.gain_bars({query: after - before for query, (before, after) in pairs.items()}),
-            moves=moves[:MOST_ROWS],
-            examples=examples or [],
-            curves=training_curves(steps or []),
-            alarms=training_alarms(steps or []),
-            depths=[
-                ("candidates reranked", depth_chart(report.systems, measure)),
-                ("milliseconds of scoring a query", cost_chart(report.systems, measure, report.queries)),
-            ],
-            histogram_chart=histogram_chart,
-            reliability_chart=reliability_chart,
-        )
+    by_cost = charts.cost_chart(report.systems, measure, report.queries)
+    return _render(
+        "report.html.j2",
+        [report],
+        report=report,
+        title=title,
+        measure=measure,
+        system=system,
+        headline=comparison,
+        sentence=prose(sentence(report, comparison)) if comparison else "",
+        forest=charts.forest([(c.system, c) for c in first_measure_comparisons(report)]),
+        basis=basis(report),
+        added=added_text(report.added_positives) if report.added_positives else "",
+        checks=audit_groups(report),
+        loud=loud_audits(report),
+        clean=clean_results(report),
+        pairs=pairs,
+        scatter=charts.scatter(pairs),
+        bars=charts.gain_bars({query: after - before for query, (before, after) in pairs.items()}),
+        moves=moves[:MOST_ROWS],
+        examples=examples or [],
+        curves=charts.training_curves(steps or []),
+        alarms=charts.training_alarms(steps or []),
+        depths=[
+            ("candidates reranked", charts.depth_chart(report.systems, measure)),
+            ("milliseconds of scoring a query", by_cost),
+        ],
+        histogram_chart=charts.histogram_chart,
+        reliability_chart=charts.reliability_chart,
     )
 
 
 def headline_system(report: Report) -> str:
-    """Name of the system that the report is about: the last model which is not the baseline, else ``""``."""
+    """Return the system that leads the page: the last model that is not the baseline, else ``""``."""
     others = [system for system in report.systems if system.name != report.baseline]
     models = [system for system in others if system.kind == "model"]
     return (models or others)[-1].name if others else ""
 
 
 def moved_queries(report: Report, count: int) -> list[str]:
-    """Ids of the queries whose first measure moved most between baseline and headline system.
+    """Return the queries whose first measure moved most between baseline and headline system.
 
-    Those that did not move are left out, so fewer than `count` may come back.
+    Queries that did not move are left out, so fewer than `count` may come back.
     """
     measure = report.measures[0] if report.measures else ""
     pairs = _paired_values(report, measure, headline_system(report))
@@ -122,31 +112,29 @@ def moved_queries(report: Report, count: int) -> list[str]:
     return [query for _, query in sorted(moved, key=lambda item: (-item[0], item[1]))[:count]]
 
 
-def audit_groups(report: Report) -> list[tuple[str, list[Audit]]]:
-    """What is audited (empty for the data, else the system) and its audits; none left out.
-
-    A report of an older version has no audits; then what its counts say.
-    """
-    groups = [("", report.audits or stated(report))]
-    groups += [(s.name, s.audits or stated_of(s, report.queries)) for s in report.systems]
-    return [(name, audits) for name, audits in groups if audits]
+def _paired_values(report: Report, measure: str, system: str) -> dict[str, tuple[float, float]]:
+    """Map each query that both have to its (baseline, system) values."""
+    values = report.per_query.get(measure, {})
+    before, after = values.get(report.baseline, {}), values.get(system, {})
+    return {query: (before[query], after[query]) for query in before if query in after}
 
 
-def loud_audits(report: Report, groups: list[tuple[str, list[Audit]]]) -> list[tuple[str, Audit]]:
-    """The audits that limit the result; those of the headline system before those of its rivals.
+def loud_audits(report: Report) -> list[tuple[str, Audit]]:
+    """Return the audits that limit the result; those of the headline system before those of its rivals.
 
-    A leak is said once, of the data; what it means for each system is a table of its own.
+    A leak is named once, for the data; what it means for each system is a table of its own.
     """
     leading = ("", headline_system(report), report.baseline)
-    ordered = sorted(groups, key=lambda group: leading.index(group[0]) if group[0] in leading else 3)
-    found = [(name, audit) for name, audits in ordered for audit in audits if audit.loud]
-    told = any(audit.name == "leak" and not name for name, audit in found) and clean_results(report)
-    return [(name, audit) for name, audit in found if not (told and name and audit.name == "leak")]
+    groups = audit_groups(report)
+    groups.sort(key=lambda group: leading.index(group[0]) if group[0] in leading else 3)
+    loud = [(name, audit) for name, audits in groups for audit in audits if audit.loud]
+    named = any(audit.name == "leak" and not name for name, audit in loud) and clean_results(report)
+    return [(name, audit) for name, audit in loud if not (named and name and audit.name == "leak")]
 
 
 def clean_results(report: Report) -> list[tuple[str, int, dict[str, Estimate]]]:
-    """System, number of queries and results on the queries that are not in the training data."""
-    found = []
+    """Return system, number of queries and results on the queries that are not in the training data."""
+    rows = []
     for system in report.systems:
         values = next((audit.values for audit in system.audits if audit.name == "leak"), {})
         results = {
@@ -155,66 +143,46 @@ def clean_results(report: Report) -> list[tuple[str, int, dict[str, Estimate]]]:
             if {measure, f"{measure} low", f"{measure} high"} <= values.keys()
         }
         if results:
-            found.append((system.name, int(values["queries"]), results))
-    return found
+            rows.append((system.name, int(values["queries"]), results))
+    return rows
 
 
-def environment_rows() -> Environment:
-    """Templates of this room, everything escaped, with the filters of the pages."""
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    found = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def _render(template: str, reports: list[Report], **values: Any) -> str:
+    """Fill a template of this folder; everything is escaped. The reports tell weights and machines."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    found.filters.update(
-        signed=plots.signed,
-        p_value=_p_value,
-        side=plots.side,
-        decided=_decided,
-        prose=prose,
-        minus=_minus,
-    )
-    found.globals["size"] = plots
-    return found
-
-
-def _paired_values(report: Report, measure: str, system: str) -> dict[str, tuple[float, float]]:
-    """Query id to (baseline, system) value, for the queries that both have."""
-    values = report.per_query.get(measure, {})
-    before, after = values.get(report.baseline, {}), values.get(system, {})
-    return {query: (before[query], after[query]) for query in before if query in after}
-
-
-def _decided(comparison: Comparison | None) -> str:
-    """`better`, `worse` or `same`, by which the page colours it."""
-    return "same" if comparison is None else outcome(comparison).replace("undecided", "same")
-
-
-def _p_value(p: float | None) -> str:
-    return "–" if p is None else bare_p(p)
+    environment.filters.update(
+        signed=drawing.signed, p_value=bare_p, side=charts.side, decided=charts.decided, prose=prose,
+        minus=drawing.minus,
+    )  # fmt: skip
+    environment.globals["size"] = drawing
+    weights = {s.name: s.weights for report in reports for s in report.systems if s.weights}
+    hardware = list(dict.fromkeys(report.hardware for report in reports if report.hardware))
+    return environment.get_template(template).render(weights=weights, hardware=hardware, **values)
 
 
 def prose(text: str) -> str:
-    """A sentence with real minus signs, and figures that no line break parts."""
+    """Return a sentence with real minus signs, and no-break spaces within its figures."""
     return unbreakable(_NEGATIVE.sub("−", text))
-
-
-def _minus(text: str) -> str:
-    """A number in words with a real minus sign."""
-    return text.replace("-", "−")
 
 
 @dataclass(frozen=True)
 class SystemForest:
-    """The differences of one system on every collection, with the verdicts in words.
+    """The differences of one system on every collection.
 
     Attributes:
-        system: its name.
-        chart: a row a collection, the macro average last.
-        sentences: verdict of each row; (name, sentence, comparison).
+        system: name of the system.
+        chart: one row a collection, the macro average last.
+        sentences: (name, verdict, comparison) of each row.
     """
 
     system: str
-    chart: Forest
+    chart: drawing.Chart
     sentences: list[tuple[str, str, Comparison]]
 
 
@@ -222,7 +190,7 @@ def write_summary_page(summary: Summary, reports: Mapping[str, Report], folder: 
     """Write `report.html` beside the folders of the collections, and return its path.
 
     Args:
-        summary: of the reports.
+        summary: summary of the reports.
         reports: by name of the collection; the page of each is `folder / name / report.html`.
         folder: where to write.
     """
@@ -232,71 +200,41 @@ def write_summary_page(summary: Summary, reports: Mapping[str, Report], folder: 
 
 
 def render_summary(summary: Summary, reports: Mapping[str, Report]) -> str:
-    """The whole page.
-
-    Args:
-        summary: what was measured.
-        reports: by name of the collection, for what limits the figures.
-    """
+    """Return the page of a summary of reports, given by name of the collection."""
     names = [result.name for result in summary.collections]
-    return (
-        environment_rows()
-        .get_template("summary.html.j2")
-        .render(
-            summary=summary,
-            version=summary.version,
-            title=f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}",
-            measure=summary.measures[0] if summary.measures else "",
-            baseline=summary.baseline or "the baseline of each collection",
-            forests=system_forests(summary, reports),
-            column_name=column_name,
-            link=result_link,
-            macro_name=MACRO,
-            added=[
-                (result.name, added_text(result.added_positives))
-                for result in summary.collections
-                if result.added_positives
-            ],
-            loud=collection_audits(reports),
-            weights=_weights(reports),
-            hardware=list(dict.fromkeys(report.hardware for report in reports.values() if report.hardware)),
-        )
+    return _render(
+        "summary.html.j2",
+        list(reports.values()),
+        report=summary,
+        title=f"{', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}",
+        measure=summary.measures[0] if summary.measures else "",
+        baseline=baseline_name(summary),
+        forests=system_forests(summary, reports),
+        link=lambda result: f"{quote(result.name)}/report.html",
+        macro_name=MACRO,
+        added=added_notes(summary),
+        loud=[
+            (f"{name}, {system}" if system else name, audit)
+            for name, report in reports.items()
+            for system, audit in loud_audits(report)
+        ],
     )
 
 
 def system_forests(summary: Summary, reports: Mapping[str, Report]) -> list[SystemForest]:
-    """One forest a system that is compared anywhere on the leading measure; the headline system first."""
+    """Return a forest for each system that is compared on the leading measure; the headline system first."""
     measure = summary.measures[0] if summary.measures else ""
-    found = []
+    forests = []
     for system in summary.systems:
         rows = [
             (column_name(result), prose(sentence(reports[result.name], comparison)), comparison)
             for result in summary.collections
             if (comparison := result.comparison(system, measure))
         ]
-        macro = summary.comparison(system, measure)
-        if macro:
+        if macro := summary.comparison(system, measure):
             rows.append((MACRO, prose(f"{verdict(macro)}."), macro))
         if rows:
-            found.append(SystemForest(system, forest([(name, c) for name, _, c in rows]), rows))
+            forests.append(SystemForest(system, charts.forest([(name, c) for name, _, c in rows]), rows))
     kinds = {system.name: system.kind for report in reports.values() for system in report.systems}
-    models = [each for each in found if kinds.get(each.system) == "model"]
-    return [*models[::-1], *(each for each in found if each not in models)]
-
-
-def collection_audits(reports: Mapping[str, Report]) -> list[tuple[str, str, Audit]]:
-    """Collection, system (or empty) and audit of all that limits a result."""
-    return [
-        (name, system, audit)
-        for name, report in reports.items()
-        for system, audit in loud_audits(report, audit_groups(report))
-    ]
-
-
-def result_link(result: CollectionResult) -> str:
-    """Where the page of a collection is, from the summary's place."""
-    return f"{quote(result.name)}/report.html"
-
-
-def _weights(reports: Mapping[str, Report]) -> dict[str, str]:
-    return {s.name: s.weights for report in reports.values() for s in report.systems if s.weights}
+    models = [each for each in forests if kinds.get(each.system) == "model"]
+    return [*models[::-1], *(each for each in forests if each not in models)]

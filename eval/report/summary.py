@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..results import Comparison, Estimate, Report
+from ..results import Compared, Comparison, Estimate, Report
 from ..statistics import macro_compare, macro_estimate
 
 
 @dataclass(frozen=True)
-class CollectionResult:
+class CollectionResult(Compared):
     """The line of one collection; its report is in the folder of its name.
 
     Attributes:
@@ -41,14 +41,9 @@ class CollectionResult:
     results: dict[str, dict[str, Estimate]]
     comparisons: list[Comparison]
 
-    def comparison(self, system: str, measure: str) -> Comparison | None:
-        """The comparison of a system with the baseline on a measure, if one was made."""
-        found = (c for c in self.comparisons if (c.system, c.measure) == (system, measure))
-        return next(found, None)
-
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(Compared):
     """The content of `summary.json`.
 
     Attributes:
@@ -78,11 +73,6 @@ class Summary:
     def systems(self) -> list[str]:
         """Every system of any collection, in the order of the reports."""
         return list(dict.fromkeys(name for result in self.collections for name in result.results))
-
-    def comparison(self, system: str, measure: str) -> Comparison | None:
-        """The macro comparison of a system with the baseline on a measure, if one was made."""
-        found = (c for c in self.comparisons if (c.system, c.measure) == (system, measure))
-        return next(found, None)
 
 
 def make_summary(reports: Mapping[str, Report], *, seed: int) -> Summary:

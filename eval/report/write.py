@@ -1,4 +1,4 @@
-"""Write everything an evaluation leaves behind."""
+"""Write the output folder of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from ...configs.validate import output_problems
 from ...data.groups import Collection
 from ...data.judged import trec_order, write_run
 from ..results import Report, RunScores
-from . import tables
 from .page import QueryExample, headline_system, moved_queries, render_report
 from .schema import schema_of
+from .sentences import audit_sentences, loud_sentences
 from .summary import Summary
-from .tables import loud_sentences, summary_tables
+from .table import Table, latex, markdown
+from .tables import report_tables, summary_tables
 
 EXAMPLES, DOCUMENTS = 10, 8  # queries shown in full, and documents of each
 UNRANKED = 10**9
 
 
 def require_new(output: Path) -> None:
-    """Refuse a folder that has something in it.
-
-    Raises:
-        UserError: it has.
-    """
+    """Raise a UserError if the folder has something in it or cannot be one."""
     problems = output_problems(output)
     if problems:
         raise UserError(problems)
@@ -44,28 +41,23 @@ def write_report(
     runs: Mapping[str, RunScores],
     collection: Collection,
     steps: list[dict[str, Any]] | None = None,
-    page: Path | None = None,
 ) -> Path:
     """Write report.json with its schema, per_query.jsonl, `runs/SYSTEM.run`, the tables and report.html.
 
     Args:
-        report: what was measured.
+        report: results to write.
         folder: where to write.
         title: heading of the page.
         runs: scores of each system, query -> document -> score; a TREC run of the user is not written again.
         collection: texts and judgments, for the examples.
         steps: rows of metrics.jsonl, for the curves of a training run.
-        page: where the page goes; into the folder when not given.
 
     Returns:
         Path of the page.
     """
     report.save(folder)
-    write_schema(Report, folder / "report.schema.json", without=frozenset({"per_query"}))
-    found = tables.report_tables(report)
-    text = tables.markdown(title, found, tables.audit_sentences(report))
-    (folder / "table.md").write_text(text, encoding="utf-8")
-    (folder / "table.tex").write_text(tables.latex(found), encoding="utf-8")
+    _write_json(folder / "report.schema.json", schema_of(Report, without=frozenset({"per_query"})))
+    _write_tables(folder / "table", title, report_tables(report), audit_sentences(report))
     (folder / "runs").mkdir(exist_ok=True)
     taken: set[str] = set()
     given = {system.name for system in report.systems if system.kind == "run"}
@@ -77,18 +69,34 @@ def write_report(
             safe += "_"
         taken.add(safe)
         write_run(folder / "runs" / f"{safe}.run", run, tag=safe)
-    page = page or folder / "report.html"
-    page.write_text(
-        render_report(report, title=title, steps=steps, examples=_examples(report, runs, collection)),
-        encoding="utf-8",
-    )
+    page = folder / "report.html"
+    examples = _examples(report, runs, collection)
+    page.write_text(render_report(report, title=title, steps=steps, examples=examples), encoding="utf-8")
     return page
 
 
-def write_schema(kind: type[Any], file: Path, *, without: frozenset[str] = frozenset()) -> None:
-    """The JSON schema of what stands beside it."""
-    text = json.dumps(schema_of(kind, without=without), indent=2, ensure_ascii=False)
+def write_summary(summary: Summary, reports: Mapping[str, Report], folder: Path) -> None:
+    """Write summary.json with its schema, and summary.md and summary.tex.
+
+    Args:
+        summary: summary of the reports.
+        reports: by name of the collection; each is already written to `folder / name`.
+        folder: where to write.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "summary.json", asdict(summary))
+    _write_json(folder / "summary.schema.json", schema_of(Summary))
+    _write_tables(folder / "summary", "Summary", summary_tables(summary), loud_sentences(reports))
+
+
+def _write_json(file: Path, values: dict[str, Any]) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     file.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_tables(stem: Path, title: str, tables: list[Table], sentences: list[str]) -> None:
+    stem.with_suffix(".md").write_text(markdown(title, tables, sentences), encoding="utf-8")
+    stem.with_suffix(".tex").write_text(latex(tables), encoding="utf-8")
 
 
 def _examples(report: Report, runs: Mapping[str, RunScores], collection: Collection) -> list[QueryExample]:
@@ -119,7 +127,7 @@ def _documents(
     judged: Mapping[str, int],
     passages: Mapping[str, str],
 ) -> list[tuple[int, int, float, float, bool | None, str]]:
-    """Relevant documents and those that either system put first, by their new rank; rank 0: not ranked."""
+    """Choose relevant documents and those that either system ranked first, by new rank; 0 if not ranked."""
     rank_before, rank_after = _ranks(before), _ranks(after)
     best = sorted(
         rank_before | rank_after,
@@ -144,21 +152,3 @@ def _ranks(run: Mapping[str, float]) -> dict[str, int]:
     docs: Sequence[str] = list(run)
     order = trec_order(docs, list(run.values())).tolist()
     return {docs[place]: rank for rank, place in enumerate(order, 1)}
-
-
-def write_summary(summary: Summary, reports: Mapping[str, Report], folder: Path) -> None:
-    """Write summary.json with its schema, and summary.md and summary.tex.
-
-    Args:
-        summary: of the reports.
-        reports: by name of the collection; each is already written to `folder / name`.
-        folder: where to write.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(summary), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "summary.json").write_text(text + "\n", encoding="utf-8")
-    write_schema(Summary, folder / "summary.schema.json")
-    found = summary_tables(summary)
-    page = tables.markdown("Summary", found, loud_sentences(reports))
-    (folder / "summary.md").write_text(page, encoding="utf-8")
-    (folder / "summary.tex").write_text(tables.latex(found), encoding="utf-8")

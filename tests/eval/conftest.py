@@ -202,7 +202,7 @@ class Html(HTMLParser):
 
     def handle_data(self, data):
         if not {"style", "script"} & set(self.open):
-            self.text += data
+            self.text += data.replace("\u00a0", " ")
 
 
 def make_system(name, value, kind="model"):

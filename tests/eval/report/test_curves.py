@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from uprank.eval.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH
+from uprank.eval.report.charts import training_alarms, training_curves
+from uprank.eval.report.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH
 from uprank.eval.report.page import render_report
-from uprank.eval.report.training_charts import training_alarms, training_curves
 
 
 def run(**of_step):
@@ -75,7 +75,7 @@ def test_an_alarm_is_marked_on_what_it_is_about(kind, place, titles):
     assert marked.keys() == titles
     for curve in marked.values():
         assert "A triangle is an alarm" in curve.caption
-        assert curve.alarms == ((curve.x.at(step), f"step {step}: what to try"),)
+        assert curve.alarms == [(curve.x.at(step), f"step {step}: what to try")]
         assert LEFT <= curve.alarms[0][0] <= WIDTH - RIGHT
     (told,) = training_alarms(rows)
     assert (told.step, told.kind, told.text) == (step, kind, "what to try")

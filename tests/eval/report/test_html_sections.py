@@ -33,7 +33,7 @@ def measured(html_system):
 def test_depths_scores_calibration_and_checks_are_there(read_html, html_report, measured):
     values = html_report(hardware="a named processor", systems=[*html_report().systems[:2], measured])
     page = read_html(render_report(values, title="t"))
-    text = page.text.replace("\u00a0", " ")
+    text = page.text
     for wanted in (
         "1,234", "55.1", "tuned, the best 100 reranked: 0.700 [0.650, 0.750], 12,340 pairs, 55.1 s",
         "milliseconds of scoring a query", "bm25 alone", "4 relevant", "48 others",

@@ -2,9 +2,18 @@ import re
 from pathlib import Path
 
 import pytest
-from uprank.eval.report import score_charts as score_plots
-from uprank.eval.report.charts import Axis, difference_text, forest, gain_bars, scatter, signed
-from uprank.eval.report.score_charts import cost_chart, depth_chart, histogram_chart, reliability_chart
+from uprank.eval.report import charts
+from uprank.eval.report.charts import (
+    cost_chart,
+    depth_chart,
+    difference_text,
+    forest,
+    gain_bars,
+    histogram_chart,
+    reliability_chart,
+    scatter,
+)
+from uprank.eval.report.drawing import Axis, signed
 from uprank.eval.results import Calibration, Comparison, DepthPoint, Estimate, Histogram, System
 
 
@@ -71,13 +80,13 @@ def test_bars_are_as_long_as_the_differences_and_are_joined_where_there_are_many
 def test_a_forest_puts_zero_in_the_middle_and_colours_what_is_decided():
     rows = [("own", comparison(0.1, 0.05, 0.15)), ("far", comparison(-0.02, -0.05, 0.01, p=0.3))]
     chart = forest(rows)
-    gain, undecided = chart.rows
+    gain, undecided = chart.marks
     middle = chart.x.at(0)
-    assert middle < gain.low < gain.x < gain.high
-    assert undecided.low < undecided.x < middle < undecided.high
+    assert middle < gain.ends[0] < gain.x < gain.ends[1]
+    assert undecided.ends[0] < undecided.x < middle < undecided.ends[1]
     assert (gain.side, undecided.side) == ("better", "same")
     assert (gain.name, undecided.text) == ("own", "−0.020 [−0.050, +0.010]")
-    assert gain.high < 440
+    assert gain.ends[1] < 440
     assert undecided.y - gain.y > 30
 
 
@@ -100,11 +109,11 @@ def test_depths_rise_to_the_right_and_the_first_stage_is_a_line():
     xs, ys = [mark.x for mark in tuned.points], [mark.y for mark in tuned.points]
     assert xs == sorted(xs)
     assert ys == sorted(ys, reverse=True)
-    assert tuned.whiskers[0][1] < ys[0] < tuned.whiskers[0][2]
+    assert tuned.points[0].ends[1] < ys[0] < tuned.points[0].ends[0]
     assert tuned.style != other.style
     assert tuned.points[0].x != other.points[0].x
-    assert chart.reference[1] == "bm25"
-    assert chart.reference[0] > max(ys)
+    assert chart.title == "bm25"
+    assert chart.reference > max(ys)
     cost = cost_chart(systems, "nDCG@10", 100)  # 10 to 100 ms a query
     assert [line.name for line in cost.lines] == ["tuned"]  # nothing of the other was timed
     assert [label for _, label in cost.ticks] == ["10", "20", "50", "100"]
@@ -141,7 +150,7 @@ def test_a_histogram_without_relevant_candidates():
 
 
 def test_reliability_on_the_diagonal_is_drawn_on_it_and_empty_bins_are_not():
-    chart, path = reliability_chart(Calibration("all", [10, 0, 1000], [0.1, 0, 0.9], [0.1, 0, 0.9], 0.0))
+    chart = reliability_chart(Calibration("all", [10, 0, 1000], [0.1, 0, 0.9], [0.1, 0, 0.9], 0.0))
     low, high = chart.marks
     ends = (chart.x.at(0), chart.y.at(0)), (chart.x.at(1), chart.y.at(1))
     slope = (ends[1][1] - ends[0][1]) / (ends[1][0] - ends[0][0])
@@ -149,12 +158,12 @@ def test_reliability_on_the_diagonal_is_drawn_on_it_and_empty_bins_are_not():
     for mark in chart.marks:
         assert mark.y == pytest.approx(ends[0][1] + slope * (mark.x - ends[0][0]), abs=0.02)
     assert low.extent < high.extent
-    assert len(re.findall(r"[ML]", path)) == 2
-    assert reliability_chart(Calibration("all", [0], [0.0], [0.0], 0.0))[1] == ""
+    assert len(re.findall(r"[ML]", chart.curve)) == 2
+    assert reliability_chart(Calibration("all", [0], [0.0], [0.0], 0.0)).curve == ""
 
 
 def test_there_are_as_many_line_styles_as_the_page_has():
-    css = (Path(score_plots.__file__).parent / "templates" / "page.css.j2").read_text(encoding="utf-8")
-    for style in range(score_plots.STYLES):
+    css = (Path(charts.__file__).parent / "templates" / "page.css.j2").read_text(encoding="utf-8")
+    for style in range(charts.STYLES):
         assert f".line-{style} {{" in css
         assert f".point-{style} {{" in css

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from uprank.eval.report.terminal import print_report, results_table
+from uprank.eval.report.tables import terminal_results
+from uprank.eval.report.terminal import print_report
 from uprank.eval.results import Comparison, Estimate, Report, System
 from uprank.eval.words import format_p
 
@@ -132,7 +133,7 @@ def test_one_system_has_no_difference():
 
 
 def test_one_row_a_system():
-    assert results_table(report()).row_count == 3
+    assert terminal_results(report(), MEASURES).rich().row_count == 3
 
 
 @pytest.mark.parametrize(("p", "text"), [(1.0, "p = 1.000"), (0.001, "p = 0.001"), (0.00099, "p < 0.001")])

@@ -2,15 +2,9 @@ import re
 from dataclasses import replace
 
 import pytest
-from uprank.eval.report.tables import (
-    audit_sentences,
-    escape_latex,
-    escape_markdown,
-    latex,
-    markdown,
-    report_tables,
-    results,
-)
+from uprank.eval.report.sentences import audit_sentences
+from uprank.eval.report.table import escape_latex, escape_markdown, latex, markdown
+from uprank.eval.report.tables import report_tables, results
 from uprank.eval.results import Comparison, Estimate, Report, System
 
 HOSTILE = r"a_b & 50% $x$ #1 {c} \d ~e^f <g> |h| [i](j)"
