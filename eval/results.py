@@ -1,4 +1,4 @@
-"""What an evaluation found: typed values that are `report.json` and are read back from it."""
+"""Results of an evaluation: typed values, written to `report.json` and read back."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class Report(Compared):
     per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False)
 
     def system(self, name: str) -> System:
-        """The system of that name."""
+        """Return the system of that name."""
         return next(system for system in self.systems if system.name == name)
 
     def save(self, folder: Path) -> None:
@@ -263,17 +263,13 @@ class Report(Compared):
             values["comparisons"] = [Comparison(**c) for c in values["comparisons"]]
             per_query = _read_per_query(path.with_name("per_query.jsonl"))
             return cls(**values, per_query=per_query)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-        ) as error:  # no UTF-8, no JSON, not its shape
+        # Not UTF-8, not JSON, or of another shape.
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not an Uprank report ({error})") from error
 
 
 def _system(values: dict[str, Any]) -> System:
-    """A system from its JSON form; what reports of older versions lack keeps its default."""
+    """Build a system from its JSON form; values that older reports lack keep their defaults."""
     values = dict(values, results=_estimates(values["results"]))
     values["audits"] = [Audit(**audit) for audit in values.get("audits", [])]
     values["depths"] = [

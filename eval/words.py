@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers as words: counts, shares, estimates, differences and p-values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMED = 5
 
 
 def count_of(count: int, word: str) -> str:
-    """A count with its noun.
+    """Return a count with its noun.
 
     >>> count_of(1, "query"), count_of(1200, "query"), count_of(2, "pair")
     ('1 query', '1,200 queries', '2 pairs')
@@ -21,7 +21,7 @@ def count_of(count: int, word: str) -> str:
 
 
 def percent(share: float, of: float = 1.0) -> str:
-    """A share of a whole; 0 of 0 is 0.
+    """Return a share of a whole; 0 of 0 is 0.
 
     >>> percent(32, 1000), percent(0.5)
     ('3.2 %', '50.0 %')
@@ -30,7 +30,7 @@ def percent(share: float, of: float = 1.0) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are.
+    """Return the first few names and the number of the others.
 
     >>> some(["a", "b", "c", "d", "e", "f"])
     'a, b, c, d, e and 1 more'
@@ -43,7 +43,7 @@ _UNBREAKABLE = re.compile(r"\[[^\]]*\]|p [=<] (?=\d)|(?<=\d) (?=%)")
 
 
 def format_estimate(estimate: Estimate) -> str:
-    """Mean and interval.
+    """Format mean and interval.
 
     >>> format_estimate(Estimate(mean=0.712, low=0.681, high=0.742))
     '0.712 [0.681, 0.742]'
@@ -52,12 +52,12 @@ def format_estimate(estimate: Estimate) -> str:
 
 
 def format_difference(comparison: Comparison) -> str:
-    """Signed difference and its interval, such as ``+0.042 [+0.018, +0.066]``."""
+    """Format signed difference and interval, such as ``+0.042 [+0.018, +0.066]``."""
     return f"{comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
 
 
 def format_p(p: float) -> str:
-    """A p-value that never reads as zero.
+    """Format a p-value so that it never reads as zero.
 
     >>> format_p(0.0312), format_p(0.0001)
     ('p = 0.031', 'p < 0.001')
@@ -66,7 +66,7 @@ def format_p(p: float) -> str:
 
 
 def format_tests(comparison: Comparison) -> str:
-    """p, and what Holm's correction makes of it where several systems are compared."""
+    """Format p, and p after Holm's correction if several systems are compared."""
     p, corrected = comparison.p, comparison.p_holm
     if corrected is None or corrected == p:
         return format_p(p)
@@ -74,5 +74,5 @@ def format_tests(comparison: Comparison) -> str:
 
 
 def unbreakable(text: str) -> str:
-    """The text with no-break spaces inside intervals, p-values and percentages."""
+    """Put no-break spaces inside intervals, p-values and percentages."""
     return _UNBREAKABLE.sub(lambda found: found.group().replace(" ", "\u00a0"), text)

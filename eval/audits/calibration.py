@@ -1,10 +1,10 @@
-"""How the scores of the candidates are distributed: histogram, and calibration of sigmoid scores."""
+"""Distribution of the candidates' scores: histogram, and calibration of sigmoid scores."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..measures import Bools, Floats, Ranking
+from ..measures import Floats, Ranking
 from ..results import Calibration, Histogram
 
 HISTOGRAM_BINS = 40
@@ -12,7 +12,7 @@ CALIBRATION_BINS = 10
 
 
 def histogram(ranking: Ranking, bins: int = HISTOGRAM_BINS) -> Histogram | None:
-    """Raw scores of the relevant candidates and of all others in equal bins; None without candidates."""
+    """Count raw scores of relevant candidates and of all others in equal bins; None without candidates."""
     scores, levels = _candidates(ranking)
     if not len(scores):
         return None
@@ -23,21 +23,18 @@ def histogram(ranking: Ranking, bins: int = HISTOGRAM_BINS) -> Histogram | None:
 
 
 def calibration_of(ranking: Ranking, bins: int = CALIBRATION_BINS) -> Calibration | None:
-    """Reliability of sigmoid scores against binary relevance, and the expected calibration error.
+    """Compare sigmoid scores with binary relevance, bin by bin; None without candidates.
 
-    Where the judgments hold documents that are not relevant, only judged candidates count. Where every
-    judged candidate is relevant (most BEIR test sets), they alone would say that every score is too low;
-    then all candidates count, and an unjudged one as not relevant.
+    If some candidates are judged not relevant, only judged candidates count. If every judged candidate is
+    relevant (most BEIR test sets), they alone would make every score look too low: then all candidates count,
+    unjudged ones as not relevant.
 
     Naeini, Cooper and Hauskrecht 2015, Obtaining well calibrated probabilities using Bayesian binning, AAAI.
-
-    Returns:
-        the bins, or None without candidates.
     """
     scores, levels = _candidates(ranking)
-    judged: Bools = levels >= 0
     over = "judged" if (levels == 0).any() and (levels > 0).any() else "all"
     if over == "judged":
+        judged = levels >= 0
         scores, levels = scores[judged], levels[judged]
     if not len(scores):
         return None
@@ -52,7 +49,7 @@ def calibration_of(ranking: Ranking, bins: int = CALIBRATION_BINS) -> Calibratio
 
 
 def sigmoid(scores: Floats) -> Floats:
-    """Logits to chances, without overflow.
+    """Turn logits into chances, without overflow.
 
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
@@ -61,6 +58,6 @@ def sigmoid(scores: Floats) -> Floats:
 
 
 def _candidates(ranking: Ranking) -> tuple[Floats, np.ndarray]:
-    """(N,) scores and relevance of every candidate of every query."""
+    """Return (N,) scores and relevance of every candidate of every query."""
     real = np.arange(ranking.scores.shape[1]) < ranking.lengths[:, None]  # (Q, K)
     return ranking.scores[real].astype(np.float64), ranking.levels[real]

@@ -1,4 +1,4 @@
-"""The depth curve: what reranking fewer candidates would give, from the scores that are there anyway."""
+"""The depth curve: results of reranking fewer candidates, computed from the scores of all."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Ranks = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
-    """The candidates in first-stage order, against which every model is cut.
+    """The candidates in first-stage order, by which every model is cut.
 
     Attributes:
-        ranking: of the first stage, Q queries and K ranks.
-        documents: ids of each query's candidates, as the run has them; Q rows.
-        places: (Q, K) rank (from 0) of each of these documents in the first stage.
+        ranking: ranking of the first stage, Q queries and K ranks.
+        documents: Q rows of candidate ids, in the order of the run.
+        places: (Q, K) first-stage rank (from 0) of each of these documents.
     """
 
     ranking: Ranking
@@ -35,7 +35,7 @@ class FirstStage:
 
 
 def first_stage(ranking: Ranking, run: RunScores) -> FirstStage:
-    """The order of the first stage; its run must be the one that was ranked."""
+    """Return the order of the first stage; `run` must be the one that was ranked."""
     documents = [list(run.get(query, ())) for query in ranking.queries]
     order = _order(ranking, documents, run)
     places = np.empty_like(order)
@@ -44,15 +44,15 @@ def first_stage(ranking: Ranking, run: RunScores) -> FirstStage:
 
 
 def model_order(stage: FirstStage, run: RunScores) -> Ranks:
-    """(Q, K) first-stage rank (from 0) of the document at each rank of the model.
+    """Return (Q, K) first-stage ranks (from 0) of the documents in the order of the model.
 
-    Every row is a permutation of 0 to K - 1, and padding stays behind.
+    Every row is a permutation of 0 to K - 1; padding comes last.
     """
     return np.take_along_axis(stage.places, _order(stage.ranking, stage.documents, run), axis=1)
 
 
 def _order(ranking: Ranking, documents: Sequence[Sequence[str]], run: RunScores) -> Ranks:
-    """(Q, K) positions of the documents, best first."""
+    """Return (Q, K) positions of the documents, best first."""
     scores = np.full(ranking.levels.shape, np.nan, dtype=np.float32)
     for row, query, docs in zip(scores, ranking.queries, documents, strict=True):
         given = run.get(query, {})
@@ -61,10 +61,10 @@ def _order(ranking: Ranking, documents: Sequence[Sequence[str]], run: RunScores)
 
 
 def at_depth(stage: FirstStage, order: Ranks, depth: int) -> Ranking:
-    """The ranking when only the best `depth` of the first stage are reranked.
+    """Return the ranking when only the best `depth` of the first stage are reranked.
 
-    The others follow behind in first-stage order. The scores are those ranks, descending: they stem from
-    two systems and have no common scale.
+    The others follow in first-stage order. Scores are negated ranks, because those of two systems have no
+    common scale.
     """
     levels = stage.ranking.levels
     queries, longest = levels.shape
@@ -77,12 +77,12 @@ def at_depth(stage: FirstStage, order: Ranks, depth: int) -> Ranking:
 
 
 def curve_depths(depth: int, longest: int = 0, depths: Sequence[int] = DEPTHS) -> list[int]:
-    """The depths of the curve: those below the last, where all candidates are reranked.
+    """Return the depths of the curve; at the last one all candidates are reranked.
 
     Args:
-        depth: candidates a query at most, added positives apart.
-        longest: most candidates of any query: added positives stand behind the others.
-        depths: the usual ones.
+        depth: most candidates a query, without added positives.
+        longest: most candidates of any query, with added positives, which come last.
+        depths: usual depths, kept if they are below the last one.
 
     >>> curve_depths(50), curve_depths(50, 53)
     ([10, 20, 50], [10, 20, 50, 53])
@@ -94,14 +94,14 @@ def curve_depths(depth: int, longest: int = 0, depths: Sequence[int] = DEPTHS) -
 def depth_curve(
     stage: FirstStage, scored: Scored, depths: Sequence[int], measures: Sequence[Measure], seed: int
 ) -> list[DepthPoint]:
-    """The results of one model when less is reranked, and what that costs.
+    """Return the results of one model when fewer candidates are reranked, with their cost.
 
     Args:
-        stage: the candidates in first-stage order.
+        stage: candidates in first-stage order.
         scored: scores of the model on all of them.
-        depths: where to cut.
-        measures: what to measure.
-        seed: of the intervals.
+        depths: numbers of candidates to rerank.
+        measures: measures to compute.
+        seed: seed of the intervals.
     """
     order = model_order(stage, scored.run)
     timed = scored.pairs - scored.cached
@@ -110,12 +110,11 @@ def depth_curve(
     for depth in depths:
         ranking = at_depth(stage, order, depth)
         rows += [evaluate_measures(measure, ranking) for measure in measures]
-    found = estimates(rows, seed)
+    found = iter(estimates(rows, seed))
     points = []
-    for place, depth in enumerate(depths):
-        own = found[place * len(measures) : (place + 1) * len(measures)]
+    for depth in depths:
         pairs = int(np.minimum(stage.ranking.lengths, depth).sum())
-        results = dict(zip(map(str, measures), own, strict=True))
+        results = {str(measure): next(found) for measure in measures}
         seconds = None if per_pair is None else round(pairs * per_pair, 3)
         points.append(DepthPoint(depth, results, pairs, seconds))
     return points

@@ -1,4 +1,4 @@
-"""The machine in words: a speed means nothing without it."""
+"""Name of the machine: a speed means nothing without it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from typing import Any
 
 
 def hardware_name(device: str | None = None) -> str:
-    """Processor, cores, processes and threads, and the device that scores.
-
-    Args:
-        device: as in `model.device`; the one that would be chosen when None.
-    """
+    """Name processor, cores, processes, threads and device; `device` is that of `model.device`."""
     torch: Any = sys.modules.get("torch")  # not imported for it: runs are measured without PyTorch
     cores = f"{_usable()} of {os.cpu_count()} cores"
     if torch is None:
@@ -27,7 +23,7 @@ def hardware_name(device: str | None = None) -> str:
 
 
 def _usable() -> int:
-    """Cores that this process may run on, which a container or a batch system may have cut."""
+    """Count the cores of this process, which a container or a batch system may have limited."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

@@ -1,4 +1,4 @@
-"""Audits of one system's scores: one quiet sentence where all is well, a loud one where it is not."""
+"""Audits of one system's scores: a quiet sentence if all is well, a loud one if not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from ..measures import Floats, Measure, Ranking, backwards, evaluate_measures, judged_share
 from ..results import Audit, Calibration, System
 from ..statistics import ALPHA, estimates, paired_test
-from ..words import count_of, percent
+from ..words import count_of, format_estimate, percent
 
-TIED_WIDTH = 0.005  # of the measure between the worst and the best order of equal scores
-COLLAPSED_SHARE = 0.5  # of the queries
+TIED_WIDTH = 0.005  # difference of the measure between worst and best order of equal scores
+COLLAPSED_SHARE = 0.5  # share of the queries
 COLLAPSED_RANGE = 0.01  # logits between the best and the worst candidate of a query
 TRUNCATED_SHARE = 0.1
 JUDGED_SHARE = 0.2
@@ -21,11 +21,11 @@ USUAL_CUTOFF = 10
 
 
 def ties(ranking: Ranking, measure: Measure, bounds: tuple[Floats, Floats, Floats]) -> Audit:
-    """How much of the result is decided by equal scores, and so by document ids.
+    """Measure how much equal scores, and so document ids, decide the result.
 
     Args:
-        ranking: of the system.
-        measure: the leading one.
+        ranking: ranking of the system.
+        measure: leading measure.
         bounds: (Q,) worst, expected and best value over the orders of equal scores.
     """
     depth = measure.cutoff or USUAL_CUTOFF
@@ -41,11 +41,11 @@ def ties(ranking: Ranking, measure: Measure, bounds: tuple[Floats, Floats, Float
 
 
 def spread(ranking: Ranking, *, logits: bool) -> Audit | None:
-    """Whether the scores of a query differ at all; None where no query has two candidates.
+    """Check that the scores of a query differ; None if no query has two candidates.
 
     Args:
-        ranking: of the system.
-        logits: whether the scores are a model's logits; only those have a scale that can be judged.
+        ranking: ranking of the system.
+        logits: the scores are a model's logits; only those have a scale that can be judged.
     """
     rows = ranking.lengths > 1
     if not rows.any():
@@ -55,10 +55,8 @@ def spread(ranking: Ranking, *, logits: bool) -> Audit | None:
     middle, constant = float(np.median(ranges)), int((ranges == 0).sum())
     figures = {"median_range": middle, "constant_queries": float(constant)}
     if constant == len(ranges):
-        text = (
-            "a constant scorer: all candidates of a query have one score, and document ids decide the order"
-        )
-        return Audit("spread", True, text, figures)
+        text = "a constant scorer: all candidates of a query have one score, and document ids decide the "
+        return Audit("spread", True, f"{text}order", figures)
     if constant or (logits and middle < COLLAPSED_RANGE):
         text = f"scores have collapsed: median range within a query {middle:.2g}"
         text += f", all equal in {count_of(constant, 'query')}" if constant else ""
@@ -68,30 +66,30 @@ def spread(ranking: Ranking, *, logits: bool) -> Audit | None:
 
 
 def direction(ranking: Ranking, measure: Measure, values: Floats, seed: int) -> Audit:
-    """Whether the scores point the right way: against the same ranking read from its end.
+    """Compare the ranking with its reverse: a better reverse means scores of the wrong sign.
 
     Args:
-        ranking: of the system.
-        measure: the leading one.
-        values: (Q,) its values.
-        seed: of the paired test.
+        ranking: ranking of the system.
+        measure: leading measure.
+        values: (Q,) values of the leading measure.
+        seed: seed of the paired test.
     """
     turned = evaluate_measures(measure, backwards(ranking))
-    own, other = float(values.mean()), float(turned.mean())
-    figures = {"value": own, "negated": other}
-    if own < other and paired_test(values, turned, seed=seed) < ALPHA:
-        text = f"ranks in reverse: {measure} {own:.3f}, and {other:.3f} with the same scores negated"
+    mean, other = float(values.mean()), float(turned.mean())
+    figures = {"value": mean, "negated": other}
+    if mean < other and paired_test(values, turned, seed=seed) < ALPHA:
+        text = f"ranks in reverse: {measure} {mean:.3f}, and {other:.3f} with the same scores negated"
         return Audit("direction", True, text, figures)
     return Audit("direction", False, f"{measure} with the scores negated {other:.3f}", figures)
 
 
 def headroom(measure: Measure, value: float, floor: tuple[str, float], ceiling: float) -> Audit:
-    """Which share of what the candidates allow a system has used.
+    """Return the share of the possible gain that a system has reached.
 
     Args:
-        measure: the leading one.
+        measure: leading measure.
         value: mean of the system.
-        floor: what it starts from, and the mean of that: the first stage, or a random order.
+        floor: name and mean of its starting point: the first stage, or a random order.
         ceiling: mean of the best order of the candidates.
     """
     name, start = floor
@@ -107,7 +105,7 @@ def headroom(measure: Measure, value: float, floor: tuple[str, float], ceiling: 
 
 
 def own_documents(ranking: Ranking, measure: Measure, best: Ranking) -> Audit:
-    """What the documents that a run brought along would allow."""
+    """Measure what a run's own documents allow."""
     recall, ceiling = (
         float(evaluate_measures(m, r).mean()) for m, r in ((Measure("R"), ranking), (measure, best))
     )
@@ -116,12 +114,7 @@ def own_documents(ranking: Ranking, measure: Measure, best: Ranking) -> Audit:
 
 
 def not_judged(run: Collection[str], qrels: Collection[str]) -> Audit | None:
-    """Queries of a run that nobody judged, which no measure sees; None without any.
-
-    Args:
-        run: ids of its queries.
-        qrels: ids of the judged ones.
-    """
+    """Count query ids of a run that are not in the qrels, which no measure sees; None without any."""
     count = sum(query not in qrels for query in run)
     if not count:
         return None
@@ -137,14 +130,14 @@ def truncation(
     values: Floats | None = None,
     cut: np.ndarray | None = None,
 ) -> Audit:
-    """How many pairs were cut, and whether queries suffer whose relevant passages were.
+    """Count the pairs that were cut, and compare queries with and without a relevant passage cut.
 
     Args:
-        pairs: all of them.
-        truncated: those cut to the token budget.
-        measure: the leading one.
-        values: (Q,) its values.
-        cut: (Q,) whether a relevant candidate of the query was cut; None where it is not known.
+        pairs: number of pairs.
+        truncated: number of pairs cut to the token budget.
+        measure: leading measure.
+        values: (Q,) values of the leading measure.
+        cut: (Q,) true if a relevant candidate of the query was cut; None if unknown.
     """
     text = f"{percent(truncated, pairs)} of {pairs:,} pairs cut to the token budget"
     figures = {"share": truncated / max(pairs, 1)}
@@ -159,7 +152,7 @@ def truncation(
 
 
 def judged(ranking: Ranking, measure: Measure) -> Audit:
-    """How much of the top anybody has judged: an unjudged document counts as not relevant."""
+    """Measure the judged share of the top: an unjudged document counts as not relevant."""
     depth = measure.cutoff or USUAL_CUTOFF
     share = float(judged_share(ranking, depth).mean())
     # With one judgment a query, as in MS MARCO, one in ten is all that can be expected.
@@ -171,30 +164,26 @@ def judged(ranking: Ranking, measure: Measure) -> Audit:
 
 
 def clean(measures: Mapping[str, Floats], leaked: np.ndarray, seed: int) -> Audit:
-    """The result of a system without the queries that its training data hold.
+    """Measure a system without the queries that are in its training data.
 
     Args:
-        measures: name to (Q,) values of the system; the first one is said in words.
-        leaked: (Q,) whether the query is in the training data.
-        seed: of the intervals.
+        measures: name to (Q,) values of the system; the first one is in the sentence.
+        leaked: (Q,) true if the query is in the training data.
+        seed: seed of the intervals.
     """
     if leaked.all():
         return Audit("leak", True, "no query is left that is not in data.train", {"queries": 0.0})
     figures = {"queries": float((~leaked).sum())}
-    words = []
     rows = estimates([values[~leaked] for values in measures.values()], seed)
     for name, found in zip(measures, rows, strict=True):
         figures |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
-        words.append(f"{name} {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]")
-    whole = float(next(iter(measures.values())).mean())
-    text = (
-        f"{words[0]} on the {count_of(int((~leaked).sum()), 'query')} not in data.train, {whole:.3f} on all"
-    )
-    return Audit("leak", True, text, figures)
+    first, values = next(iter(measures.items()))
+    text = f"{first} {format_estimate(rows[0])} on the {count_of(int((~leaked).sum()), 'query')} "
+    return Audit("leak", True, f"{text}not in data.train, {float(values.mean()):.3f} on all", figures)
 
 
 def calibrated(found: Calibration) -> Audit:
-    """Whether sigmoid scores may be read as probabilities; the ranking does not depend on it."""
+    """Check that sigmoid scores may be read as probabilities; the ranking does not depend on it."""
     over = "judged candidates" if found.over == "judged" else "all candidates, unjudged as not relevant"
     loud = found.error > CALIBRATION_ERROR
     words = "sigmoid scores are no probabilities" if loud else "sigmoid scores are near probabilities"
@@ -204,7 +193,7 @@ def calibrated(found: Calibration) -> Audit:
 
 
 def speed(pairs: int, cached: int, seconds: float, queries: int, machine: str) -> Audit:
-    """Throughput over the pairs that were really scored, and the machine it was measured on."""
+    """Measure throughput over the pairs that were scored now, and name the machine."""
     scored = pairs - cached
     from_cache = f"{cached:,} of {pairs:,} pairs from the cache" if cached else ""
     if scored < 1 or seconds <= 0:
@@ -222,13 +211,13 @@ def relevant_cut(
     qrels: Mapping[str, Mapping[str, int]],
     cut: np.ndarray,
 ) -> np.ndarray:
-    """(Q,) whether a relevant candidate of the query was cut.
+    """Return (Q,) true if a relevant candidate of the query was cut.
 
     Args:
         queries: Q ids, in the order of the ranking.
         run: query -> document -> score, in the order in which the pairs were scored.
         qrels: judgments.
-        cut: (N,) whether each pair was cut, query after query.
+        cut: (N,) true if the pair was cut, query after query.
     """
     found = dict.fromkeys(queries, False)
     start = 0
@@ -243,7 +232,7 @@ def relevant_cut(
 
 
 def stated_of(system: System, queries: int) -> list[Audit]:
-    """What the counts of a system say that has no audits: in a report of an older version."""
+    """Audit a system by its counts, for reports of older versions without audits."""
     found = []
     if system.pairs and system.kind == "model":
         found.append(truncation(system.pairs, system.truncated_pairs))

@@ -1,4 +1,4 @@
-"""Which audits a system gets, and from what they are computed."""
+"""Run the audits of one system."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LEAST_ORDERS, MOST_ORDERS, SAMPLED_CELLS = 5, 100, 2**25  # bounds the time at s
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What all systems of a report have in common.
+    """Everything that all systems of a report share.
 
     Attributes:
-        collection: the judged queries.
-        candidates: what was ranked; None where runs brought their own documents.
-        leading: the first measure.
-        ceiling: its mean for the best order of the candidates.
-        floor: name and mean of the first stage; None where the candidates have no order.
-        missing: queries for which no system has a document; the report says so.
-        leaks: test queries in the training data; None where no training data were given.
-        machine: what the speed was measured on.
-        seed: of intervals and tests.
+        collection: judged queries.
+        candidates: ranked candidates; None if runs brought their own documents.
+        leading: first measure.
+        ceiling: mean of the leading measure for the best order of the candidates.
+        floor: name and mean of the first stage; None if the candidates have no order.
+        missing: queries for which no system has a document; an audit of the data names them.
+        leaks: test queries in the training data; None if no training data were given.
+        machine: name of the machine on which the speed was measured.
+        seed: seed of intervals and tests.
     """
 
     collection: Collection
@@ -53,27 +53,27 @@ def audit_system(
     calibrated: Calibration | None,
     setting: Setting,
 ) -> list[Audit]:
-    """The audits of one system, in the order in which they are told.
+    """Return the audits of one system, in the order of the report.
 
     Args:
         kind: `model`, `first_stage` or `run`.
-        scored: its scores and counts.
-        ranking: its ranking.
+        scored: scores and counts of the system.
+        ranking: ranking of the system.
         values: measure to (Q,) values.
-        calibrated: calibration of its sigmoid scores; None for what has no logits.
-        setting: what all systems have in common.
+        calibrated: calibration of its sigmoid scores; None if it has no logits.
+        setting: everything that all systems share.
     """
     leading, is_model = setting.leading, kind == "model"
-    own = values[str(leading)]
+    first = values[str(leading)]
     found: list[Audit | None] = [
         audits.ties(ranking, leading, _bounds(leading, ranking)),
         audits.spread(ranking, logits=is_model),
-        _direction(kind, ranking, own, setting),
+        _direction(kind, ranking, first, setting),
         audits.judged(ranking, leading),
     ]
     if is_model:
-        found.append(audits.headroom(leading, float(own.mean()), _floor(ranking, setting), setting.ceiling))
-        found.append(_truncation(scored, ranking, own, setting))
+        found.append(audits.headroom(leading, float(first.mean()), _floor(ranking, setting), setting.ceiling))
+        found.append(_truncation(scored, ranking, first, setting))
     elif kind == "run":
         found.append(audits.own_documents(ranking, leading, ideal(ranking)))
         found += zeros([query for query in ranking.missing if query not in setting.missing], ())
@@ -88,21 +88,21 @@ def audit_system(
     return [audit for audit in found if audit is not None]
 
 
-def _direction(kind: str, ranking: Ranking, own: Floats, setting: Setting) -> Audit | None:
-    """None for a first stage at whose end relevant passages were put in: read from there it looks better."""
+def _direction(kind: str, ranking: Ranking, values: Floats, setting: Setting) -> Audit | None:
+    """Skip a first stage with relevant passages added at its end: read from there it would look better."""
     if kind == "first_stage" and setting.candidates is not None and setting.candidates.added:
         return None
-    return audits.direction(ranking, setting.leading, own, setting.seed)
+    return audits.direction(ranking, setting.leading, values, setting.seed)
 
 
 def _bounds(measure: Measure, ranking: Ranking) -> tuple[Floats, Floats, Floats]:
-    """(Q,) worst, expected, best; where the expectation is sampled, by fewer orders of a large ranking."""
+    """Return (Q,) worst, expected and best values; a large ranking is sampled by fewer orders."""
     orders = max(LEAST_ORDERS, min(MOST_ORDERS, SAMPLED_CELLS // ranking.levels.size))
     return tie_bounds(measure, ranking, orders=orders)
 
 
 def _floor(ranking: Ranking, setting: Setting) -> tuple[str, float]:
-    """The first stage; without one a random order, which is what equal scores expect."""
+    """Return name and mean of the first stage, or of a random order, which is what equal scores expect."""
     if setting.floor is not None:
         return setting.floor
     shuffled = all_equal(ranking)

@@ -1,4 +1,4 @@
-"""The JSON schema of `report.json` and `summary.json`, made from the dataclasses that are written.
+"""JSON schema of `report.json` and `summary.json`, derived from the dataclasses that are written.
 
 JSON Schema 2020-12, https://json-schema.org/draft/2020-12/schema.
 """
@@ -20,10 +20,10 @@ Schema = dict[str, Any]
 
 
 def schema_of(kind: type[Any], *, without: frozenset[str] = frozenset()) -> Schema:
-    """The schema of a dataclass as `dataclasses.asdict` writes it; nothing else may stand in the file.
+    """Return the schema of a dataclass as `dataclasses.asdict` writes it; other keys are not allowed.
 
     Args:
-        kind: the dataclass.
+        kind: dataclass.
         without: fields that are not written.
     """
     definitions: dict[str, Schema] = {}
@@ -53,15 +53,9 @@ def _value(hint: Any, definitions: dict[str, Schema]) -> Schema:
     if hint in PLAIN:
         return {"type": PLAIN[hint]}
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is list:
-        return {"type": "array", "items": _value(inner[0], definitions)}
-    if origin is tuple:  # of a fixed number of values of one kind
-        return {
-            "type": "array",
-            "items": _value(inner[0], definitions),
-            "minItems": len(inner),
-            "maxItems": len(inner),
-        }
+    if origin in (list, tuple):  # a tuple has a fixed number of values of one kind
+        fixed = {"minItems": len(inner), "maxItems": len(inner)} if origin is tuple else {}
+        return {"type": "array", "items": _value(inner[0], definitions), **fixed}
     if origin is dict:
         return {"type": "object", "additionalProperties": _value(inner[1], definitions)}
     if origin in (types.UnionType, typing.Union):
@@ -74,6 +68,6 @@ def _value(hint: Any, definitions: dict[str, Schema]) -> Schema:
 
 
 def descriptions(kind: type[Any]) -> dict[str, str]:
-    """What the docstring says of each attribute."""
+    """Return the description of each attribute in the docstring."""
     written = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
     return {name: " ".join(text.split()).rstrip(".") for name, text in _ATTRIBUTE.findall(written)}

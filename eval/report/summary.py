@@ -1,4 +1,4 @@
-"""Several collections at once: the headline, the guards beside it, and the macro average over all."""
+"""Several collections: the headline, the guards beside it, and the macro average over all."""
 
 from __future__ import annotations
 
@@ -76,16 +76,17 @@ class Summary(Compared):
 
 
 def make_summary(reports: Mapping[str, Report], *, seed: int) -> Summary:
-    """Put the reports of several collections together.
+    """Summarise the reports of several collections.
 
     Args:
-        reports: by name of the collection, the headline first; all of the same measures.
-        seed: of intervals and tests.
+        reports: by name of the collection, the headline first; all with the same measures.
+        seed: seed of intervals and tests.
     """
     first = next(iter(reports.values()))
     baselines = {report.baseline for report in reports.values()}
     baseline = first.baseline if len(baselines) == 1 else ""
-    common = [s.name for s in first.systems if all(_has(report, s.name) for report in reports.values())]
+    others = [{system.name for system in report.systems} for report in reports.values()]
+    common = [system.name for system in first.systems if all(system.name in names for names in others)]
     values = {
         measure: {
             name: [list(report.per_query[measure][name].values()) for report in reports.values()]
@@ -115,10 +116,6 @@ def make_summary(reports: Mapping[str, Report], *, seed: int) -> Summary:
             for comparison in macro_compare(row, baseline=baseline, measure=measure, seed=seed)
         ],
     )
-
-
-def _has(report: Report, name: str) -> bool:
-    return any(system.name == name for system in report.systems)
 
 
 def _result(name: str, report: Report, role: str) -> CollectionResult:

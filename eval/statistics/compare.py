@@ -1,4 +1,4 @@
-"""Is the difference real: every system beside the baseline, on the same queries."""
+"""Compare every system with the baseline on the same queries."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..measures import Floats
 from ..results import Comparison, Estimate, Report
+from ..words import format_difference
 from .resampling import (
     SAME,
     bootstrap_interval,
     bootstrap_intervals,
     finite,
     paired_differences,
-    paired_test,
     sign_test,
 )
 
@@ -27,7 +28,7 @@ _DETECTED = 1.959963984540054 + 0.8416212335729143
 
 
 def estimate(values: npt.ArrayLike, seed: int) -> Estimate:
-    """Mean over queries with its bootstrap interval.
+    """Return the mean over queries with its bootstrap interval.
 
     Raises:
         ValueError: there is no value, or one is not finite.
@@ -37,11 +38,11 @@ def estimate(values: npt.ArrayLike, seed: int) -> Estimate:
 
 
 def estimates(rows: npt.ArrayLike, seed: int) -> list[Estimate]:
-    """`estimate` of each of C rows of the same queries, in a fraction of the time.
+    """Return `estimate` of each of C rows of the same queries, in a fraction of the time.
 
     Args:
         rows: (C, Q) values.
-        seed: of the intervals.
+        seed: seed of the intervals.
     """
     values = np.asarray(rows, dtype=np.float64)
     intervals = bootstrap_intervals(values, seed=seed)
@@ -57,7 +58,7 @@ def compare_systems(
     measure: str,
     seed: int,
 ) -> Comparison:
-    """Paired difference of a system to the baseline, query by query.
+    """Compare a system with the baseline, query by query.
 
     Args:
         values: (Q,) values of the system.
@@ -65,38 +66,33 @@ def compare_systems(
         system: name of the system.
         baseline: name of the baseline.
         measure: canonical name of the measure.
-        seed: of the interval and of the test.
+        seed: seed of the interval and the test.
 
     Raises:
         ValueError: the shapes differ, there is no value, or one is not finite.
     """
     differences = paired_differences(values, baseline_values)
     low, high = bootstrap_interval(differences, seed=seed)
-    return Comparison(
-        system=system,
-        baseline=baseline,
-        measure=measure,
-        difference=float(differences.mean()),
-        low=low,
-        high=high,
-        p=paired_test(values, baseline_values, seed=seed),
-        wins=int((differences > 0).sum()),
-        ties=int((differences == 0).sum()),
-        losses=int((differences < 0).sum()),
-        detectable=detectable(differences),
-    )
+    mean, p = float(differences.mean()), sign_test(differences, seed=seed)
+    comparison = Comparison(system, baseline, measure, mean, low, high, p, *won_tied_lost(differences))
+    return replace(comparison, detectable=detectable(differences))
+
+
+def won_tied_lost(differences: Floats) -> tuple[int, int, int]:
+    """Count the queries won, tied and lost."""
+    return int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())
 
 
 def compare_all(
     values: Mapping[str, npt.ArrayLike], *, baseline: str, measure: str, seed: int
 ) -> list[Comparison]:
-    """Every system but the baseline beside it on one measure, p also after Holm's correction over them.
+    """Compare every other system with the baseline on one measure, p also after Holm's correction.
 
     Args:
         values: name of the system to (Q,) values of the same queries in the same order.
-        baseline: which of them is the baseline.
+        baseline: name of the baseline among them.
         measure: canonical name of the measure.
-        seed: of the intervals and of the tests.
+        seed: seed of the intervals and the tests.
 
     Raises:
         ValueError: the shapes differ, there is no value, or one is not finite.
@@ -111,13 +107,13 @@ def compare_all(
 
 
 def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons of one measure with one baseline, `p_holm` filled in over all of them."""
+    """Fill in `p_holm` over all comparisons of one measure with one baseline."""
     adjusted = holm([comparison.p for comparison in comparisons])
     return [replace(one, p_holm=p) for one, p in zip(comparisons, adjusted, strict=True)]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p of several tests: below alpha with a chance of at most alpha if no difference is real.
+    """Adjust the p of several tests: if no difference is real, one is below alpha with chance alpha at most.
 
     Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
 
@@ -132,16 +128,16 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def detectable(differences: npt.ArrayLike) -> float | None:
-    """Smallest true mean difference that a two-sided test at 0.05 finds with a probability of 0.8.
+    """Return the smallest true mean difference that a two-sided test at 0.05 finds with probability 0.8.
 
         (z(0.975) + z(0.8)) * s / sqrt(Q),    s = standard deviation of the paired differences
 
-    By the normal approximation, so a little too small below some 20 queries; None for one query. Cohen 1988,
+    The normal approximation is a little too small below some 20 queries; None for one query. Cohen 1988,
     Statistical power analysis for the behavioral sciences, chapter 2; for retrieval Webber, Moffat and Zobel
     2008, Statistical power in retrieval experimentation, CIKM.
 
     Args:
-        differences: (Q,) of system and baseline.
+        differences: (Q,) differences of system and baseline.
     """
     sample = finite(differences)
     if len(sample) < 2:
@@ -151,12 +147,12 @@ def detectable(differences: npt.ArrayLike) -> float | None:
 
 @dataclass(frozen=True)
 class Regression:
-    """What the gate found.
+    """Result of the gate.
 
     Attributes:
         difference: mean of (system - baseline) over queries.
         p: two-sided paired randomisation test that the true difference is `min_delta`.
-        failed: the difference falls short of `min_delta`, and p is below alpha.
+        failed: true if the difference falls short of `min_delta` and p is below alpha.
     """
 
     difference: float
@@ -167,14 +163,14 @@ class Regression:
 def regression(
     values: npt.ArrayLike, baseline_values: npt.ArrayLike, *, min_delta: float, alpha: float, seed: int
 ) -> Regression:
-    """Whether a system falls short of its baseline by more than chance.
+    """Test whether a system falls short of its baseline by more than chance.
 
     Args:
         values: (Q,) values of the system.
         baseline_values: (Q,) values of the baseline, of the same queries in the same order.
-        min_delta: least difference asked for; 0 for `not worse`, below 0 for a tolerance.
-        alpha: a shortfall counts when p is below it; with 1 every shortfall counts.
-        seed: of the test.
+        min_delta: least difference required; 0 for `not worse`, below 0 for a tolerance.
+        alpha: a shortfall counts if p is below it; with 1 every shortfall counts.
+        seed: seed of the test.
 
     Raises:
         ValueError: the shapes differ, there is no value, or one is not finite.
@@ -188,7 +184,7 @@ def regression(
 
 
 def contradictions(report: Report) -> list[str]:
-    """Where a report differs from what its own values per query and its seed give."""
+    """Name the figures of a report that its own values per query and its seed contradict."""
     found = []
     for system in report.systems:
         for measure, mean in system.results.items():
@@ -204,7 +200,7 @@ def contradictions(report: Report) -> list[str]:
 
 
 def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
-    """Which comparisons of one measure with one baseline differ from those made again."""
+    """Name the comparisons of one measure with one baseline that differ when made again."""
     found, again, same = [], [], []
     for stated in family:
         rows = report.per_query.get(stated.measure, {})
@@ -223,17 +219,16 @@ def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
 
 
 def _equal(made: Estimate | Comparison, stated: Estimate | Comparison) -> bool:
-    """Equal to rounding (other versions of numpy may sum in another order); old reports lack some values."""
+    """Compare to rounding, as other versions of numpy may sum in another order; old reports lack values."""
     pairs = zip(astuple(made), astuple(stated), strict=True)
     return all(b is None or a == b or (isinstance(a, float) and abs(a - b) < 1e-9) for a, b in pairs)
 
 
 def outcome(comparison: Comparison) -> Literal["better", "worse", "undecided"]:
-    """What the comparison decides: a difference counts only if its interval excludes 0 and p is below 0.05.
+    """Decide a comparison: a difference counts only if its interval excludes 0 and p is below 0.05.
 
-    Both are asked because they fail differently: the interval is too narrow for few queries, the test is
-    blind to size. Where they disagree nothing is decided. Among several systems p is Holm's, else the best
-    of many would be found better by chance.
+    Both must hold because they fail differently: the interval is too narrow for few queries, the test is
+    blind to size. Among several systems p is Holm's, else the best of many would be better by chance.
     """
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if p < ALPHA and comparison.low > 0:
@@ -244,23 +239,18 @@ def outcome(comparison: Comparison) -> Literal["better", "worse", "undecided"]:
 
 
 def verdict(comparison: Comparison, *, baseline_mean: float | None = None) -> str:
-    """The outcome as a sentence with its figures; with the baseline's mean also both means.
+    """Return the outcome as a sentence with its figures, and both means if the baseline's is given.
 
     >>> c = Comparison("tuned", "base", "nDCG@10", 0.057, 0.031, 0.084, 0.0001, 70, 30, 20)
     >>> verdict(c)
     'tuned is better than base: nDCG@10 difference +0.057 [+0.031, +0.084], p = 0.0001, 120 queries'
     """
     words = {"better": "better than", "worse": "worse than", "undecided": "not distinguishable from"}
-    means = ""
+    text = f"{comparison.system} is {words[outcome(comparison)]} {comparison.baseline}: {comparison.measure} "
     if baseline_mean is not None:
-        means = f"{baseline_mean + comparison.difference:.3f} against {baseline_mean:.3f}, "
-    p = f"p = {comparison.p:.4f}"
+        text += f"{baseline_mean + comparison.difference:.3f} against {baseline_mean:.3f}, "
+    text += f"difference {format_difference(comparison)}, p = {comparison.p:.4f}"
     if comparison.p_holm is not None and comparison.p_holm != comparison.p:
-        p += f" ({comparison.p_holm:.4f} after Holm)"
+        text += f" ({comparison.p_holm:.4f} after Holm)"
     queries = comparison.wins + comparison.ties + comparison.losses
-    return (
-        f"{comparison.system} is {words[outcome(comparison)]} {comparison.baseline}: "
-        f"{comparison.measure} {means}"
-        f"difference {comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}], "
-        f"{p}, {queries} {'query' if queries == 1 else 'queries'}"
-    )
+    return f"{text}, {queries} {'query' if queries == 1 else 'queries'}"

@@ -1,26 +1,27 @@
-"""Several collections at once: each counts the same, whatever its number of queries."""
+"""Averages over several collections, each of the same weight whatever its number of queries."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..measures import Floats
 from ..results import Comparison, Estimate
-from .compare import detectable, with_holm
+from .compare import detectable, with_holm, won_tied_lost
 from .resampling import bootstrap_means, finite, interval, paired_differences, sign_test
 
-# One collection's values, in the order of its queries; one element a collection.
+# One element a collection: its values in the order of its queries.
 PerCollection = Sequence[npt.ArrayLike]
 
 
 def macro_estimate(values: PerCollection, seed: int) -> Estimate:
-    """Mean over collections of the mean over queries, with a stratified bootstrap interval.
+    """Average the means of the collections, with a stratified bootstrap interval.
 
-    Queries are drawn anew within each collection: the collections are given, not a sample of others. Davison
+    Queries are resampled within each collection: the collections are given, not a sample of others. Davison
     and Hinkley 1997, Bootstrap methods and their application, chapter 3.2.
 
     Args:
@@ -38,7 +39,7 @@ def macro_estimate(values: PerCollection, seed: int) -> Estimate:
 def macro_compare(
     values: Mapping[str, PerCollection], *, baseline: str, measure: str, seed: int
 ) -> list[Comparison]:
-    """Macro difference of every system to the baseline, on the same queries of the same collections.
+    """Compare the average of every other system with that of the baseline, on the same queries.
 
     The interval is that of `macro_estimate`. The test is the paired randomisation test with the macro
     difference as its statistic: signs are flipped query by query, so within each collection. Wins, ties and
@@ -46,16 +47,16 @@ def macro_compare(
 
     Args:
         values: name of the system to (Q_c,) values of each collection c.
-        baseline: which of them is the baseline.
+        baseline: name of the baseline among them.
         measure: canonical name of the measure.
-        seed: of the intervals and of the tests.
+        seed: seed of the intervals and the tests.
 
     Raises:
         ValueError: collections or queries differ, there is no value, or one is not finite.
     """
     return with_holm(
         [
-            _compared(name, row, values[baseline], baseline=baseline, measure=measure, seed=seed)
+            _compared((name, baseline, measure), row, values[baseline], seed=seed)
             for name, row in values.items()
             if name != baseline
         ]
@@ -63,29 +64,22 @@ def macro_compare(
 
 
 def _compared(
-    system: str, values: PerCollection, base: PerCollection, *, baseline: str, measure: str, seed: int
+    names: tuple[str, str, str], values: PerCollection, base: PerCollection, *, seed: int
 ) -> Comparison:
+    """Compare one system; `names` are those of system, baseline and measure."""
     if len(values) != len(base):
         raise ValueError(f"the same collections are needed, given {len(values)} and {len(base)}")
     differences = _samples([paired_differences(a, b) for a, b in zip(values, base, strict=True)])
     low, high = _interval(differences, seed)
     pooled = np.concatenate(differences)
     weighted = np.concatenate([sample / (len(sample) * len(differences)) for sample in differences])
-    alone = [detectable(sample) for sample in differences]
-    return Comparison(
-        system=system,
-        baseline=baseline,
-        measure=measure,
-        difference=_mean(differences),
-        low=low,
-        high=high,
-        p=sign_test(weighted, seed=seed),
-        wins=int((pooled > 0).sum()),
-        ties=int((pooled == 0).sum()),
-        losses=int((pooled < 0).sum()),
-        # The variance of a mean of independent means.
-        detectable=None if None in alone else math.hypot(*(d for d in alone if d is not None)) / len(alone),
-    )
+    p, mean = sign_test(weighted, seed=seed), _mean(differences)
+    comparison = Comparison(*names, mean, low, high, p, *won_tied_lost(pooled))
+    alone = [d for sample in differences if (d := detectable(sample)) is not None]
+    if len(alone) < len(differences):
+        return comparison
+    # The variance of a mean of independent means.
+    return replace(comparison, detectable=math.hypot(*alone) / len(alone))
 
 
 def _samples(values: PerCollection) -> list[Floats]:

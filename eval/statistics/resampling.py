@@ -1,7 +1,7 @@
-"""Intervals over queries and a paired test, from values per query.
+"""Bootstrap intervals over queries and the paired randomisation test.
 
-Queries are the sample. Neither method assumes anything about the distribution of a measure, which is bounded,
-skewed and full of ties.
+Queries are the sample. Neither method makes assumptions about the distribution of a measure, which is
+bounded, skewed and full of ties.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SAME = 1e-12
 def bootstrap_interval(
     values: npt.ArrayLike, *, seed: int, resamples: int = 10_000, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over queries.
+    """Return the percentile bootstrap interval of the mean over queries.
 
     Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; for retrieval measures Sakai
     2006, Evaluating evaluation metrics based on the bootstrap, SIGIR.
@@ -43,7 +43,7 @@ def bootstrap_interval(
 
 
 def bootstrap_means(values: npt.ArrayLike, seed: int | Sequence[int], resamples: int = 10_000) -> Floats:
-    """(resamples,) means of samples with replacement, each as large as the given one."""
+    """Return (resamples,) means of samples with replacement, each of the given size."""
     sample = finite(values)
     random = np.random.default_rng(seed)
     return np.concatenate(
@@ -57,9 +57,9 @@ def bootstrap_means(values: npt.ArrayLike, seed: int | Sequence[int], resamples:
 def bootstrap_intervals(
     rows: npt.ArrayLike, *, seed: int, resamples: int = 10_000
 ) -> list[tuple[float, float]]:
-    """`bootstrap_interval` of each of C rows of the same queries, to rounding, from one set of draws.
+    """Return `bootstrap_interval` of each of C rows of the same queries, to rounding, from one set of draws.
 
-    Counted draws times values is a matrix product: many rows cost hardly more than one.
+    Counts of draws times values is a matrix product, so many rows cost hardly more than one.
 
     Args:
         rows: (C, Q) values.
@@ -77,13 +77,13 @@ def bootstrap_intervals(
 
 
 def interval(means: Floats, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval from resampled means."""
+    """Return the percentile interval of resampled means."""
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def paired_test(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, permutations: int = 10_000) -> float:
-    """Two-sided p of the paired randomisation test, that the two systems are exchangeable on each query.
+    """Return the two-sided p of the paired randomisation test: both systems are exchangeable on each query.
 
     The sign of each query's difference is flipped at random, and p = (1 + patterns at least as extreme as the
     observed one) / (1 + permutations), which is never 0. Smucker, Allan and Carterette 2007, A comparison of
@@ -103,7 +103,7 @@ def paired_test(a: npt.ArrayLike, b: npt.ArrayLike, *, seed: int, permutations: 
 
 
 def sign_test(differences: Floats, *, seed: int, permutations: int = PERMUTATIONS) -> float:
-    """`paired_test` of given differences, which may be weighted: the statistic is their sum."""
+    """Run `paired_test` on differences, which may be weighted: the statistic is their sum."""
     differences = differences[differences != 0]  # a sign has no effect on 0
     if not len(differences):
         return 1.0
@@ -127,7 +127,7 @@ def _blocks(rows: int, columns: int) -> Iterator[int]:
 
 
 def paired_differences(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
-    """(Q,) differences; what differs by rounding alone is 0.
+    """Return (Q,) differences; a difference by rounding alone is 0.
 
     Raises:
         ValueError: the shapes differ, there is no value, or one is not finite.
@@ -140,7 +140,7 @@ def paired_differences(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
 
 
 def finite(values: npt.ArrayLike) -> Floats:
-    """The values as an array.
+    """Return the values as an array.
 
     Raises:
         ValueError: there is no value, or one is not finite.

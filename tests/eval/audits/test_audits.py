@@ -206,8 +206,8 @@ def test_the_clean_subset_leaves_the_leaked_out():
     assert "no query is left" in audits.clean({"MAP": values}, np.full(4, True), seed=0).text
 
 
-def test_coverage_names_source_recall_and_ceiling():
-    found = data_audits.coverage(queries=7, candidates="bm25", depth=5, recall=0.4, ceiling=("MAP", 0.6))
+def test_coverage_names_source_recall_and_ceiling(html_report):
+    found = data_audits.coverage(html_report(7, candidates="bm25", depth=5, recall=0.4), ("MAP", 0.6))
     assert found.loud
     assert found.text.startswith("7 queries. Candidates: bm25, at most 5 a query; recall 0.400")
     assert "(MAP 0.600)" in found.text
