@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hub_double as double  # made importable by conftest.py
 import huggingface_hub
@@ -17,9 +18,8 @@ from uprank.publish.evidence.licence import Licence
 from uprank.publish.hub import upload as hub
 from uprank.publish.parity import libraries as verify
 
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+KNOWN = SimpleNamespace(licence=Licence("mit", "x"), data_licence=Licence("mit", "x"), train_paths=[])
+UNKNOWN = SimpleNamespace(licence=None, data_licence=None, train_paths=[])
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_settings_that_cannot_be_meant(push, words, server):
     with pytest.raises(UserError) as raised:
-        hub.check_repository(push, Licence("mit", "x"))
+        hub.check_push(push, KNOWN)
     assert [words in problem for problem in raised.value.problems] == [True]
     assert server.requests == []
 
@@ -44,12 +44,12 @@ def test_what_forbids_a_push_is_said_at_once(server, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as raised:
-        hub.check_repository(PushSettings(repo="not a repo"), None)
+        hub.check_push(PushSettings(repo="not a repo"), UNKNOWN)
     words = str(raised.value)
     assert all(
         part in words for part in ("push.repo=not a repo", "HF_TOKEN", "HF_HUB_OFFLINE", "licence is unknown")
     )
-    hub.check_repository(PushSettings(), None)  # nothing is asked for
+    hub.check_push(PushSettings(), UNKNOWN)  # nothing is asked for
 
 
 # ---- the whole way
@@ -64,7 +64,7 @@ def test_published_and_pushed(only_transformers, settings, server):
     done = publish(replace(settings, push=PushSettings(repo="me/mine", revision="next")))
     assert done.url == f"{server.url}/me/mine/tree/next"
     there = server.repos["me/mine"].files("next")
-    assert {**contents(done.folder), ".gitattributes": there[".gitattributes"]} == there
+    assert {**double.contents(done.folder), ".gitattributes": there[".gitattributes"]} == there
     card = there["README.md"].decode()
     assert 'CrossEncoder("me/mine")' in card
     assert '`revision="next"`' in card
