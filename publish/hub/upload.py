@@ -15,7 +15,7 @@ import logging
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
 from ...configs.schema_publish import PushSettings
@@ -164,8 +164,8 @@ def _commit(api: HfApi, folder: Path, push: PushSettings, parent: str, old: set[
         f"Publish with Uprank ({mark[:29]})"  # names the folder: a commit with a lost answer is found by it
     )
     additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files]
-    removals = [CommitOperationDelete(name) for name in sorted(old - set(files))]
-    where = {"revision": push.revision or MAIN, "create_pr": push.pr}
+    operations: list[Any] = [*additions, *(CommitOperationDelete(name) for name in sorted(old - set(files)))]
+    where: dict[str, Any] = {"revision": push.revision or MAIN, "create_pr": push.pr}
     # Large files first, with the client's own retries; only the commit is tried again below.
     api.preupload_lfs_files(repo, additions, **where, free_memory=False)
 
@@ -173,7 +173,7 @@ def _commit(api: HfApi, folder: Path, push: PushSettings, parent: str, old: set[
         try:
             done = api.create_commit(
                 repo,
-                [*additions, *removals],
+                operations,
                 commit_message=title,
                 commit_description=mark,
                 parent_commit=parent,

@@ -1,4 +1,4 @@
-"""ONNX graphs of a published folder: written, proven, and kept only if they hold."""
+"""ONNX graphs of a published folder: written, proven, kept only if they hold."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from ..evidence import DevScores
 from ..parity import RECORDED, Pair
 from . import export as onnx_export
 from . import quantise
-from .parity import EXACT_PAIRS, GraphProof, prove_graph, shortfalls
-from .reference import Truth, find_truth
+from .parity import EXACT_PAIRS, GraphProof, find_truth, prove_graph, shortfalls
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
-
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +36,10 @@ class Graphs:
     """The graphs of a published folder.
 
     Attributes:
-        proofs: what was found of each.
-        left_out: why there is none; empty if there is one or none was wanted.
-        types: whether the graphs take `token_type_ids`.
-        padding: id and token that fill a batch.
+        proofs: the proof of each graph.
+        left_out: why there is no graph; empty if there is one or none was wanted.
+        types: True if the graphs take `token_type_ids`.
+        padding: id and token that pad a batch.
     """
 
     proofs: tuple[GraphProof, ...] = ()
@@ -51,7 +49,7 @@ class Graphs:
 
     @property
     def record(self) -> list[dict[str, Any]]:
-        """What `uprank.json` says of them."""
+        """The graphs in `uprank.json`."""
         return [{**asdict(proof), "opset": onnx_export.OPSET} for proof in self.proofs]
 
     @property
@@ -61,7 +59,7 @@ class Graphs:
 
 
 def to_openvino(source: Path, target: Path) -> None:
-    """Convert the fp32 graph; weights stay fp32, in a file `.bin` beside the target.
+    """Convert the fp32 graph; weights stay fp32, in a `.bin` beside the target.
 
     Args:
         source: the fp32 ONNX graph.
@@ -87,18 +85,18 @@ def add_graphs(
     dev: DevScores | None,
     report: Report,
 ) -> Graphs:
-    """Write the graphs that are asked for and prove each.
+    """Write the wanted graphs and prove each.
 
     Args:
-        settings: which, and what they may lose.
+        settings: the graphs, and what each may lose.
         reranker: the published model, fp32 on the CPU.
         folder: the published folder, with tokenizer and config.
-        pairs: probes: real and difficult pairs.
-        dev: judgments and candidates of the report; None where they are out of reach.
+        pairs: real and difficult pairs.
+        dev: judgments and candidates of the report; None if they are out of reach.
         report: the first report.
 
     Raises:
-        UserError: a graph cannot be made, or falls short: with its figures and what to set.
+        UserError: a graph cannot be made, or falls short; with its figures and what to set.
     """
     if settings.graphs is None and missing_packages():
         log.info("%s", LEFT_OUT)
@@ -112,10 +110,15 @@ def add_graphs(
     reranker.scorer.weights_changed()  # the copy that scoring made is not needed while a graph is written
     (folder / "onnx").mkdir()
     onnx_export.export(reranker, folder / FILES["fp32"])
-    proofs = [_prove("fp32", folder, reranker, truth, settings)]
-    for kind in wanted[1:]:
-        MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
-        proofs.append(_prove(kind, folder, reranker, truth, settings))
+    proofs = []
+    for kind in wanted:
+        if kind in MAKERS:
+            MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
+        proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
+        log.info("%s", describe_graph(proof))
+        if problems := shortfalls(proof, settings):
+            raise UserError(problems, advice="Nothing was published.")
+        proofs.append(proof)
     names = onnx_export.input_names(reranker.model.config)
     tokenizer = reranker.tokenizer
     padding = (int(tokenizer.pad_token_id), str(tokenizer.pad_token))
@@ -123,7 +126,7 @@ def add_graphs(
 
 
 def describe_graph(proof: GraphProof) -> str:
-    """One line for the terminal."""
+    """Return one line for the terminal."""
     words = [
         f"{name_of(proof.kind)}: {proof.pairs} pairs, largest difference {proof.largest_difference:.1e}",
         *([f"tau {proof.tau:.4f}"] if proof.tau is not None else []),
@@ -135,12 +138,3 @@ def describe_graph(proof: GraphProof) -> str:
             f"over {count_of(proof.queries, 'query')}"
         )
     return ", ".join([*words, f"{proof.speed:.2f}x transformers fp32", f"{proof.size / 1e6:.0f} MB"])
-
-
-def _prove(kind: str, folder: Path, reranker: Reranker, truth: Truth, settings: OnnxSettings) -> GraphProof:
-    proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
-    log.info("%s", describe_graph(proof))
-    problems = shortfalls(proof, settings)
-    if problems:
-        raise UserError(problems, advice="Nothing was published.")
-    return proof

@@ -3,47 +3,129 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...configs.schema_publish import OnnxSettings
+from ...eval.measures import evaluate_measures, parse_measures, rank
 from ...eval.results import Comparison
 from ...eval.statistics import compare_systems
-from ..parity import RECORDED
-from .reference import BATCH, Truth, fastest, forward
+from ..evidence import DevScores
+from ..parity import RECORDED, Pair
 
 if TYPE_CHECKING:
     from ...model.backends import Peer
     from ...model.reranker import Reranker
 
-EXACT = ("fp32", "openvino")  # kinds whose scores are compared; of the others order and measure
+EXACT = ("fp32", "openvino")  # kinds with equal scores; the others must keep order and measure
 TOLERANCE = 1e-4  # of an fp32 logit, for each 1 of the largest one
-EXACT_PAIRS = 500  # dev pairs that an fp32 graph is compared on
+EXACT_PAIRS = 500  # dev pairs on which an fp32 graph is compared
+DEPTH = 30  # first passages of a dev query: more queries say more of a measure than deeper ones
+TIMED = 32  # dev pairs whose time is taken
+BATCH = 8  # of them in one padded batch
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Scores of the published model, with which every graph is compared.
+
+    Attributes:
+        pairs: (N,) pairs of the proof: the recorded probes, the other probes, the dev pairs query by query.
+        scores: (N,) raw logits.
+        probes: number of probes.
+        queries: ids of the dev queries.
+        docs: ids of each query's passages, in the order of the pairs.
+        qrels: judgments of the dev queries.
+        measure: the measure that decides.
+        seed: seed of intervals and tests.
+    """
+
+    pairs: list[Pair]
+    scores: np.ndarray
+    probes: int
+    queries: list[str]
+    docs: list[list[str]]
+    qrels: dict[str, dict[str, int]]
+    measure: str
+    seed: int
+
+    @property
+    def timed(self) -> list[Pair]:
+        """Pairs whose time is taken."""
+        return (self.pairs[self.probes :] or self.pairs)[:TIMED]
+
+    def first(self, pairs: int) -> int:
+        """Return how many first queries have at most so many pairs; at least one, if there is one."""
+        ends = np.cumsum([len(docs) for docs in self.docs])
+        return min(len(self.docs), max(1, int(np.searchsorted(ends, pairs, side="right"))))
+
+    def values(self, scores: np.ndarray, queries: int) -> np.ndarray:
+        """Return the measure (Q,) of the first queries by the scores (N,) of their pairs."""
+        run, start = {}, 0
+        for query, docs in zip(self.queries[:queries], self.docs, strict=False):
+            run[query] = dict(zip(docs, scores[start : start + len(docs)].tolist(), strict=True))
+            start += len(docs)
+        (measure,) = parse_measures([self.measure])
+        return np.asarray(evaluate_measures(measure, rank({query: self.qrels[query] for query in run}, run)))
+
+
+def find_truth(
+    reranker: Reranker, probes: Sequence[Pair], dev: DevScores | None, measure: str, *, pairs: int, seed: int
+) -> Truth:
+    """Score the probes, and dev queries spread over all of them, with the published model.
+
+    Args:
+        reranker: the published model, fp32 on the CPU.
+        probes: real and difficult pairs.
+        dev: judgments and candidates of the first report; None if they are out of reach.
+        measure: the report's first measure.
+        pairs: dev pairs at most.
+        seed: seed of intervals and tests.
+    """
+    queries, docs = _choose(dev, pairs) if dev else ([], [])
+    chosen = list(probes)
+    qrels: dict[str, dict[str, int]] = {}
+    if dev:
+        texts, passages = dev.collection.queries, dev.collection.passages
+        chosen += [(texts[q], passages[doc]) for q, row in zip(queries, docs, strict=True) for doc in row]
+        qrels = {query: dict(dev.collection.qrels[query]) for query in queries}
+    return Truth(chosen, reranker.score(chosen), len(probes), queries, docs, qrels, measure, seed)
+
+
+def _choose(dev: DevScores, pairs: int) -> tuple[list[str], list[list[str]]]:
+    """Return queries spread over the dev data and their best first-stage passages, at most `pairs` pairs."""
+    rows = {q: sorted(row, key=lambda doc: -row[doc])[:DEPTH] for q, row in dev.candidates.run.items() if row}
+    names, total = list(rows), sum(map(len, rows.values()))
+    count = max(1, len(names) * pairs // total) if total > pairs else len(names)
+    chosen = [names[place * len(names) // count] for place in range(count)] if names else []
+    return chosen, [rows[query] for query in chosen]
 
 
 @dataclass(frozen=True)
 class GraphProof:
-    """What was found of one graph.
+    """The comparison of one graph with the model.
 
     Attributes:
         kind: `fp32`, `int8`, `fp16` or `openvino`.
-        file: in the published folder.
-        size: bytes, of the file with the weights, too.
-        runtime: what ran it, with its version.
+        file: path in the published folder.
+        size: bytes, with those of a file of weights beside it.
+        runtime: name and version of the runtime.
         pairs: pairs compared.
-        largest_difference: of two logits.
-        mean_difference: over the pairs.
-        allowed: largest difference that passes; None where tau and the measure decide.
-        queries: dev queries of tau and measure; 0 where the dev data was out of reach.
-        tau: Kendall's tau-b of a query's passages, mean over the queries; None where no query says anything.
+        largest_difference: largest difference of two logits.
+        mean_difference: mean over the pairs.
+        allowed: largest difference that passes; None if tau and the measure decide.
+        queries: dev queries of tau and measure; 0 if the dev data is out of reach.
+        tau: Kendall's tau-b of a query's passages, mean over the queries; None if no query has an order.
         comparison: the measure by the graph against that by the model, paired by query.
-        speed: pairs a second as a multiple of those of transformers in fp32, on this machine's CPU.
-        pairs_per_second: of the graph.
-        probe_scores: of the recorded pairs, in their order.
+        speed: pairs a second as a multiple of transformers in fp32, on this machine's CPU.
+        pairs_per_second: pairs that the graph scores in a second.
+        probe_scores: scores of the recorded pairs, in their order.
     """
 
     kind: str
@@ -63,29 +145,38 @@ class GraphProof:
 
 
 def prove_graph(kind: str, folder: Path, file: str, reranker: Reranker, truth: Truth) -> GraphProof:
-    """Score with a graph what the model scored.
+    """Score the model's pairs with a graph and compare.
 
     Args:
-        kind: `fp32`, `int8` or `fp16`.
+        kind: kind of the graph.
         folder: the published folder.
-        file: of the graph, in this folder.
+        file: path of the graph in this folder.
         reranker: the published model.
-        truth: its scores.
+        truth: the model's scores.
 
     Raises:
-        UserError: ONNX Runtime cannot run it.
+        UserError: the runtime cannot run the graph.
     """
-    peer = open_graph(folder / file, reranker.budgets)
+    place = folder / file
+    peer = open_graph(place, reranker.budgets)
     queries = truth.first(EXACT_PAIRS if kind in EXACT else len(truth.pairs)) if truth.queries else 0
     count = truth.probes + sum(len(docs) for docs in truth.docs[:queries])
-    found, expected = peer.score(truth.pairs[:count]).astype(float), truth.scores[:count].astype(float)
-    differences = np.abs(found - expected)
+    scores, expected = peer.score(truth.pairs[:count]).astype(float), truth.scores[:count].astype(float)
+    differences = np.abs(scores - expected)
     tau, comparison = None, None
     if queries:
-        before, after = expected[truth.probes :], found[truth.probes :]
+        before, after = expected[truth.probes :], scores[truth.probes :]
         tau = mean_tau(before, after, [len(docs) for docs in truth.docs[:queries]])
-        comparison = _compared(kind, truth, before, after, queries)
-    own, seconds = fastest(
+        if np.isfinite(after).all():
+            comparison = compare_systems(
+                truth.values(after.astype(np.float32), queries),
+                truth.values(before, queries),
+                system=kind,
+                baseline="published",
+                measure=truth.measure,
+                seed=truth.seed,
+            )
+    model_seconds, graph_seconds = fastest(
         [
             (lambda batch: forward(reranker, batch), BATCH),
             (lambda batch: peer.predict(list(batch)), 1 if peer.alone else BATCH),
@@ -93,26 +184,28 @@ def prove_graph(kind: str, folder: Path, file: str, reranker: Reranker, truth: T
         reranker,
         truth.timed,
     )
+    openvino = place.suffix == ".xml"
+    name, module = ("OpenVINO", "openvino") if openvino else ("ONNX Runtime", "onnxruntime")
     return GraphProof(
-        kind,
-        file,
-        sum(path.stat().st_size for path in graph_files(folder / file)),
-        _runtime(kind),
-        count,
-        float(differences.max()),
-        float(differences.mean()),
-        TOLERANCE * max(1.0, float(np.abs(expected).max())) if kind in EXACT else None,
-        queries,
-        tau,
-        comparison,
-        own / seconds,
-        len(truth.timed) / seconds,
-        tuple(found[: len(RECORDED)].tolist()),
+        kind=kind,
+        file=file,
+        size=sum(path.stat().st_size for path in (place, *([place.with_suffix(".bin")] if openvino else []))),
+        runtime=f"{name} {importlib.metadata.version(module)}",
+        pairs=count,
+        largest_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        allowed=TOLERANCE * max(1.0, float(np.abs(expected).max())) if kind in EXACT else None,
+        queries=queries,
+        tau=tau,
+        comparison=comparison,
+        speed=model_seconds / graph_seconds,
+        pairs_per_second=len(truth.timed) / graph_seconds,
+        probe_scores=tuple(scores[: len(RECORDED)].tolist()),
     )
 
 
 def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
-    """Why a graph is not kept: every figure that falls short, with what allows it."""
+    """Return why a graph is not kept: every figure that falls short, with the setting that allows it."""
     name, problems = f"onnx.graphs: {proof.kind} ({proof.file})", []
     if not np.isfinite(proof.largest_difference):
         return [f"{name}: a score is not a number"]
@@ -123,7 +216,8 @@ def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
                 f"allowed is {proof.allowed:.2g}"
             )
         return problems
-    if proof.comparison is None:
+    c = proof.comparison
+    if c is None:
         return [
             f"{name}: cannot be proven: the dev queries of the report are out of reach. "
             "Publish where its data and its runs/ lie, or leave it out"
@@ -134,24 +228,22 @@ def shortfalls(proof: GraphProof, settings: OnnxSettings) -> list[str]:
             f"{proof.queries} queries: there is no order to keep. Leave it out"
         )
     elif not proof.tau >= settings.min_tau:
-        allowed = f", or set onnx.min_tau={_below(proof.tau)}" if proof.tau >= 0 else ""
+        below = f", or set onnx.min_tau={np.floor(proof.tau * 100) / 100:.2f}" if proof.tau >= 0 else ""
         problems.append(
             f"{name}: Kendall's tau with the fp32 order is {proof.tau:.4f} over {proof.queries} queries, at "
-            f"least {settings.min_tau} is asked; leave it out{allowed}"
+            f"least {settings.min_tau} is asked; leave it out{below}"
         )
-    loss = -proof.comparison.difference
-    if not loss <= settings.max_loss:
-        c = proof.comparison
+    if not -c.difference <= settings.max_loss:
         problems.append(
             f"{name}: {c.measure} {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}] over {proof.queries} "
             f"queries, a loss of {settings.max_loss} is allowed; leave it out, or set "
-            f"onnx.max_loss={_above(loss)}"
+            f"onnx.max_loss={np.ceil(-c.difference * 1000) / 1000:.3f}"
         )
     return problems
 
 
 def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
-    """The graph in ONNX Runtime or OpenVINO on the CPU, on as many threads as torch has."""
+    """Open the graph in ONNX Runtime or OpenVINO on the CPU, with as many threads as torch has."""
     import torch
 
     from ...model.backends import load_onnx
@@ -160,21 +252,11 @@ def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
     return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads(), backend=backend)
 
 
-def graph_files(file: Path) -> list[Path]:
-    """The graph and, of OpenVINO, its weights."""
-    return [file, file.with_suffix(".bin")] if file.suffix == ".xml" else [file]
-
-
-def _runtime(kind: str) -> str:
-    name, module = ("OpenVINO", "openvino") if kind == "openvino" else ("ONNX Runtime", "onnxruntime")
-    return f"{name} {importlib.metadata.version(module)}"
-
-
 def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float | None:
-    """Mean over queries of Kendall's tau-b between two scores of its passages; None if no query is left.
+    """Return the mean over queries of Kendall's tau-b between two scores of their passages.
 
-    Queries with one passage, or with equal scores before, have no order that could be kept and are passed
-    over. An order of which equal scores are made is lost: it counts as 0.
+    Queries with one passage, or with equal scores before, have no order to keep and are skipped; None if no
+    query is left. A query whose scores became equal lost its order and counts as 0.
 
     Args:
         before: (N,) scores, query after query.
@@ -188,7 +270,7 @@ def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> flo
 
 
 def tau_b(a: np.ndarray, b: np.ndarray) -> float:
-    """Kendall's tau-b of two scores of the same things; NaN where one of them has equal scores only.
+    """Return Kendall's tau-b of two scores of the same items; NaN if all scores of one are equal.
 
     Kendall 1945, The treatment of ties in ranking problems, Biometrika 33.
 
@@ -200,19 +282,36 @@ def tau_b(a: np.ndarray, b: np.ndarray) -> float:
     return float((first * second).sum()) / scale if scale else float("nan")
 
 
-def _compared(
-    kind: str, truth: Truth, before: np.ndarray, after: np.ndarray, queries: int
-) -> Comparison | None:
-    if not np.isfinite(after).all():
-        return None
-    values, base = truth.values(after.astype(np.float32), queries), truth.values(before, queries)
-    names: dict[str, Any] = {"system": kind, "baseline": "published", "measure": truth.measure}
-    return compare_systems(values, base, **names, seed=truth.seed)
+def fastest(
+    scorers: Sequence[tuple[Callable[[Sequence[Pair]], object], int]],
+    reranker: Reranker,
+    pairs: Sequence[Pair],
+) -> list[float]:
+    """Return each scorer's seconds for all pairs, sorted by length; the best of several rounds.
+
+    The scorers take turns, so that a machine that slows down slows all of them.
+
+    Args:
+        scorers: functions that score a batch, each with its batch size.
+        reranker: counts tokens.
+        pairs: pairs to score.
+    """
+    order = np.argsort(-reranker.pairs.lengths(pairs), kind="stable").tolist()
+    ordered, best = [pairs[place] for place in order], [float("inf")] * len(scorers)
+    for _ in range(ROUNDS):
+        for number, (score, size) in enumerate(scorers):
+            start = time.perf_counter()
+            for place in range(0, len(ordered), size):
+                score(ordered[place : place + size])
+            best[number] = min(best[number], time.perf_counter() - start)
+    return best
 
 
-def _below(value: float) -> str:
-    return f"{np.floor(value * 100) / 100:.2f}"
+def forward(reranker: Reranker, batch: Sequence[Pair]) -> None:
+    """Run the forward of transformers on a padded batch: the work that a graph replaces."""
+    import torch
 
+    from ...model.forward import pack, padded_logits
 
-def _above(value: float) -> str:
-    return f"{np.ceil(value * 1000) / 1000:.3f}"
+    with torch.inference_mode():
+        padded_logits(reranker.model, pack(reranker.pairs.encode_flat(batch), device=reranker.device))

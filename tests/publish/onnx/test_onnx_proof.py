@@ -22,7 +22,6 @@ from uprank.publish.folder import folder
 from uprank.publish.onnx import export as onnx_export
 from uprank.publish.onnx import graphs as onnx_graphs
 from uprank.publish.onnx import parity as onnx_proof
-from uprank.publish.onnx import reference as onnx_truth
 from uprank.publish.onnx.parity import GraphProof, mean_tau, shortfalls, tau_b
 from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import DIFFICULT, RECORDED
@@ -117,9 +116,9 @@ def test_the_time_of_a_scorer_is_its_best_round(place, monkeypatch):
 
         return score
 
-    monkeypatch.setattr(onnx_truth.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(onnx_proof.time, "perf_counter", lambda: clock[0])
     pairs = [("what", "word " * n) for n in (1, 9, 4)]
-    found = onnx_truth.fastest([(scorer("a"), 2), (scorer("b"), 3)], place[1], pairs)
+    found = onnx_proof.fastest([(scorer("a"), 2), (scorer("b"), 3)], place[1], pairs)
     assert found == [1.0, 2.0]
     assert sizes == {"a": [2, 1] * 3, "b": [3] * 3}
 
@@ -227,11 +226,11 @@ def test_without_the_packages_it_is_left_out_with_a_line(place, dev, report, mon
 
 
 def test_dev_pairs_are_whole_queries_spread_over_the_data(dev):
-    queries, docs = onnx_truth._choose(dev, 4 * DOCS + 3)
+    queries, docs = onnx_proof._choose(dev, 4 * DOCS + 3)
     assert queries == ["q0", "q3", "q6", "q9"]
     assert docs == [list(dev.collection.passages)] * 4
-    assert len(onnx_truth._choose(dev, 10_000)[0]) == QUERIES
-    assert len(onnx_truth._choose(dev, 1)[0]) == 1
+    assert len(onnx_proof._choose(dev, 10_000)[0]) == QUERIES
+    assert len(onnx_proof._choose(dev, 1)[0]) == 1
 
 
 @pytest.fixture
