@@ -1,4 +1,4 @@
-"""The card's metadata as the hub reads it."""
+"""The YAML header of the card, which the hub reads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..evidence import Evidence, Source, distinct_names, tuned_system
 
 
 def metadata_yaml(card: CardSettings, source: Source, weights: str, title: str, model_type: str) -> str:
-    """The YAML block at the head of README.md, without its `---` lines.
+    """Return the YAML block at the head of README.md, without its `---` lines.
 
-    What is not known is left out: the hub would take a guess for a statement.
+    Unknown values are left out: the hub would take a guess for a statement.
 
     Args:
-        card: what the user says.
+        card: what the user states.
         source: what was read.
-        weights: hash of the published weights.
+        weights: hash of the measured weights.
         title: name of the model.
         model_type: architecture, `xlm-roberta`.
     """
@@ -45,7 +45,7 @@ def metadata_yaml(card: CardSettings, source: Source, weights: str, title: str, 
 
 
 def eval_results(evidence: Sequence[Evidence], weights: str) -> list[Any]:
-    """Every measured value of these weights with its interval, for `model-index`."""
+    """Return every measured value of these weights with its interval, for `model-index`."""
     from huggingface_hub import EvalResult
 
     results = []
@@ -53,27 +53,27 @@ def eval_results(evidence: Sequence[Evidence], weights: str) -> list[Any]:
         report = found.report
         system = tuned_system(report, weights)
         assert system is not None, "gate.check_evidence comes first"
-        for measure, estimate in system.results.items():
-            results.append(
-                EvalResult(
-                    task_type="text-ranking",
-                    task_name="Reranking",
-                    dataset_type=name,
-                    dataset_name=f"{name} ({found.split})",
-                    dataset_split=found.split,
-                    dataset_config=candidates_words(report),
-                    dataset_args={"queries": report.queries, "fingerprint": report.fingerprint},
-                    metric_type=measure.lower(),
-                    metric_name=measure,
-                    metric_value=estimate.mean,
-                    metric_args={"interval": [estimate.low, estimate.high], "level": 0.95},
-                )
+        results += [
+            EvalResult(
+                task_type="text-ranking",
+                task_name="Reranking",
+                dataset_type=name,
+                dataset_name=f"{name} ({found.split})",
+                dataset_split=found.split,
+                dataset_config=candidates_words(report),
+                dataset_args={"queries": report.queries, "fingerprint": report.fingerprint},
+                metric_type=measure.lower(),
+                metric_name=measure,
+                metric_value=estimate.mean,
+                metric_args={"interval": [estimate.low, estimate.high], "level": 0.95},
             )
+            for measure, estimate in system.results.items()
+        ]
     return results
 
 
 def evidence_names(evidence: Sequence[Evidence]) -> list[str]:
-    """Name of the data of each evaluation, another where the hub would take two of them for one."""
+    """Return the name of the data of each evaluation, made distinct where the hub would merge two of them."""
     keys = [(found.name, found.split, candidates_words(found.report)) for found in evidence]
     names = [found.name for found in evidence]
     for key in dict.fromkeys(keys):
@@ -85,6 +85,6 @@ def evidence_names(evidence: Sequence[Evidence]) -> list[str]:
 
 
 def candidates_words(report: Report) -> str:
-    """What was ranked, `bm25 top 100`; of a run file only its name."""
+    """Return what was ranked, such as `bm25 top 100`; a run file is named without its folders."""
     source = report.candidates.replace("\\", "/").rpartition("/")[2]
     return f"{source} top {report.depth}"

@@ -1,4 +1,4 @@
-"""The training settings as rows of the card."""
+"""Training settings and facts as rows of the card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from ...configs.schema_train import LoraSettings, LossSettings, OptimSettings, TrainSettings
 from ..evidence import Source
 
-# Always shown: what a reader asks first.
+# Always shown: a reader asks for these first.
 MAIN = (
     "loss.name",
     "loss.temperature",
@@ -28,21 +28,22 @@ FURTHER = (
     "data.mix",
     "seed",
 )
-# Memory, speed and disk; the result is the same.
+# Memory, speed and disk: the result is the same.
 HARMLESS = (
     "train.tokens_per_batch",
     "train.gradient_checkpointing",
     "train.log_every",
     "train.keep_checkpoints",
 )
-# A setting that takes the place of another, which then means nothing.
+# A setting that has no effect -> the one that replaces it.
 REPLACED = {"train.epochs": "train.max_steps", "loss.name": "loss.weights"}
 
 
 def training_rows(source: Source, *, merged: bool = False) -> list[tuple[str, str]]:
-    """Name and value of each setting that decides the result, then what the run was; empty without a run.
+    """Return name and value of each setting that decides the result, then facts about the run.
 
-    Of the loss, the optimiser, training and LoRA all that is not the default; paths are left out on purpose.
+    Settings of loss, optimiser, training and LoRA are shown if they differ from their defaults. Paths are
+    left out on purpose. Without a run there are no rows.
 
     Args:
         source: what is published.
@@ -67,10 +68,10 @@ def training_rows(source: Source, *, merged: bool = False) -> list[tuple[str, st
 
 
 def _chosen(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings to show with their values, in the order of the schema."""
+    """Return the settings to show with their values, in the order of the schema."""
     shown: dict[str, Any] = {}
     parts = {"loss": LossSettings(), "optim": OptimSettings(), "train": TrainSettings()}
-    for part, defaults in {**parts, "model.lora": LoraSettings()}.items():
+    for part, defaults in (parts | {"model.lora": LoraSettings()}).items():
         for key, default in vars(defaults).items():
             name = f"{part}.{key}"
             value = _look_up(config, name)
@@ -92,7 +93,7 @@ def _look_up(config: dict[str, Any], name: str) -> Any:
 
 
 def _words(value: Any) -> str:
-    """A value as it is written in a configuration.
+    """Return a value as a configuration writes it.
 
     >>> _words({"kl": 1, "listwise": 0.2}), _words(["embeddings", "layer.0"]), _words(None)
     ('{kl: 1, listwise: 0.2}', '[embeddings, layer.0]', 'null')
@@ -105,7 +106,7 @@ def _words(value: Any) -> str:
 
 
 def _duration(seconds: Any) -> str | None:
-    """Hours, minutes and seconds.
+    """Return hours, minutes and seconds in words.
 
     >>> _duration(3725.4)
     '1 h 2 min 5 s'

@@ -13,7 +13,7 @@ from uprank.configs.schema_publish import CardSettings
 from uprank.configs.schema_train import LossSettings, OptimSettings, TrainSettings
 from uprank.eval.results import Audit, Comparison, Report
 from uprank.eval.statistics.compare import compare_systems
-from uprank.publish.card.parts import notes_words
+from uprank.publish.card.card import notes_words
 from uprank.publish.card.training import HARMLESS, training_rows
 from uprank.publish.command import publish
 from uprank.publish.evidence import gate

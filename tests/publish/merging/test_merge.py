@@ -14,7 +14,7 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import MergeSettings
 from uprank.eval.results import Estimate, Report
 from uprank.model.reranker import Reranker
-from uprank.publish.card.parts import merging_part
+from uprank.publish.card.text import mixture_rows
 from uprank.publish.command import publish, publish_summary
 from uprank.publish.evidence.licence import Base
 from uprank.publish.merging.interpolate import BaseWeights, last_checkpoints, mix_weights, read_base
@@ -247,8 +247,7 @@ def test_the_best_mixture_is_not_called_best_beside_a_better_base():
     )
     guards = [{"name": "law", "queries": 9, "candidates": "bm25"}]
     merged = Merged("nDCG@10", "", [one.point for one in mixtures], guards, "sha256:1.0", False)
-    source = SimpleNamespace(evidence=[SimpleNamespace(name="mine")])
-    rows = merging_part(merged, source)["rows"]
+    rows = mixture_rows(merged)
     assert [row[0] for row in rows if "best mixture on dev" in row[3]] == ["**0.5 tuned + 0.5 base**"]
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import CardSettings
 from uprank.model.reranker import Reranker
-from uprank.publish.card.statistics import plain
+from uprank.publish.card.text import plain
 from uprank.publish.command import publish, publish_summary
 from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import DIFFICULT

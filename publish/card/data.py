@@ -1,16 +1,14 @@
-"""What the card says of the data: counts, lengths against the budget, and three samples."""
+"""The data in the card: counts, lengths against the token budget, and three samples."""
 
 from __future__ import annotations
 
-import html
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...data.trec_order import trec_order
-from ..evidence import DevScores, Source, TrecRun
+from ..evidence import DevScores, Source, TrecRun, data_names
 from ..weights import Prepared
 
 if TYPE_CHECKING:
@@ -18,22 +16,20 @@ if TYPE_CHECKING:
 
 SAMPLES = 3
 MOST_PAIRS = 2000  # whose lengths are counted, spread evenly: tokenising takes a millisecond each
-SHOWN = 240  # letters of a text in the card
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts of the dev data; lengths in tokens of the model, special tokens included.
+    """Counts of the dev data; lengths are in tokens of the model, special tokens included.
 
     Attributes:
         queries: judged dev queries that were measured.
-        relevant: relevant judgments a query, mean.
-        candidates: candidates a query, mean.
-        relevant_found: relevant candidates a query, mean.
+        relevant: mean number of relevant judgments per query.
+        candidates: mean number of candidates per query.
+        relevant_found: mean number of relevant candidates per query.
         counted: pairs whose lengths were counted.
-        lengths: uncut pairs: name of the quantile to tokens.
-        over_budget: share of the counted pairs that are longer than the model takes.
+        lengths: name of the quantile -> tokens of an uncut pair.
+        over_budget: share of the counted pairs that are longer than the budget.
     """
 
     queries: int
@@ -50,7 +46,7 @@ class Sample:
     """A dev query with its best relevant and its best other candidate, by published score.
 
     Attributes:
-        judged: the other candidate was judged not relevant; else nobody judged it.
+        judged: the other candidate was judged not relevant; if False nobody judged it.
     """
 
     query: str
@@ -62,7 +58,7 @@ class Sample:
 
 
 def find_statistics(prepared: Prepared, reranker: Reranker) -> Statistics | None:
-    """Counts of the dev data; None where it is out of reach."""
+    """Return counts of the dev data; None if it is out of reach."""
     dev = prepared.dev
     if dev is None:
         return None
@@ -88,66 +84,48 @@ def find_statistics(prepared: Prepared, reranker: Reranker) -> Statistics | None
 
 
 def find_samples(source: Source, prepared: Prepared, system: str) -> list[Sample]:
-    """Three dev queries, spread over those with a relevant candidate and another one."""
+    """Return three dev queries, spread over those with both a relevant and another candidate."""
     dev, fitted = prepared.dev, prepared.calibrated
     if dev is None:
         return []
-    run, made = dev.runs[system], []
+    run, collection, samples = dev.runs[system], dev.collection, []
     for query in _spread(dev, run):
-        row, judged = run[query], dev.collection.qrels[query]
+        row, grades = run[query], collection.qrels[query]
         documents = list(row)
         ranked = [documents[place] for place in trec_order(documents, list(row.values())).tolist()]
-        relevant = next(doc for doc in ranked if judged.get(doc, 0) > 0)
-        other = next(doc for doc in ranked if judged.get(doc, 0) <= 0)
-        made.append(
+        relevant = next(doc for doc in ranked if grades.get(doc, 0) > 0)
+        other = next(doc for doc in ranked if grades.get(doc, 0) <= 0)
+        samples.append(
             Sample(
-                query=dev.collection.queries[query],
-                relevant=dev.collection.passages[relevant],
+                query=collection.queries[query],
+                relevant=collection.passages[relevant],
                 relevant_score=fitted.scale * row[relevant] + fitted.shift,
-                other=dev.collection.passages[other],
+                other=collection.passages[other],
                 other_score=fitted.scale * row[other] + fitted.shift,
-                judged=judged.get(other, -1) == 0,
+                judged=grades.get(other, -1) == 0,
             )
         )
-    return made
-
-
-def plain(text: str, letters: int = SHOWN) -> str:
-    """A text as one line of Markdown that shows it as it is, cut to some letters.
-
-    >>> plain("a  <d> &amp;")
-    'a &lt;d&gt; &amp;amp;'
-    """
-    line = " ".join(text.split())
-    line = line if len(line) <= letters else line[:letters].rstrip() + "…"
-    return _SPECIAL.sub(r"\\\1", html.escape(line, quote=False))
+    return samples
 
 
 def training_facts(source: Source) -> list[tuple[str, str]]:
-    """Groups of each training data set, as the manifest counts them: name and words."""
-    from ..evidence import data_names
-
+    """Return the name of each training data set and its groups, as the manifest counts them."""
     train: dict[str, Any] = (source.manifest.get("data") or {}).get("train") or {}
-    parts = train.get("sources") or ([train] if train.get("path") else [])
     rows = []
-    for part in parts:
-        words = [f"{part['groups']:,} groups" if part.get("groups") else "a stream of groups"]
-        words += (
-            [f"{part['share']:,} of them an epoch"]
-            if part.get("share") not in (None, part.get("groups"))
-            else []
-        )
-        words += [f"{part['skipped']:,} rows left out"] if part.get("skipped") else []
+    for part in train.get("sources") or ([train] if train.get("path") else []):
+        groups, share, skipped = (part.get(key) for key in ("groups", "share", "skipped"))
+        words = [f"{groups:,} groups" if groups else "a stream of groups"]
+        words += [f"{share:,} of them an epoch"] if share not in (None, groups) else []
+        words += [f"{skipped:,} rows left out"] if skipped else []
         rows.append((", ".join(data_names(part["path"])), ", ".join(words)))
     return rows
 
 
 def _spread(dev: DevScores, run: TrecRun) -> list[str]:
-    """First, middle and last of the queries that have both kinds of candidates."""
-    fit = []
-    for query, row in run.items():
-        relevant = sum(dev.collection.qrels[query].get(doc, 0) > 0 for doc in row)
-        if 0 < relevant < len(row):
-            fit.append(query)
+    """Return the first, middle and last query that has both kinds of candidates."""
+    qrels = dev.collection.qrels
+    fit = [
+        query for query, row in run.items() if 0 < sum(qrels[query].get(doc, 0) > 0 for doc in row) < len(row)
+    ]
     places = np.linspace(0, len(fit) - 1, min(SAMPLES, len(fit))).round().astype(int)
     return [fit[place] for place in places]
