@@ -54,7 +54,7 @@ def score_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
 def evaluate_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
     """Seconds and memory of a report over `count` queries of 20 candidates."""
     from uprank.data.groups import Collection
-    from uprank.eval.evaluate import Entry, first_stage_entry, make_report
+    from uprank.eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
     from uprank.eval.measures.measure import parse_measures
     from uprank.eval.retrieval.candidates import Candidates
     from uprank.eval.scoring import Scored
@@ -72,8 +72,8 @@ def evaluate_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
     entries = [first_stage_entry(candidates), model]
     measures = parse_measures(["nDCG@10", "MRR@10"])
 
-    settings = {"measures": measures, "baseline": "bm25", "seed": given.seed, "command": "growth"}
-    used = peak_of(lambda: make_report(collection, candidates, entries, **settings))
+    options = ReportOptions(measures, "bm25", given.seed, "growth")
+    used = peak_of(lambda: make_report(collection, candidates, entries, options))
     return {"size": count, "units": count, **used}
 
 

@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 import pytrec_eval
 from uprank.data.groups import Collection
-from uprank.eval.evaluate import Entry, make_report
+from uprank.eval.evaluate import Entry, ReportOptions, make_report
 from uprank.eval.measures.measure import Measure, evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import Ranking, rank
 from uprank.eval.retrieval.candidates import Candidates
@@ -156,10 +156,7 @@ def large(queries: int, depth: int) -> None:
         Collection("simulated", {query: query for query in qrels}, {}, qrels, {}),
         Candidates("simulated", depth, run, "first"),
         [Entry("first", Scored(run, queries * depth, 0, 0.0)), Entry("stub", stub, weights="sha256:0")],
-        measures=parse_measures(["nDCG@10", "MRR@10", "MAP", "R@100"]),
-        baseline="first",
-        seed=0,
-        command="benchmark",
+        ReportOptions(parse_measures(["nDCG@10", "MRR@10", "MAP", "R@100"]), "first", 0, "benchmark"),
     )
     seconds = time.perf_counter() - start
     print(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from uprank.configs.schema import ScoredModelSettings
 from uprank.data.problems import Problems, require
 from uprank.data.read import read_judged
 from uprank.model.backends.load import load_model
@@ -92,7 +93,7 @@ def main() -> None:
     expected = reranker.score(pairs).astype(float)
     probes = Probes.read(given.folder, reranker, pairs)
     print(f"{len(pairs)} pairs; tokenizer: {len(probes.problems)} unexplained differences")
-    graph = load_model(str(given.folder), backend="onnx", device="cpu")
+    graph = load_model(ScoredModelSettings(str(given.folder), backend="onnx", device="cpu"))
     longest = reranker.pairs.max_tokens
     scorers: dict[str, Callable[[list[Pair]], Sequence[float] | np.ndarray]] = {
         peer.loader: lambda some, peer=peer: peer.scores(given.folder, some, longest) for peer in PEERS

@@ -1,4 +1,4 @@
-"""`uprank eval`: models, runs and first stage side by side on the same candidates."""
+"""`uprank eval`: compare models, runs and the first stage on the same candidates."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from .retrieval import Candidates
 
 
-CHECK = "; `uprank check` prints all"  # which reads JSONL and BEIR, not runs or TREC qrels
+CHECK = "; `uprank check` prints all"  # only for JSONL and BEIR: it does not read runs or TREC qrels
 
 
 def evaluate(settings: EvalCommand) -> None:
     """Measure, compare and audit on every collection; write the reports and judge by the gate.
 
     Raises:
-        UserError: anything the user can mend; checked before a model is loaded where possible.
-        SystemExit: with 1 when the gate finds a regression; the reports are written.
+        UserError: anything the user can mend, before a model is loaded if possible.
+        SystemExit: with 1 if the gate finds a regression; the reports are written.
     """
     from .processes import ending_together, is_main, join
 
@@ -39,13 +39,13 @@ def evaluate(settings: EvalCommand) -> None:
         problems: list[str] = []
         plan = _plan(settings, problems)
         processes.agree(problems)
-        assert plan is not None  # without a plan there was a problem
+        assert plan is not None  # no plan only with a problem
         inputs = _load(plan, problems)
         processes.agree(problems)
         candidates = _find_candidates(settings, plan, inputs, problems)
         processes.agree(problems)
         scored = _score(settings, plan, inputs, candidates)
-        if is_main():  # the others have scored their share
+        if is_main():  # the other ranks have scored their share
             reports = {
                 part.name: _report(
                     settings, plan, part, inputs, candidates.get(part.name), scored.get(part.name, [])
@@ -57,12 +57,12 @@ def evaluate(settings: EvalCommand) -> None:
 
 @dataclass(frozen=True)
 class EvalInputs:
-    """What was read.
+    """Data of an evaluation.
 
     Attributes:
         collections: by name.
         runs: TREC runs by path.
-        train_queries: queries of the training data; None where none were given.
+        train_queries: queries of the training data; None if none were given.
     """
 
     collections: dict[str, Collection]
@@ -71,54 +71,55 @@ class EvalInputs:
 
 
 def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
-    from .command import check_model, make_request, parse_models
+    from ..model.backends import backend_problems
+    from .command import make_request, parse_models
     from .processes import is_main
     from .report import require_new
 
     models = collect(problems, parse_models, settings) or {}
     plan = make_request(settings, models, problems)
-    if is_main():  # the first process may have made it when the others look
+    if is_main():  # rank 0 may have created it when the others look
         collect(problems, require_new, Path(settings.output))
     for name, choice in models.items():
-        collect(problems, check_model, name, choice)
+        problems += backend_problems(choice, name)
     return plan
 
 
 def _load(plan: Request, problems: list[str]) -> EvalInputs:
-    """Read data and runs; what is wrong with any of them is added to `problems`."""
+    """Read data and runs; add everything wrong with them to `problems`."""
     from ..data.judged import read_run, trec_collection
     from ..data.problems import Problems
     from ..data.read import read_groups, read_judged
 
     collections: dict[str, Collection] = {}
     for part in plan.collections:
-        own = Problems()
+        lines = Problems()
         if part.texts:
-            found = read_judged(part.path, own, split="test")
+            collection = read_judged(part.path, lines, split="test")
         else:
-            found = collect(own, trec_collection, part.path)
-        problems += _shown(own, CHECK if part.texts else "")
-        if found is not None:
-            collections[part.name] = found
+            collection = collect(lines, trec_collection, part.path)
+        problems += _shown(lines, CHECK if part.texts else "")
+        if collection is not None:
+            collections[part.name] = collection
     runs: dict[str, TrecRun] = {}
     for path in plan.runs.values():
-        own = Problems()
-        given = collect(own, read_run, path)
-        problems += _shown(own)
+        lines = Problems()
+        given = collect(lines, read_run, path)
+        problems += _shown(lines)
         for part in plan.collections:
             if given is not None and part.name in collections:
                 problems += _foreign(path, given, collections[part.name])
         runs[path] = given or {}
     queries: list[str] = []
     for path in plan.train:
-        own = Problems()
-        queries += [group.query for group in read_groups(path, own, need_negatives=False)]
-        problems += _shown(own, CHECK)
+        lines = Problems()
+        queries += [group.query for group in read_groups(path, lines, need_negatives=False)]
+        problems += _shown(lines, CHECK)
     return EvalInputs(collections, runs, queries if plan.train else None)
 
 
 def _shown(problems: Sequence[str], advice: str = "") -> list[str]:
-    """The problems of one file or folder, cut so that it does not hide the others."""
+    """Return the problems of one file or folder, cut so that they do not hide the others."""
     from ..data.problems import SHOWN
 
     more = len(problems) - SHOWN
@@ -126,8 +127,7 @@ def _shown(problems: Sequence[str], advice: str = "") -> list[str]:
 
 
 def _foreign(path: str, given: TrecRun, collection: Collection) -> list[str]:
-    """A problem if a run has nothing to do with a collection."""
-    # An empty collection is a problem of its own.
+    """Return a problem if a run has no query of a collection; an empty collection is a problem of its own."""
     if not collection.qrels or given.keys() & collection.qrels.keys():
         return []
     return [f"{path}: none of its {len(given)} queries is judged in {collection.path}"]
@@ -136,15 +136,15 @@ def _foreign(path: str, given: TrecRun, collection: Collection) -> list[str]:
 def _find_candidates(
     settings: EvalCommand, plan: Request, inputs: EvalInputs, problems: list[str]
 ) -> dict[str, Candidates]:
-    """Of every collection by name, before anything is scored; what is wrong is added to `problems`."""
+    """Return the candidates of every collection by name; add everything wrong to `problems`."""
     from .retrieval import find_candidates
 
     found = {}
     for part in plan.collections:
         if part.candidates:
-            own: list[str] = []
+            lines: list[str] = []
             candidates = collect(
-                own,
+                lines,
                 find_candidates,
                 inputs.collections[part.name],
                 part.candidates,
@@ -152,7 +152,7 @@ def _find_candidates(
                 add_missing_positives=settings.add_missing_positives,
                 dense=settings.dense,
             )
-            problems += _shown(own)
+            problems += _shown(lines)
             if candidates is not None:
                 found[part.name] = candidates
     return found
@@ -161,7 +161,7 @@ def _find_candidates(
 def _score(
     settings: EvalCommand, plan: Request, inputs: EvalInputs, candidates: dict[str, Candidates]
 ) -> dict[str, list[Entry]]:
-    """Every model on every collection, by name of the collection; each model is loaded once."""
+    """Score every collection with every model, by name of the collection; each model is loaded once."""
     if not plan.models:
         return {}
     from .command import score_collections
@@ -178,18 +178,15 @@ def _report(
     candidates: Candidates | None,
     scored: list[Entry],
 ) -> Report:
-    """One collection: measure what was scored and write it."""
-    from .evaluate import first_stage_entry, make_report, run_entry
+    """Measure one collection and write its report."""
+    from .evaluate import ReportOptions, first_stage_entry, make_report, run_entry
     from .report import write_report
 
     collection = inputs.collections[part.name]
     entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
     entries += [run_entry(name, path, inputs.runs[path]) for name, path in part.runs.items()]
     entries += scored
-    report = make_report(
-        collection,
-        candidates,
-        entries,
+    options = ReportOptions(
         measures=plan.measures,
         baseline=part.baseline,
         seed=settings.seed,
@@ -197,9 +194,10 @@ def _report(
         train_queries=inputs.train_queries,
         device=settings.model.device,
     )
+    report = make_report(collection, candidates, entries, options)
     write_report(
         report,
-        _folder(settings, plan, part),
+        Path(settings.output) / ("" if len(plan.collections) == 1 else part.name),
         title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {Path(part.path).name}",
         runs={entry.name: entry.scored.run for entry in entries},
         collection=collection,
@@ -207,14 +205,8 @@ def _report(
     return report
 
 
-def _folder(settings: EvalCommand, plan: Request, part: CollectionPlan) -> Path:
-    """One collection fills the output, several have a folder each."""
-    output = Path(settings.output)
-    return output if len(plan.collections) == 1 else output / part.name
-
-
 def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) -> None:
-    """The summary of several collections, the terminal, and the gate."""
+    """Write the summary of several collections, print the result, and judge by the gate."""
     from rich.console import Console
 
     from .command import gate_findings
@@ -230,13 +222,13 @@ def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) ->
         print_summary(summary, reports, Console(), output)
     if plan.gate is None:
         return
-    found = [
+    lines = [
         line
         for name, report in reports.items()
         for line in gate_findings(report, name, plan.gate, settings.gate)
     ]
-    if found:
-        sys.stderr.write("\n".join([f"uprank eval: regression on {plan.gate}", *found]) + "\n")
+    if lines:
+        sys.stderr.write("\n".join([f"uprank eval: regression on {plan.gate}", *lines]) + "\n")
         raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""From runs of several systems on the same candidates to a report."""
+"""Make a report from the scores of several systems on the same candidates."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ from .statistics import compare_all, estimates
 
 @dataclass(frozen=True)
 class Entry:
-    """One system to report: its scores and what they come from.
+    """One system to report: its scores and their origin.
 
     Attributes:
         name: unique name.
-        scored: its scores on the candidates.
+        scored: scores on the candidates.
         path: hub id or folder; empty for a first stage.
         weights: hash of the weights; empty for a first stage.
         precision: `fp32`, `bf16`; empty for a first stage.
         budgets: tokens of the query and of the pair; 0 for a first stage.
-        kind: `model`, `first_stage` or `run`; found from the weights when empty.
-        backend: what scored: `uprank`, `onnx`…; empty for a first stage or a run.
+        kind: `model`, `first_stage` or `run`; decided by the weights if empty.
+        backend: `uprank`, `onnx`…; empty for a first stage or a run.
+        prompts: prompts put before the texts.
     """
 
     name: str
@@ -56,8 +57,29 @@ class Entry:
 
     @property
     def role(self) -> str:
-        """The kind, or what the weights say."""
+        """Kind; if empty, `model` for an entry with weights, else `first_stage`."""
         return self.kind or ("model" if self.weights else "first_stage")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Options of a report.
+
+    Attributes:
+        measures: measures to compute; the first one leads.
+        baseline: name of the system that the others are compared with.
+        seed: seed of bootstrap and randomisation test.
+        command: how the evaluation was started.
+        train_queries: queries the models were trained on, to look for leaks.
+        device: device that scored, as in `model.device`.
+    """
+
+    measures: Sequence[Measure]
+    baseline: str
+    seed: int
+    command: str
+    train_queries: Iterable[str] | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +92,18 @@ class Measured:
 
 
 def first_stage_entry(candidates: Candidates) -> Entry:
-    """The first stage as a system of its own."""
+    """Return the first stage as a system of its own."""
     return Entry(candidates.first_stage, Scored(candidates.run, len(candidates.pairs), 0, 0.0))
 
 
 def run_entry(name: str, path: str, run: dict[str, dict[str, float]]) -> Entry:
-    """A TREC run file as a system; it ranks its own documents."""
+    """Return a TREC run file as a system; it ranks its own documents."""
     scored = Scored(run, sum(map(len, run.values())), 0, 0.0)
     return Entry(name, scored, path, kind="run")
 
 
 def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measure]) -> dict[str, float]:
-    """Means over all judged queries, for the dev measures in the training loop."""
+    """Return the means over all judged queries, for the dev measures in the training loop."""
     ranking = rank(collection.qrels, scored.run)
     return {str(measure): float(evaluate_measures(measure, ranking).mean()) for measure in measures}
 
@@ -89,47 +111,37 @@ def mean_values(collection: Collection, scored: Scored, measures: Sequence[Measu
 def mean_intervals(
     collection: Collection, scored: Scored, measures: Sequence[Measure], *, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """The 95 % bootstrap intervals of `mean_values`."""
+    """Return the 95 % bootstrap intervals of `mean_values`."""
     ranking = rank(collection.qrels, scored.run)
-    found = estimates([evaluate_measures(measure, ranking) for measure in measures], seed)
-    return {str(measure): (one.low, one.high) for measure, one in zip(measures, found, strict=True)}
+    intervals = estimates([evaluate_measures(measure, ranking) for measure in measures], seed)
+    return {str(measure): (one.low, one.high) for measure, one in zip(measures, intervals, strict=True)}
 
 
 def make_report(
     collection: Collection,
     candidates: Candidates | None,
     entries: Sequence[Entry],
-    *,
-    measures: Sequence[Measure],
-    baseline: str,
-    seed: int,
-    command: str,
-    train_queries: Iterable[str] | None = None,
-    device: str | None = None,
+    options: ReportOptions,
 ) -> Report:
     """Measure every system, compare each with the baseline, and audit what the figures rest on.
 
     Args:
         collection: the judged queries.
-        candidates: what was ranked; None where runs are measured, each on its own documents.
+        candidates: what was ranked; None if only runs are measured, each on its own documents.
         entries: the systems; all but the runs scored the same candidates.
-        measures: what to measure; the first one leads.
-        baseline: name of the system the others are compared with.
-        seed: of bootstrap and randomisation test.
-        command: how the evaluation was started.
-        train_queries: queries the models were trained on, to look for leaks.
-        device: what scored, as in `model.device`.
+        options: measures, baseline, seed and the facts that the report states.
 
     Raises:
-        UserError: a score is NaN or infinite; the system, the query and the document are named.
+        UserError: a score is NaN or infinite; system, query and document are named.
     """
+    measures, baseline, seed = options.measures, options.baseline, options.seed
     systems = [_measured(entry, collection, measures) for entry in entries]
     named = {system.entry.name: system for system in systems}
     pool = next((s for s in systems if s.entry.role != "run"), named[baseline]).ranking  # the candidates
     leading, missing = measures[0], _missing(systems)
     leaks = None
-    if train_queries is not None:
-        leaks = find_leaks(collection.queries, pool.queries, train_queries)
+    if options.train_queries is not None:
+        leaks = find_leaks(collection.queries, pool.queries, options.train_queries)
     setting = Setting(
         collection=collection,
         candidates=candidates,
@@ -138,14 +150,14 @@ def make_report(
         floor=_floor(systems, leading),
         missing=frozenset(missing),
         leaks=leaks,
-        machine=hardware_name(device),
+        machine=hardware_name(options.device),
         seed=seed,
     )
     curves = _depth_curves(systems, candidates, measures, seed)
     report = Report(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         version=__version__,
-        command=command,
+        command=options.command,
         data=collection.path,
         fingerprint=collection_fingerprint(collection),
         queries=len(pool.queries),
@@ -174,7 +186,7 @@ def make_report(
 
 
 def _missing(systems: Sequence[Measured]) -> list[str]:
-    """Judged queries for which no system has a document; what one run lacks is among its audits."""
+    """Return the judged queries for which no system has a document; a single run's gaps are in its audits."""
     lacking = [set(system.ranking.missing) for system in systems]
     return [query for query in systems[0].ranking.missing if all(query in ids for ids in lacking)]
 
@@ -190,7 +202,7 @@ def _measured(entry: Entry, collection: Collection, measures: Sequence[Measure])
 
 
 def _floor(systems: Sequence[Measured], leading: Measure) -> tuple[str, float] | None:
-    """What rerankers start from: the first stage; None where the candidates have no order."""
+    """Return name and mean of the first stage; None if the candidates have no order."""
     for system in systems:
         if system.entry.role == "first_stage":
             return system.entry.name, float(system.values[str(leading)].mean())
@@ -200,7 +212,7 @@ def _floor(systems: Sequence[Measured], leading: Measure) -> tuple[str, float] |
 def _depth_curves(
     systems: Sequence[Measured], candidates: Candidates | None, measures: Sequence[Measure], seed: int
 ) -> dict[str, list[DepthPoint]]:
-    """Of every model by name, where a first stage orders the candidates."""
+    """Return the depth curve of every model by name; none without a first stage."""
     start = next((system for system in systems if system.entry.role == "first_stage"), None)
     models = [system.entry for system in systems if system.entry.role == "model"]
     if start is None or candidates is None or not models:

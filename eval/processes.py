@@ -1,4 +1,4 @@
-"""An evaluation by several processes, as torchrun and `accelerate launch` start them."""
+"""Evaluate on several ranks, as torchrun and `accelerate launch` start them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..configs.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
+
+@dataclass(frozen=True)
+class Share:
+    """The pairs that this rank scores, and how the parts are summed.
+
+    Attributes:
+        index: rank.
+        count: number of ranks.
+        total: adds an array over all ranks, element by element.
+    """
+
+    index: int = 0
+    count: int = 1
+    total: Callable[[np.ndarray], np.ndarray] = lambda array: array
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that evaluate together, as one of them sees them.
+    """The ranks that evaluate together, as one of them sees them.
 
     Attributes:
-        index: number of this one.
-        count: how many there are.
-        device: the device it was given; None when the model's own choice holds.
+        index: rank.
+        count: number of ranks.
+        device: device of this rank; None if the model chooses.
     """
 
     index: int = 0
@@ -33,14 +45,14 @@ class Processes:
 
     @property
     def share(self) -> Share:
-        """What of every evaluation falls to this process."""
+        """Share of this rank in every evaluation."""
         return Share(self.index, self.count, _total) if self.count > 1 else Share()
 
     def agree(self, problems: list[str]) -> None:
-        """Raise on every process what any of them found.
+        """Raise the problems of all ranks on every rank.
 
         Raises:
-            UserError: there is a problem on some process.
+            UserError: some rank has a problem.
         """
         if self.count > 1:
             from accelerate.utils import gather_object
@@ -51,19 +63,19 @@ class Processes:
 
 
 def is_main() -> bool:
-    """Whether this process writes and prints; the only one, or the first of several."""
+    """Return whether this process writes and prints: rank 0, or the only process."""
     # A batch system may leave RANK set for a command that it starts alone.
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def join(device: str | None) -> Processes:
-    """Find the other processes, if a launcher started several.
+    """Join the other ranks, if a launcher started several.
 
     Args:
-        device: what was asked for; `cpu` keeps all of them off the accelerators.
+        device: device asked for; `cpu` keeps all ranks off the accelerators.
 
     Raises:
-        UserError: a sweep (`-m`) by several processes.
+        UserError: a sweep (`-m`) on several ranks.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(device=device)
@@ -77,7 +89,7 @@ def join(device: str | None) -> Processes:
         raise UserError("-m: a sweep runs in one process; start one evaluation for several processes each")
     state = PartialState(cpu=works_on_cpu(device))
     if not is_main():
-        logging.getLogger("uprank").setLevel(logging.ERROR)  # the first process says what all would say
+        logging.getLogger("uprank").setLevel(logging.ERROR)  # rank 0 speaks for all
     return Processes(state.process_index, state.num_processes, device or str(state.device))
 
 
@@ -93,9 +105,9 @@ def _total(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def ending_together() -> Iterator[None]:
-    """Let every process exit with the code of the first one, which alone writes and judges.
+    """Exit every rank with the code of rank 0, which alone writes and judges.
 
-    A process that crashes otherwise takes the others with it: their wait for it fails.
+    A rank that crashes takes the others with it: their wait for it fails.
     """
     code: Any = 0
     try:
@@ -121,21 +133,6 @@ def _code_of_first(code: Any) -> Any:
         shared = [code]
         dist.broadcast_object_list(shared, src=0)
         dist.destroy_process_group()
-    except RuntimeError:  # the first process is gone, and has said why
+    except RuntimeError:  # rank 0 is gone, and has said why
         return code or 1
     return shared[0]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which pairs this process scores, and how the parts come together.
-
-    Attributes:
-        index: number of this process.
-        count: number of processes.
-        total: adds an array over all processes, element by element.
-    """
-
-    index: int = 0
-    count: int = 1
-    total: Callable[[np.ndarray], np.ndarray] = lambda array: array

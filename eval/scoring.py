@@ -1,4 +1,4 @@
-"""Score candidates with a model: each distinct pair once, on one process or shared out over several."""
+"""Score candidates with a model: each distinct pair once, on one rank or sharded over several."""
 
 from __future__ import annotations
 
@@ -17,12 +17,28 @@ from .retrieval import Candidates
 from .score_cache import ScoreCache
 
 REGION = 200_000  # pairs sorted by length together: enough for equal lengths, bounded memory
-BLOCK_TOKENS = 16_384  # tokens scored between two commits: seconds of work that a kill may cost
 NAMED = 5  # pairs named in an error
 
 
 class LeftEarly(Exception):
-    """Scoring was left before its end, as some process was asked to stop; raised on every process."""
+    """Scoring ended early because some rank was asked to stop; raised on every rank."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How one scoring is named, watched and interrupted, block by block.
+
+    Attributes:
+        name: the model in messages.
+        block_tokens: tokens of a block, after which scores are committed to the cache: what a kill may cost.
+        progress: called with the pairs done and the pairs there are for this rank.
+        stop: asked after each block; a value other than 0 ends the scoring.
+    """
+
+    name: str = "the model"
+    block_tokens: int = 16_384
+    progress: Callable[[int, int], object] = lambda done, total: None
+    stop: Callable[[], int] = int
 
 
 @dataclass(frozen=True)
@@ -31,11 +47,11 @@ class Scored:
 
     Attributes:
         run: query id -> document id -> raw float32 logit.
-        pairs: candidate pairs, each of which has its score.
+        pairs: number of candidate pairs.
         truncated: pairs that were cut to the token budget.
-        seconds: wall time of scoring what was scored, of the slowest process; 0 if all was in the cache.
+        seconds: wall time of scoring on the slowest rank; 0 if all was in the cache.
         cached: pairs whose score came from the cache.
-        cut: whether each pair was cut, query after query, shape (pairs,), bool; None where unknown.
+        cut: whether each pair was cut, query after query, shape (pairs,), bool; None if unknown.
     """
 
     run: dict[str, dict[str, float]]
@@ -52,52 +68,45 @@ def score_candidates(
     candidates: Candidates,
     *,
     share: Share | None = None,
-    progress: Callable[[int, int], object] | None = None,
     cache: ScoreCache | None = None,
-    name: str = "the model",
-    block_tokens: int = BLOCK_TOKENS,
-    stop: Callable[[], int] = int,
+    watch: Watch | None = None,
 ) -> Scored:
     """Score every distinct pair of texts once.
 
-    Each process fills its own cells of one array, every count-th pair, then the arrays are
-    added: no rows to trim or to reorder, whatever the number of processes.
+    Each rank fills its own cells of one array, every count-th pair, then the arrays are summed: there are no
+    rows to trim or to reorder, whatever the number of ranks.
 
     Args:
-        model: a `Reranker`, or a `Peer` of model/backends.py.
+        model: a `Reranker`, or a `Peer` of model/backends.
         collection: the texts.
         candidates: the pairs.
-        share: of this process; all pairs when None.
-        progress: called with the pairs done and the pairs there are for this process.
+        share: share of this rank; all pairs if None.
         cache: where scores are looked up first and kept after each block.
-        name: of the model, for messages.
-        block_tokens: tokens between two commits to the cache.
-        stop: asked after each block; scoring is left when it gives anything but 0.
+        watch: name, block size, progress and stop; defaults if None.
 
     Raises:
-        LeftEarly: it was left.
-        UserError: a score is NaN or infinite; on every process alike.
+        LeftEarly: `watch.stop` ended the scoring.
+        UserError: a score is NaN or infinite; raised on every rank.
     """
-    share = share or Share()
+    share, watch = share or Share(), watch or Watch()
     prompts = getattr(model, "prompts", None)
-    if prompts:  # the cache, the lengths and the model see the texts as they are read
+    if prompts:  # cache, lengths and model see the texts with their prompts
         collection, model = prompts.collection(collection), replace(model, prompts=NO_PROMPTS)
     ids = candidates.pairs
     texts, where = _distinct(collection, ids)
     mine = np.arange(share.index, len(texts), share.count)
-    progress = progress or (lambda done, total: None)
-    cells = _Cells(np.zeros((4, len(texts))), cache, progress, stop, len(mine))
+    cells = _Cells(np.zeros((4, len(texts))), cache, watch, len(mine))
     seconds, left = np.zeros(share.count), np.zeros(1)
     for start in range(0, len(mine), REGION):
         region = mine[start : start + REGION]
-        seconds[share.index] += cells.fill(model, region, texts.pairs(region), block_tokens)
+        seconds[share.index] += cells.fill(model, region, texts.pairs(region))
         left[0] = cells.left and cells.done < len(mine)
         if cells.broken or left[0]:
             break
     summed = share.total(np.concatenate((cells.values.ravel(), seconds, left)))
     values, seconds = summed[: cells.values.size].reshape(cells.values.shape), summed[cells.values.size : -1]
     scores, cut, cached = values[[0, 2, 3]][:, where]
-    _require_finite(name, ids, scores)
+    _require_finite(watch.name, ids, scores)
     if summed[-1]:
         raise LeftEarly
     wrong = int((values[1] != 1).sum())
@@ -112,25 +121,26 @@ def score_candidates(
 
 @dataclass
 class _Cells:
-    """What this process found: four rows of score, times scored or found, cut, cached.
+    """Results of this rank: four rows of score, times scored or found in the cache, cut, cached.
 
     Attributes:
-        values: shape (4, P) of P distinct pairs, float64, which holds every float32.
-        broken: whether a score was not finite: the rest is not scored then.
-        left: whether it was asked to stop: neither is it then.
+        values: shape (4, P) for P distinct pairs; float64, which represents every float32.
+        total: pairs of this rank.
+        done: pairs that have a score.
+        broken: whether a score was not finite; the rest is not scored then.
+        left: whether scoring was asked to stop; the rest is not scored either.
     """
 
     values: np.ndarray
     cache: ScoreCache | None
-    progress: Callable[[int, int], object]
-    stop: Callable[[], int]
+    watch: Watch
     total: int
     done: int = 0
     broken: bool = False
     left: bool = False
 
-    def fill(self, model: Any, cells: np.ndarray, texts: Sequence[Pair], block_tokens: int) -> float:
-        """Look up or score the pairs of these cells; seconds of scoring."""
+    def fill(self, model: Any, cells: np.ndarray, texts: Sequence[Pair]) -> float:
+        """Look up or score the pairs of these cells; return the seconds of scoring."""
         rest = np.arange(len(cells))
         if self.cache:
             scores, cut, found = self.cache.read(texts)
@@ -141,14 +151,14 @@ class _Cells:
         start = time.perf_counter()
         full = model.pairs.full_lengths([texts[i] for i in rest.tolist()])
         lengths = np.minimum(full, model.pairs.max_tokens)
-        for block in _blocks(lengths, block_tokens):
+        for block in _blocks(lengths, self.watch.block_tokens):
             chosen = rest[block]
             given, cut = [texts[i] for i in chosen.tolist()], full[block] > model.pairs.max_tokens
             scores = np.asarray(model.score(given), dtype=np.float32)
             self._put(cells[chosen], scores, cut, cached=False)
             if self.cache:
                 self.cache.write(given, scores, cut)
-            self.left = bool(self.stop())
+            self.left = bool(self.watch.stop())
             if self.broken or self.left:
                 break
         return time.perf_counter() - start
@@ -160,14 +170,14 @@ class _Cells:
         self.values[3, cells] = cached
         self.done += len(cells)
         self.broken |= not np.isfinite(scores).all()
-        self.progress(self.done, self.total)
+        self.watch.progress(self.done, self.total)
 
 
 def _blocks(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Places of the pairs, the longest first, in blocks of so many tokens.
+    """Yield places of the pairs, the longest first, in blocks of at most `tokens` tokens.
 
-    What a killed process leaves is the end of this order from the beginning of a block on, so
-    that the next one makes the same blocks of it: the same batches, the same scores to the bit.
+    A killed process leaves the end of this order, from the start of a block. The next one makes the same
+    blocks of it: the same batches, the same scores to the bit.
     """
     order = np.argsort(-lengths, kind="stable")
     start, held = 0, 0
@@ -182,7 +192,7 @@ def _blocks(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Texts:
-    """The distinct pairs of texts, each as query number * passages + passage number."""
+    """Distinct pairs of texts, each coded as query number * passages + passage number."""
 
     queries: list[str]
     passages: list[str]
@@ -192,14 +202,14 @@ class _Texts:
         return len(self.codes)
 
     def pairs(self, cells: np.ndarray) -> list[Pair]:
-        """The texts of some of them."""
+        """Return the texts of some of the pairs."""
         numbers = np.divmod(self.codes[cells], max(len(self.passages), 1))
         chosen = zip(*(row.tolist() for row in numbers), strict=True)
         return [(self.queries[query], self.passages[passage]) for query, passage in chosen]
 
 
 def _distinct(collection: Collection, ids: Sequence[Pair]) -> tuple[_Texts, np.ndarray]:
-    """The distinct pairs of texts, the pairs of a query together, and which of them each pair of ids is."""
+    """Return the distinct pairs of texts, grouped by query, and the place among them of each pair of ids."""
     queries: dict[str, int] = {}
     passages: dict[str, int] = {}
     numbers = np.empty((2, len(ids)), dtype=np.int64)

@@ -17,7 +17,7 @@ from ..configs.schema_eval import ScoreCommand
 from ..configs.validate import above_zero, model_problems
 from ..data.problems import Problems, require
 from ..data.rows import parse_rows
-from .score_jsonl import FORMS, Output, hash_file, is_right, output_file_problems, read_pairs, scored
+from .score_jsonl import FORMS, Output, is_right, output_file_problems, read_pairs, scored
 
 ROWS = 1000  # rows scored together: enough to sort by length, little memory on endless input
 
@@ -25,12 +25,12 @@ ROWS = 1000  # rows scored together: enough to sort by length, little memory on 
 def score(settings: ScoreCommand) -> None:
     """Score each row and write it as JSON, in the order read, to stdout or to a file.
 
-    A row with `passage` gets `score`; a row with `documents` gets `ranking`, best first, each
-    with its index and score; a row with `pos` (and `neg`) gets `pos_scores` and `neg_scores`, to
-    distil from. Other keys of a row are kept. Scores are raw logits.
+    A row with `passage` gets `score`; a row with `documents` gets `ranking`, best first, each with index and
+    score; a row with `pos` (and `neg`) gets `pos_scores` and `neg_scores`, to distil from. Other keys of a
+    row are kept. Scores are raw logits.
 
     Raises:
-        UserError: wrong rows (none is scored then if the input is a file), or a wrong model.
+        UserError: the model or a row is wrong; if the input is a file, no row is scored then.
     """
     problems = model_problems(settings.model)
     problems += above_zero({"tokens_per_batch": settings.tokens_per_batch, "threads": settings.threads})
@@ -43,7 +43,7 @@ def score(settings: ScoreCommand) -> None:
     path = Path(settings.input)
     if not path.is_file():
         raise UserError(f"input={path}: no such file; `-` reads stdin")
-    with path.open("rb") as stream:  # everything is checked before the model is loaded
+    with path.open("rb") as stream:  # every row is checked before the model is loaded
         for _ in _read(stream, str(path)):
             pass
     with path.open("rb") as stream:
@@ -51,13 +51,13 @@ def score(settings: ScoreCommand) -> None:
 
 
 def _read(stream: Any, name: str) -> Iterator[list[dict[str, Any]]]:
-    """Rows in blocks; raises with every problem of the input once it is read to the end."""
+    """Yield rows in blocks; at the end of the input, raise every problem in it."""
     problems = Problems()
     block: list[dict[str, Any]] = []
     for where, row in parse_rows(stream, name, problems):
         if not is_right(row):
             problems.add("row", f"{where}: a row is {FORMS}")
-        elif not problems:  # after the first problem only more problems are looked for
+        elif not problems:  # after the first problem, only further problems matter
             block.append(row)
         if len(block) == ROWS:
             yield block
@@ -68,7 +68,7 @@ def _read(stream: Any, name: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -> None:
-    first = next(blocks, [])  # wrong rows at the start of stdin are found before the model is loaded
+    first = next(blocks, [])  # finds wrong rows at the start of stdin before the model is loaded
     reranker = _load(settings)
     read, output = reranker.as_read, Output(settings.output, _identity(settings, reranker), ROWS)
     place = 0
@@ -78,13 +78,13 @@ def _score_all(settings: ScoreCommand, blocks: Iterator[list[dict[str, Any]]]) -
             if place <= done:
                 continue
             pairs = [pair for row in rows for pair in read_pairs(row, reranker.prompts)]
-            found = read.score(pairs) if pairs else np.zeros(0, np.float32)
-            if not np.isfinite(found).all():
+            values = read.score(pairs) if pairs else np.zeros(0, np.float32)
+            if not np.isfinite(values).all():
                 raise UserError(
                     f"model.path={settings.model.path}: a score is not a finite number",
                     advice="The weights are damaged, or overflow in this precision (model.precision=fp32).",
                 )
-            scores = iter(found.tolist())
+            scores = iter(values.tolist())
             write([scored(row, scores, settings.top_k) for row in rows])
             reranker.pairs.forget()
     if settings.output:
@@ -98,27 +98,18 @@ def _load(settings: ScoreCommand) -> Any:
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    model = settings.model
     reranker = load_model(
-        model.path,
-        backend=model.backend,
-        precision=model.precision,
-        query_tokens=model.query_tokens,
-        max_tokens=model.max_tokens,
-        device=model.device,
-        revision=model.revision,
-        tokens_per_batch=settings.tokens_per_batch,
-        threads=settings.threads,
-        query_prompt=model.query_prompt,
-        passage_prompt=model.passage_prompt,
+        settings.model, tokens_per_batch=settings.tokens_per_batch, threads=settings.threads
     )
     if reranker.new_head:
-        raise UserError(f"model.path={model.path}: an encoder without a reranking head; fine-tune it first")
+        path = settings.model.path
+        raise UserError(f"model.path={path}: an encoder without a reranking head; fine-tune it first")
     return reranker
 
 
 def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
-    """Everything that decides the lines of an output file; nothing for stdout."""
+    """Return everything that decides the lines of an output file; nothing for stdout."""
+    from ..data.store import hash_file
     from .backends import identity
 
     if not settings.output:
@@ -128,7 +119,7 @@ def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the command; a reader that has seen enough (`| head`) ends it quietly."""
+    """Run the command; exit quietly when the reader closes the pipe (`| head`)."""
     try:
         run("score", ScoreCommand, score)
     except BrokenPipeError:

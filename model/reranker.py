@@ -1,4 +1,4 @@
-"""The Python face: load a cross-encoder, score pairs, rerank documents, save."""
+"""The Python interface: load a cross-encoder, score pairs, rerank documents, save."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..configs.errors import UserError
+from ..configs.schema import ModelSettings
 from ..configs.validate import PRECISIONS, above_zero
 from ..data.encoding import PairEncoder, choose_budgets
 from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ranked:
-    """A document at its place: its index in the list that was given, its score and its text."""
+    """One document of a ranking: its index in the input list, its score and its text."""
 
     index: int
     score: float
@@ -38,14 +39,14 @@ class Reranker:
     """A cross-encoder with its tokenizer and budgets.
 
     Attributes:
-        scorer: the module that maps packed batches to scores.
-        tokenizer: the model's own tokenizer.
-        pairs: the pair encoder with its token budgets.
+        scorer: module that maps packed batches to scores.
+        tokenizer: tokenizer of the model.
+        pairs: pair encoder with its token budgets.
         precision: `fp32`, `bf16` or `fp16`.
-        path: where it was loaded from.
-        new_head: whether the head was made at loading and knows nothing yet.
+        path: where the model was loaded from.
+        new_head: whether the head was drawn at loading and is untrained.
         tokens_per_batch: tokens in one forward pass.
-        prompts: what is put before the texts that are scored.
+        prompts: prompts put before the texts that are scored.
     """
 
     scorer: Scorer
@@ -77,81 +78,112 @@ class Reranker:
         Args:
             path: hub id, folder, or `package:NAME`.
             precision: `fp32`, or matrix products in `bf16` or `fp16`.
-            query_tokens: tokens a query keeps when a pair is too long; when None what the model was
-                saved with, else 128.
-            max_tokens: longest pair; when None what the model was saved with, else the length that
-                the tokenizer states, 512 at most.
-                Lowered to the model's positions where those are fewer.
-            device: `cpu`, `cuda`, …; the fastest one present when None.
-            revision: of a hub model.
-            tokens_per_batch: tokens in one forward pass; what suits the device when None.
-            seed: of a new head.
-            query_prompt: put before every query; when None what the model was saved with, else nothing.
+            query_tokens: tokens that a query keeps when a pair is too long; None: as saved with the model,
+                else 128.
+            max_tokens: longest pair; None: as saved with the model, else what the tokenizer states, at most
+                512. Never more than the model has positions.
+            device: `cpu`, `cuda`, …; the fastest one present if None.
+            revision: branch, tag or commit of a hub model.
+            tokens_per_batch: tokens in one forward pass; what suits the device if None.
+            seed: seed of a new head.
+            query_prompt: put before every query; None: as saved with the model, else nothing.
             passage_prompt: put before every passage, likewise.
 
         Raises:
             UserError: the model cannot be found or used, or a setting is not allowed.
         """
-        counts = {
-            "query_tokens": query_tokens,
-            "max_tokens": max_tokens,
-            "tokens_per_batch": tokens_per_batch,
-        }
-        problems = above_zero(counts)
-        if precision not in PRECISIONS:
-            problems.append(f"model.precision={precision}: allowed are {', '.join(PRECISIONS)}")
+        settings = ModelSettings(
+            str(path),
+            revision=revision,
+            precision=precision,
+            query_tokens=query_tokens,
+            max_tokens=max_tokens,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
+            device=device,
+        )
+        return cls.from_settings(settings, tokens_per_batch=tokens_per_batch, seed=seed)
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: ModelSettings,
+        *,
+        device: str | None = None,
+        tokens_per_batch: int | None = None,
+        seed: int = 0,
+    ) -> Reranker:
+        """Load the model that the settings name; see `load`.
+
+        Args:
+            settings: model, token budgets, precision and prompts.
+            device: used in place of `settings.device` if not None.
+            tokens_per_batch: tokens in one forward pass; what suits the device if None.
+            seed: seed of a new head.
+        """
+        path, max_tokens = settings.path, settings.max_tokens
+        counts = {"query_tokens": settings.query_tokens, "max_tokens": max_tokens}
+        problems = above_zero({**counts, "tokens_per_batch": tokens_per_batch})
+        if settings.precision not in PRECISIONS:
+            problems.append(f"model.precision={settings.precision}: allowed are {', '.join(PRECISIONS)}")
         if problems:
             raise UserError(problems)
-        target = choose_device(device)
-        loaded = load(str(path), revision=revision, seed=seed)
-        positions = usable_positions(loaded.model)
+        target = choose_device(device or settings.device)
+        loaded = load(path, revision=settings.revision, seed=seed)
         stated = getattr(loaded.model.config, "uprank", None)
+        positions = usable_positions(loaded.model)
         kept, longest = choose_budgets(
-            loaded.tokenizer, query_tokens, max_tokens, positions=positions, stated=stated
+            loaded.tokenizer, settings.query_tokens, max_tokens, positions=positions, stated=stated
         )
         if max_tokens and longest < max_tokens:
             log.info(
                 "%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens
             )
-        encoder = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
-        scorer = Scorer(loaded.model.to(target), precision).eval()
+        scorer = Scorer(loaded.model.to(target), settings.precision).eval()
         if not scorer.packed:
             log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
-        tokens = tokens_per_batch or suitable_tokens(target.type)
-        prompts = choose_prompts(query_prompt, passage_prompt, stated)
-        return cls(scorer, loaded.tokenizer, encoder, precision, str(path), loaded.new_head, tokens, prompts)
+        return cls(
+            scorer,
+            loaded.tokenizer,
+            PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest),
+            settings.precision,
+            path,
+            loaded.new_head,
+            tokens_per_batch or suitable_tokens(target.type),
+            choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
+        )
 
     @property
     def model(self) -> Any:
-        """The transformers model.
+        """Transformers model.
 
-        Write its weights under `torch.no_grad()`; a write through `.data` is noticed by nobody, so that
-        scores are those of before until `scorer.train()` was called.
+        Write its weights under `torch.no_grad()`. A write through `.data` goes unnoticed: scores stay the old
+        ones until `scorer.train()` is called.
         """
         return self.scorer.model
 
     @property
     def budgets(self) -> tuple[int, int]:
-        """Tokens of the query and of the pair."""
+        """Token budgets of the query and of the pair."""
         return self.pairs.query_tokens, self.pairs.max_tokens
 
     @property
     def as_read(self) -> Reranker:
-        """The same model for texts that hold their prompts already: it puts nothing before them."""
+        """Same model without prompts, for texts that already contain theirs."""
         return replace(self, prompts=NO_PROMPTS)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.scorer.parameters()).device
 
     def score(
         self, pairs: Iterable[tuple[str, str]], *, progress: Callable[[int], object] | None = None
     ) -> np.ndarray:
-        """Raw logits of (query, passage) pairs, in the order given.
+        """Return the raw logits of (query, passage) pairs, in the order given.
 
-        Each distinct pair is scored once. The result does not depend on the batching but for
-        rounding. A sigmoid makes a number between 0 and 1 of a logit; the order is the same.
+        Each distinct pair is scored once. Apart from rounding, the result does not depend on the batches. A
+        sigmoid maps a logit to a number between 0 and 1 and keeps the order.
 
         Args:
             pairs: any number of pairs of strings; the model's prompts are put before them.
@@ -189,12 +221,12 @@ class Reranker:
         return scores[where]
 
     def rerank(self, query: str, documents: Iterable[str], top_k: int | None = None) -> list[Ranked]:
-        """The documents ordered by score, best first; equal scores keep the order given.
+        """Return the documents ordered by score, best first; equal scores keep the order given.
 
         Args:
-            query: the query.
+            query: query text.
             documents: texts to rank.
-            top_k: return only so many; all when None.
+            top_k: number of documents to return; all if None.
 
         Raises:
             UserError: `documents` are not strings, or `top_k` is not a number from 1.
@@ -209,7 +241,7 @@ class Reranker:
         return [Ranked(int(i), float(scores[i]), documents[i]) for i in order]
 
     def set_dropout(self, *, attention: float | None, hidden: float | None) -> None:
-        """Set the dropout rates of training; None leaves the model's own.
+        """Set the dropout rates of training; None keeps the model's own.
 
         Raises:
             UserError: a rate is given for an architecture whose layers we do not know.
@@ -225,7 +257,7 @@ class Reranker:
                 module.p = module.p if rate is None else rate
 
     def save(self, folder: str | Path) -> None:
-        """Write config.json, model.safetensors and the tokenizer; token budgets and prompts go along."""
+        """Write config.json, with token budgets and prompts, model.safetensors and the tokenizer."""
         self.tokenizer.model_max_length = self.pairs.max_tokens
         self.model.config.uprank = {
             "query_tokens": self.pairs.query_tokens,
@@ -236,23 +268,23 @@ class Reranker:
         self.tokenizer.save_pretrained(folder)
 
     def weights_hash(self) -> str:
-        """`sha256:…` of the weights, as they are saved."""
+        """Return `sha256:…` of the weights as they are saved."""
         return hash_weights(plain_state(self.model))
 
 
 def works_on_cpu(device: str | None) -> bool:
-    """Whether the processor does the work: it was asked for, or there is nothing faster.
+    """Return whether the CPU does the work: it was asked for, or there is nothing faster.
 
-    Accelerate has to be told, or several processes on a machine without a GPU each believe they are alone.
+    Accelerate must be told; else each of several processes on a machine without a GPU believes it is alone.
     """
     return (device or "").startswith("cpu") or (device is None and not torch.accelerator.is_available())
 
 
 def choose_device(device: str | None) -> torch.device:
-    """The device asked for, or the fastest one present.
+    """Return the device asked for, or the fastest one present.
 
     Raises:
-        UserError: no such device here.
+        UserError: there is no such device here.
     """
     if device is None:
         if torch.cuda.is_available():

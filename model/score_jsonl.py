@@ -1,6 +1,6 @@
-"""The rows that `uprank score` takes and gives: pairs, queries with documents, groups to distil from.
+"""Rows of `uprank score`, read and written: pairs, queries with documents, groups to distil from.
 
-Where `uprank score` writes: stdout, or a file that is there once it is whole, continued after a kill.
+Scores go to stdout, or to a file that appears once it is complete and is resumed after a kill.
 """
 
 from __future__ import annotations
@@ -25,66 +25,49 @@ PROMPTS = ("query_prompt", "passage_prompt")
 
 
 def is_right(row: dict[str, Any]) -> bool:
-    """Whether a row has one of the `FORMS`; `documents` decides, then `passage`."""
+    """Return whether a row has one of the `FORMS`; `documents` decides, then `passage`."""
     if not isinstance(row.get("query"), str):
         return False
     if any(not isinstance(row.get(key), str | None) for key in PROMPTS):
         return False
-    if row.get("documents") is not None:
-        return _are_texts(row["documents"])
-    if is_group(row):
-        return _are_texts(row["pos"]) and _are_texts(row.get("neg") or [])
-    return isinstance(row.get("passage"), str)
+    lists = [row["pos"], row.get("neg") or []] if is_group(row) else [_texts(row)]
+    return all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists)
 
 
 def is_group(row: dict[str, Any]) -> bool:
-    """Whether a row is a group: positives, and negatives if there are any."""
+    """Return whether a row is a group: positives, and negatives if there are any."""
     return row.get("documents") is None and row.get("passage") is None and row.get("pos") is not None
 
 
 def read_pairs(row: dict[str, Any], prompts: Prompts) -> list[Pair]:
-    """The pairs of a right row as the model reads them; prompts of the row are stronger than the model's."""
-    own = Prompts(
-        *(
-            row.get(key) or default
-            for key, default in zip(PROMPTS, (prompts.query, prompts.passage), strict=True)
-        )
-    )
-    return own.pairs((row["query"], text) for text in _texts(row))
+    """Return the pairs of a right row as the model reads them; prompts of the row override the model's."""
+    query, passage = (row.get(key) for key in PROMPTS)
+    prompts = Prompts(query or prompts.query, passage or prompts.passage)
+    return prompts.pairs((row["query"], text) for text in _texts(row))
 
 
 def scored(row: dict[str, Any], scores: Iterator[float], top_k: int | None) -> str:
-    """The row with the scores of its texts, which are taken from `scores`, as a line of JSON."""
+    """Return the row as a line of JSON, with the scores of its texts taken from `scores`."""
     if is_group(row):
-        values = {key: [_short(next(scores)) for _ in row.get(key) or []] for key in ("pos", "neg")}
-        row = {**row, "pos_scores": values["pos"], "neg_scores": values["neg"]}
+        for key in ("pos", "neg"):  # seven digits, about as many as a float32 has
+            row = {**row, f"{key}_scores": [float(f"{next(scores):.7g}") for _ in row.get(key) or []]}
     elif row.get("documents") is None:
         row = {**row, "score": next(scores)}
     else:
-        found = [next(scores) for _ in row["documents"]]
-        order = sorted(range(len(found)), key=lambda index: (-found[index], index))[:top_k]
-        row = {**row, "ranking": [{"index": index, "score": found[index]} for index in order]}
+        values = [next(scores) for _ in row["documents"]]
+        order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:top_k]
+        row = {**row, "ranking": [{"index": index, "score": values[index]} for index in order]}
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _texts(row: dict[str, Any]) -> list[str]:
+def _texts(row: dict[str, Any]) -> Any:
     if is_group(row):
         return [*row["pos"], *(row.get("neg") or [])]
-    documents: list[str] | None = row.get("documents")
-    return [row["passage"]] if documents is None else documents
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
-
-
-def _short(score: float) -> float:
-    """Seven digits, about as many as a float32 has."""
-    return float(f"{score:.7g}")
+    return [row.get("passage")] if row.get("documents") is None else row["documents"]
 
 
 def output_file_problems(output: str | None, source: str) -> list[str]:
-    """What speaks against writing this file, found before the model is loaded."""
+    """Return the reasons why this file cannot be written, before the model is loaded."""
     if output is None:
         return []
     path = Path(output)
@@ -96,15 +79,15 @@ def output_file_problems(output: str | None, source: str) -> list[str]:
 
 
 class Output:
-    """Receives lines in blocks, in order.
+    """Writes lines in blocks, in order.
 
-    A file is written beside its place, under a name made of everything that decides its lines; a later start
-    of the same command finds the whole blocks there and goes on behind them.
+    A file is written beside its place, under a name made of everything that decides its lines; the same
+    command finds the complete blocks there and resumes after them.
 
     Args:
-        path: the file; stdout when None.
-        identity: everything that decides the lines, JSON values.
-        block: lines of a whole block.
+        path: the file; stdout if None.
+        identity: everything that decides the lines, as JSON values.
+        block: lines of a complete block.
     """
 
     def __init__(self, path: str | None, identity: Mapping[str, object], block: int) -> None:
@@ -115,10 +98,10 @@ class Output:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[tuple[int, Callable[[list[str]], None]]]:
-        """How many lines are there already, and what takes a block of further ones.
+        """Yield the number of lines already written, and a function that writes another block.
 
         Raises:
-            UserError: another process is at it, or the file cannot be written.
+            UserError: another process writes the file, or it cannot be written.
         """
         if self.path is None or self._part is None:
             yield 0, _to_stdout
@@ -152,22 +135,13 @@ class Output:
             Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _to_stdout(lines: list[str]) -> None:
     sys.stdout.write("".join(lines))
     sys.stdout.flush()
 
 
 def _cut(part: Path, block: int) -> int:
-    """Leave the whole blocks of a file that a killed process left; how many lines they are."""
+    """Truncate a killed process's file to its complete blocks; return how many lines they have."""
     if not part.is_file():
         return 0
     whole = kept = lines = size = 0

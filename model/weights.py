@@ -1,23 +1,23 @@
-"""The name of a set of weights: a hash of their content.
-
-Hashes of a tokenizer and of a configuration: of what decides a score, and of nothing else.
-"""
+"""Hashes of everything that decides a score: weights, tokenizer and configuration."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def hash_weights(state: Mapping[str, torch.Tensor]) -> str:
-    """`sha256:…` over names, types, shapes and bytes, independent of the order and the file layout.
+    """Return `sha256:…` over names, types, shapes and bytes, independent of order and file layout.
 
-    Reports, manifests and published folders carry it, so that a report can be matched to a model.
+    Reports, manifests and published folders contain it, so that a report can be matched to a model.
     """
+    import torch  # not above: an ONNX model is loaded without torch
+
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -27,20 +27,20 @@ def hash_weights(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def is_head(model: Any, name: str) -> bool:
-    """Whether a parameter or module of a cross-encoder is part of its head: what an encoder comes without.
+    """Return whether a parameter or module of a cross-encoder belongs to its head.
 
-    That is all outside the encoder itself, and a pooler, which has no use but for a head.
+    The head is everything outside the encoder, and the pooler, which only a head uses.
     """
     return not name.startswith(f"{model.base_model_prefix}.") or "pooler" in name.split(".")
 
 
-# In a config, what decides no score: where it came from, and what only training or other heads read.
+# Keys of a config that decide no score: its origin, and what only training or other heads read.
 _BOOKKEEPING = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "uprank"}
 _BOOKKEEPING |= {"id2label", "label2id", "sentence_transformers", "sbert_ce_default_activation_function"}
 
 
 def hash_tokenizer(tokenizer: Any) -> str:
-    """`sha256:…` of everything that decides the ids of a text."""
+    """Return `sha256:…` of everything that decides the ids of a text."""
     content: list[object] = [
         type(tokenizer).__name__,
         [str(token) for token in tokenizer.all_special_tokens],
@@ -50,14 +50,14 @@ def hash_tokenizer(tokenizer: Any) -> str:
     if fast is None:
         content.append(sorted(tokenizer.get_vocab().items()))
     else:
-        fast.no_truncation()  # the state of the last call, which every call sets anew
+        fast.no_truncation()  # state of the last call; every call sets it again
         fast.no_padding()
         content.append(fast.to_str())
     return "sha256:" + hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
 
 
 def hash_config(config: Any) -> str:
-    """`sha256:…` of a transformers config without bookkeeping: heads, activations, epsilons and such."""
+    """Return `sha256:…` of a transformers config without bookkeeping: heads, activations, epsilons."""
     kept = {
         key: value
         for key, value in config.to_dict().items()

@@ -18,7 +18,7 @@ from ..eval.evaluate import mean_intervals, mean_values
 from ..eval.measures import Measure, parse_measures
 from ..eval.processes import Share
 from ..eval.retrieval import Candidates, find_candidates
-from ..eval.scoring import Scored, score_candidates
+from ..eval.scoring import Scored, Watch, score_candidates
 from ..model.reranker import Reranker
 from .run_folder import on_first, write_folder
 
@@ -56,7 +56,9 @@ class Dev:
             LeftEarly: it was left; nothing is kept.
             UserError: the scores cannot be written.
         """
-        scored = score_candidates(reranker, self.collection, self.candidates, share=share, stop=stop)
+        scored = score_candidates(
+            reranker, self.collection, self.candidates, share=share, watch=Watch(stop=stop)
+        )
         values = mean_values(self.collection, scored, self.measures)
         on_first(share, lambda: write_folder(self.folder / name, partial(self._keep, scored, values)))
         return values

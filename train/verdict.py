@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ..eval.evaluate import Entry, first_stage_entry, make_report
+from ..eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from ..eval.report import print_report, write_report
 from ..eval.results import Report
 from ..eval.statistics import verdict
@@ -47,15 +47,13 @@ def finish(run: Run, progress: Progress) -> None:
     best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
     new_head = manifest["base"]["new_head"]
-    report = make_report(
-        run.dev.collection,
-        run.dev.candidates,
-        entries,
+    options = ReportOptions(
         measures=run.dev.measures,
         baseline=_baseline(run, new_head),
         seed=run.settings.seed,
         command=manifest["command"],
     )
+    report = make_report(run.dev.collection, run.dev.candidates, entries, options)
     with writing(output / "eval" / "final"):
         page = write_report(
             report,

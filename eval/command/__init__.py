@@ -6,5 +6,5 @@ gate.py     fail on a regression
 """
 
 from .gate import gate_findings
-from .models import check_model, parse_models, score_collections
+from .models import parse_models, score_collections
 from .request import CollectionPlan, Request, make_request

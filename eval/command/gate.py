@@ -1,4 +1,4 @@
-"""The gate for continuous integration: which systems fall short of their baseline."""
+"""Gate for continuous integration: find systems that fall short of their baseline."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..statistics import PERMUTATIONS, SAME, paired_differences, regression
 
 
 def gate_findings(report: Report, name: str, measure: Measure, settings: GateSettings) -> list[str]:
-    """One line with its figures for every system that falls short; none where the gate is passed.
+    """Return a line with figures for every system that falls short; no line if the gate is passed.
 
-    A system that falls short where so few queries differ that no test could reach the level fails too:
+    A system that falls short on so few differing queries that no test could reach the level fails too:
     silence would pass every regression.
 
     Args:
-        report: of one collection; a first stage that the models rerank is not judged.
-        name: of the collection.
-        measure: the one that decides.
+        report: report of one collection; a first stage that the models rerank is not judged.
+        name: name of the collection.
+        measure: measure that decides.
         settings: least difference and level.
     """
     rows = report.per_query[str(measure)]
     base = list(rows[report.baseline].values())
-    found = []
+    lines = []
     for system in report.systems:
         if system.name == report.baseline or system.kind == "first_stage":
             continue
@@ -34,20 +34,17 @@ def gate_findings(report: Report, name: str, measure: Measure, settings: GateSet
         )
         shifted = paired_differences(values, base) - settings.min_delta
         differ = int((np.abs(shifted) >= SAME).sum())
-        undecided = result.difference < settings.min_delta - SAME and _smallest_p(differ) >= settings.alpha
+        # The least p that the two-sided randomisation test can reach when so many queries differ.
+        least = max(2.0 ** (1 - differ), 1 / (1 + PERMUTATIONS))
+        undecided = result.difference < settings.min_delta - SAME and least >= settings.alpha
         if result.failed or undecided:
             means = " against ".join(f"{sum(row) / len(row):.4f}" for row in (values, base))
-            found.append(
+            lines.append(
                 f"  {name}: {system.name} {means} of {report.baseline}, difference {result.difference:+.4f}, "
                 f"at least {settings.min_delta:+.4f} is asked for (p = {result.p:.4f}, {len(base)} queries)"
                 + (f"; {_cannot_decide(differ, settings.alpha)}" if undecided and not result.failed else "")
             )
-    return found
-
-
-def _smallest_p(differ: int) -> float:
-    """What the two-sided randomisation test can reach when so many queries differ."""
-    return max(2.0 ** (1 - differ), 1 / (1 + PERMUTATIONS))
+    return lines
 
 
 def _cannot_decide(differ: int, alpha: float) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError, collect
+from ...configs.schema import EvalModelSettings
 from ...configs.schema_eval import EvalCommand
 from ...configs.validate import BACKENDS, PRECISIONS, one_of
 
@@ -19,38 +20,19 @@ if TYPE_CHECKING:
     from ..evaluate import Entry
     from ..processes import Processes
     from ..retrieval import Candidates
-    from ..scoring import Scored
+
+# Settings that a model of `models` may have for itself.
+OWN = ("path", "backend", "precision", "revision", "query_prompt", "passage_prompt")
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """One model of the command.
+def parse_models(settings: EvalCommand) -> dict[str, EvalModelSettings]:
+    """Return the models of `model.path`, `models=[PATH, …]` or `models={NAME: PATH, …}` by name.
 
-    Attributes:
-        path: hub id, folder or `package:NAME`; with backend `onnx` a folder or file.
-        backend: what scores it, one of configs/check.BACKENDS.
-        precision: `fp32` or `bf16`.
-        revision: of a hub model.
-        query_prompt: put before every query; what the model states when None.
-        passage_prompt: put before every passage; likewise.
-    """
-
-    path: str
-    backend: str = "uprank"
-    precision: str = "fp32"
-    revision: str | None = None
-    query_prompt: str | None = None
-    passage_prompt: str | None = None
-
-
-def parse_models(settings: EvalCommand) -> dict[str, ModelChoice]:
-    """The models by name: `model.path`, `models=[PATH, …]` or `models={NAME: PATH, NAME: {path: …}, …}`.
-
-    A model that is written out as `{path: …, backend: …, precision: …, revision: …}` has its
-    own; what it leaves out, and all of a plain path, is as in `model.backend` and so on.
+    A model given as `{path: …, backend: …, precision: …, revision: …}` has settings of its own; everything it
+    leaves out, and everything but the path of a plain PATH, is as in `model.backend` and so on.
 
     Raises:
-        UserError: the models are given in no such form, with all that is wrong.
+        UserError: the models are given in another form; all problems are listed.
     """
     given, problems = settings.models, []
     if settings.model.path and given:
@@ -72,62 +54,37 @@ def parse_models(settings: EvalCommand) -> dict[str, ModelChoice]:
         problems.append("models: a name is empty; allowed are [PATH, …] and {NAME: PATH, …}")
     doubled = sorted({name for name, _ in named if [other for other, _ in named].count(name) > 1})
     problems += [f"two models are called {name!r}; give names: models={{NAME: PATH}}" for name in doubled]
-    choices = {name: collect(problems, _choice, name, value, settings) for name, value in named}
+    models = {name: collect(problems, _parse, name, value, settings.model) for name, value in named}
     if problems:
         raise UserError(problems)
-    return {name: choice for name, choice in choices.items() if choice}
+    return {name: model for name, model in models.items() if model}
 
 
 def is_path(value: Any) -> bool:
-    """Whether a value of the command line can name a file: a text, or a number that Hydra has made of one."""
+    """Return whether a value can name a file: a text, or a number that Hydra made of one."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool) and bool(str(value).strip())
-
-
-def check_model(name: str, choice: ModelChoice) -> None:
-    """What can be known of a model without loading it.
-
-    Raises:
-        UserError: it is not there, its library is not installed or takes no such setting.
-    """
-    from ...model.backends import backend_problems
-
-    problems = backend_problems(
-        choice.backend, choice.path, precision=choice.precision, revision=choice.revision, name=name
-    )
-    if problems:
-        raise UserError(problems)
-
-
-def score_models(
-    settings: EvalCommand,
-    models: Mapping[str, str | ModelChoice],
-    collection: Collection,
-    candidates: Candidates,
-) -> list[Entry]:
-    """Score the candidates of one collection; see `score_collections`."""
-    return score_collections(settings, models, [(collection, candidates)])[0]
 
 
 def score_collections(
     settings: EvalCommand,
-    models: Mapping[str, str | ModelChoice],
+    models: Mapping[str, EvalModelSettings],
     collections: Sequence[tuple[Collection, Candidates]],
 ) -> list[list[Entry]]:
     """Score the candidates of each collection, one model after the other: memory holds one at a time.
 
-    Under torchrun or `accelerate launch` each process scores its share, and all of them return
-    all scores.
+    Under torchrun or `accelerate launch` each rank scores its share, and all of them return all scores.
 
     Raises:
-        UserError: a model cannot be loaded, or a score is NaN or infinite; on every process alike.
+        UserError: a model cannot be loaded, or a score is NaN or infinite; raised on every rank.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     from ...model.backends import identity
+    from ..evaluate import Entry
     from ..processes import is_main, join
     from ..score_cache import ScoreCache
-    from ..scoring import score_candidates
+    from ..scoring import Watch, score_candidates
 
     processes = join(settings.model.device)
     if settings.threads:
@@ -137,8 +94,7 @@ def score_collections(
     entries: list[list[Entry]] = [[] for _ in collections]
     console = Console(stderr=True)
     with Progress(console=console, disable=not (console.is_terminal and is_main()), transient=True) as bar:
-        for name, value in models.items():
-            choice = value if isinstance(value, ModelChoice) else _choice(name, value, settings)
+        for name, choice in models.items():
             model = _load(settings, choice, processes)
             if model.new_head and is_main():
                 console.print(
@@ -146,19 +102,25 @@ def score_collections(
                 )
             way = identity(model)
             cache = ScoreCache.of(way) if settings.cache else None
-            for (collection, candidates), found in zip(collections, entries, strict=True):
+            for (collection, candidates), row in zip(collections, entries, strict=True):
                 label = name if len(collections) == 1 else f"{name} {Path(collection.path).name}"
+                show = partial(_show, bar, bar.add_task(label))
+                watch = Watch(name, 32 * model.tokens_per_batch, show)
                 scored = score_candidates(
-                    model,
-                    collection,
-                    candidates,
-                    share=processes.share,
-                    progress=partial(_show, bar, bar.add_task(label)),
-                    cache=cache,
-                    name=name,
-                    block_tokens=32 * model.tokens_per_batch,
+                    model, collection, candidates, share=processes.share, cache=cache, watch=watch
                 )
-                found.append(_entry(name, choice, str(way["weights"]), model, scored))
+                row.append(
+                    Entry(
+                        name,
+                        scored,
+                        str(choice.path),
+                        str(way["weights"]),
+                        choice.precision,
+                        model.budgets,
+                        backend=choice.backend,
+                        prompts=model.prompts,
+                    )
+                )
             if cache:
                 cache.close()
     return entries
@@ -168,32 +130,15 @@ def _show(bar: Any, task: Any, done: int, total: int) -> None:
     bar.update(task, completed=done, total=total)
 
 
-def _entry(name: str, choice: ModelChoice, weights: str, model: Reranker | Peer, scored: Scored) -> Entry:
-    from ..evaluate import Entry
-
-    return Entry(
-        name,
-        scored,
-        choice.path,
-        weights,
-        choice.precision,
-        model.budgets,
-        backend=choice.backend,
-        prompts=model.prompts,
-    )
-
-
-def _load(settings: EvalCommand, choice: ModelChoice, processes: Processes) -> Reranker | Peer:
-    """The model; where it fails on one process, it fails on all."""
+def _load(settings: EvalCommand, choice: EvalModelSettings, processes: Processes) -> Reranker | Peer:
+    """Load a model; if that fails on one rank, it fails on all."""
     from ...model.backends import load_model
 
     problems: list[str] = []
     model = collect(
         problems,
         load_model,
-        **asdict(choice),
-        query_tokens=settings.model.query_tokens,
-        max_tokens=settings.model.max_tokens,
+        choice,
         device=processes.device,
         tokens_per_batch=settings.tokens_per_batch,
         threads=settings.threads,
@@ -204,37 +149,29 @@ def _load(settings: EvalCommand, choice: ModelChoice, processes: Processes) -> R
     return model
 
 
-def _choice(name: str, value: Any, settings: EvalCommand) -> ModelChoice:
-    """One model from what was written for it."""
-    model = settings.model
-    chosen: dict[str, Any] = {
-        "backend": model.backend,
-        "precision": model.precision,
-        "revision": model.revision,
-        "query_prompt": model.query_prompt,
-        "passage_prompt": model.passage_prompt,
-    }
+def _parse(name: str, value: Any, shared: EvalModelSettings) -> EvalModelSettings:
+    """Return one model from its value in `models`."""
     if not isinstance(value, dict):
         if not is_path(value):
             raise UserError(f"models.{name}={value}: allowed are PATH and {{path: PATH, …}}")
-        return ModelChoice(str(value), **chosen)
-    allowed = [field.name for field in fields(ModelChoice)]
-    unknown = [str(key) for key in value if key not in allowed]
-    problems = [f"models.{name}.{key}: no such setting; allowed are {', '.join(allowed)}" for key in unknown]
+        return replace(shared, path=str(value))
+    unknown = [str(key) for key in value if key not in OWN]
+    problems = [f"models.{name}.{key}: no such setting; allowed are {', '.join(OWN)}" for key in unknown]
     if value.get("path") in (None, ""):
         problems.append(f"models.{name}: has no path")
-    for key in allowed:
+    for key in OWN:
         if value.get(key) not in (None, "") and not is_path(value[key]):
             problems.append(f"models.{name}.{key}={value[key]}: allowed is a text")
-    chosen |= {key: str(entry) for key, entry in value.items() if key in allowed and entry is not None}
-    problems += one_of(f"models.{name}.backend", str(chosen["backend"]), BACKENDS)
-    problems += one_of(f"models.{name}.precision", str(chosen["precision"]), PRECISIONS)
+    changes: dict[str, Any] = {key: str(value[key]) for key in OWN if value.get(key) is not None}
+    model = replace(shared, **changes)
+    problems += one_of(f"models.{name}.backend", model.backend, BACKENDS)
+    problems += one_of(f"models.{name}.precision", model.precision, PRECISIONS)
     if problems:
         raise UserError(problems)
-    return ModelChoice(**chosen)
+    return model
 
 
 def _name(path: str, paths: list[str]) -> str:
-    """The folder's name; with its parent where two folders are called the same (`best`)."""
+    """Return the folder's name; with its parent if two folders have the same one (`best`)."""
     same = [other for other in paths if Path(other).name == Path(path).name]
     return (Path(path).name or "model") if len(same) == 1 else "/".join(Path(path).parts[-2:])

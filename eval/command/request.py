@@ -1,4 +1,4 @@
-"""What `uprank eval` is asked to do: every problem of its settings at once, before anything is loaded."""
+"""Plan an evaluation from its settings; raise every problem at once, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError, collect
+from ...configs.schema import EvalModelSettings
 from ...configs.schema_eval import EvalCommand, GateSettings
 from ...configs.validate import above_zero, model_problems, seed_problems
 from ...data.judged import is_qrels
 from ...data.read import FORMATS
 from ..measures import Measure, parse_measures
 from ..retrieval import OWN, SEARCHED, first_stage_name, resolve_source
-from .models import ModelChoice, is_path
+from .models import is_path
 
-# Files beside the folders of the collections.
+# Files written beside the folders of the collections.
 WRITTEN = ("summary.json", "summary.schema.json", "summary.md", "summary.tex", "report.html")
 
 
@@ -26,13 +27,13 @@ class CollectionPlan:
     """One collection of judged queries and the systems on it.
 
     Attributes:
-        name: unique; the sub-folder of its report where there are several.
-        path: as the user gave it.
+        name: unique name; the sub-folder of its report if there are several.
+        path: path as the user gave it.
         texts: whether there are texts to score; TREC qrels have none.
-        candidates: their source; empty where only runs are measured.
+        candidates: source of the candidates; empty if only runs are measured.
         runs: name to path of the TREC runs.
-        first_stage: name of the first stage as a system; empty where there is none.
-        baseline: name of the system the others are compared with.
+        first_stage: name of the first stage as a system; empty if there is none.
+        baseline: name of the system that the others are compared with.
     """
 
     name: str
@@ -46,17 +47,17 @@ class CollectionPlan:
 
 @dataclass(frozen=True)
 class Request:
-    """A command whose settings can be meant.
+    """A validated evaluation.
 
     Attributes:
-        models: by name.
-        measures: what to measure, the leading one first; the gate's is among them.
+        models: models by name.
+        measures: measures to compute, the leading one first, the gate's among them.
         gate: measure of the gate; None without one.
         train: paths of the training data.
-        collections: what to evaluate, the headline first, then the guards.
+        collections: collections to evaluate, the headline first, then the guards.
     """
 
-    models: dict[str, ModelChoice]
+    models: dict[str, EvalModelSettings]
     measures: list[Measure]
     gate: Measure | None
     train: list[str]
@@ -69,13 +70,13 @@ class Request:
 
 
 def make_request(
-    settings: EvalCommand, models: Mapping[str, ModelChoice], problems: list[str]
+    settings: EvalCommand, models: Mapping[str, EvalModelSettings], problems: list[str]
 ) -> Request | None:
-    """The plan, or None with everything that is wrong added to `problems`.
+    """Return the plan, or None after adding everything wrong to `problems`.
 
     Args:
-        settings: of the command.
-        models: by name.
+        settings: settings of the command.
+        models: models by name.
         problems: receives one entry for each mistake.
     """
     before = len(problems)
@@ -84,7 +85,11 @@ def make_request(
     runs = collect(problems, named, "runs", settings.runs) or {}
     train = collect(problems, named, "data.train", settings.data.train) or {}
     measures = collect(problems, _measures, settings.measures) or []
-    gate = collect(problems, _gate_measure, settings)
+    gate = None
+    if settings.gate.measure is not None:
+        wrong: list[str] = []
+        gate = collect(wrong, Measure.parse, settings.gate.measure)
+        problems += [f"gate.measure: {problem}" for problem in wrong]
     problems += [f"runs: {path}: no such file" for path in runs.values() if not Path(path).is_file()]
     problems += [f"data.train={path}: no such file or folder" for path in train.values() if _absent(path)]
     plans = []
@@ -93,9 +98,9 @@ def make_request(
             problems.append(f"data.test={path}: no such file or folder; allowed is {FORMATS}, or TREC qrels")
             collect(problems, resolve_source, settings.candidates, settings.depth, path, settings.dense)
             continue
-        found = collect(problems, _plan_collection, settings, models, runs, name, path)
-        plans += [found] if found else []
-    problems[before:] = dict.fromkeys(problems[before:])  # several collections have the same mistake
+        plan = collect(problems, _plan_collection, settings, models, runs, name, path)
+        plans += [plan] if plan else []
+    problems[before:] = dict.fromkeys(problems[before:])  # several collections may share a mistake
     if len(problems) > before:
         return None
     measures += [gate] if gate and gate not in measures else []
@@ -103,10 +108,10 @@ def make_request(
 
 
 def named(key: str, value: Any) -> dict[str, str]:
-    """Name to path of a setting that takes PATH, [PATH, …] or {NAME: PATH, …}.
+    """Return name to path of a setting that takes PATH, [PATH, …] or {NAME: PATH, …}.
 
     Raises:
-        UserError: it is something else, or a path is given twice.
+        UserError: the value has another form, or a path is given twice.
 
     >>> named("runs", ["a/bm25.run", "b/dense.run"])
     {'bm25': 'a/bm25.run', 'dense': 'b/dense.run'}
@@ -119,11 +124,11 @@ def named(key: str, value: Any) -> dict[str, str]:
         problems = [f"{key}.{name}={path}: is no path" for name, path in value.items() if not is_path(path)]
         if problems:
             raise UserError(problems)
-        found = {str(name): str(path) for name, path in value.items()}
-        wrong = [name for name in found if not name or Path(name).name != name or name.startswith(".")]
+        by_name = {str(name): str(path) for name, path in value.items()}
+        wrong = [name for name in by_name if not name or Path(name).name != name or name.startswith(".")]
         if wrong:
-            raise UserError(f"{key}: {wrong[0]!r} cannot be a name, which becomes that of a file")
-        return found
+            raise UserError(f"{key}: {wrong[0]!r} cannot be a name: it becomes the name of a file")
+        return by_name
     if not isinstance(value, (str, list)) or not all(isinstance(v, str) and v for v in _listed(value)):
         raise UserError(f"{key}={value}: allowed are PATH, [PATH, …] and {{NAME: PATH, …}}")
     paths: list[str] = _listed(value)
@@ -134,22 +139,22 @@ def named(key: str, value: Any) -> dict[str, str]:
 
 
 def _tests(value: Any) -> dict[str, str]:
-    found = named("data.test", value)
-    if not found:
+    tests = named("data.test", value)
+    if not tests:
         raise UserError(
             f"data.test={value}: nothing is given; allowed are PATH, [PATH, …] and {{NAME: PATH, …}}"
         )
-    taken = [name for name in found if name.casefold() in WRITTEN]
+    taken = [name for name in tests if name.casefold() in WRITTEN]
     if taken:
         raise UserError(
             f"data.test: {taken[0]!r} cannot be the name of a collection: "
-            "the summary writes a file that is called so"
+            "the summary writes a file of that name"
         )
-    return found
+    return tests
 
 
 def _measures(value: Any) -> list[Measure]:
-    """One measure or several; a list that holds something else is answered as a whole."""
+    """Parse one measure or several; a list with anything but texts is refused as a whole."""
     given = _listed(value)
     if not all(isinstance(text, str) for text in given):
         raise UserError(
@@ -164,7 +169,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _short_names(paths: list[str]) -> list[str]:
-    """The last part of each path, with as many parts before it as tell them apart."""
+    """Return the last part of each path, with as many parts before it as tell them apart."""
     parts = [_name_parts(path) for path in paths]
     for length in range(1, max(map(len, parts), default=0) + 1):
         names = ["-".join(row[-length:]) for row in parts]
@@ -174,7 +179,7 @@ def _short_names(paths: list[str]) -> list[str]:
 
 
 def _name_parts(path: str) -> list[str]:
-    """What a name is made of; a folder keeps what looks like a suffix (`v1.5`)."""
+    """Return the parts that a name is made of; a folder keeps what looks like a suffix (`v1.5`)."""
     given = Path(path)
     last = given.name if given.is_dir() or "://" in path else given.stem
     return [part for part in (name.strip("/.") for name in (*given.parts[:-1], last)) if part] or ["data"]
@@ -191,7 +196,7 @@ def _number_problems(settings: EvalCommand) -> list[str]:
     problems += seed_problems(settings.seed)
     gate = settings.gate
     if not math.isfinite(gate.min_delta):
-        problems.append(f"gate.min_delta={gate.min_delta}: has to be a number")
+        problems.append(f"gate.min_delta={gate.min_delta}: must be a number")
     if not 0 < gate.alpha <= 1:
         problems.append(f"gate.alpha={gate.alpha}: allowed is above 0 up to 1")
     if gate.measure is None:
@@ -204,17 +209,12 @@ def _number_problems(settings: EvalCommand) -> list[str]:
     return problems
 
 
-def _gate_measure(settings: EvalCommand) -> Measure | None:
-    if settings.gate.measure is None:
-        return None
-    try:
-        return Measure.parse(settings.gate.measure)
-    except UserError as error:
-        raise UserError([f"gate.measure: {problem}" for problem in error.problems]) from None
-
-
 def _plan_collection(
-    settings: EvalCommand, models: Mapping[str, ModelChoice], runs: Mapping[str, str], name: str, path: str
+    settings: EvalCommand,
+    models: Mapping[str, EvalModelSettings],
+    runs: Mapping[str, str],
+    name: str,
+    path: str,
 ) -> CollectionPlan:
     texts = not is_qrels(path)
     source, runs = settings.candidates, dict(runs)
@@ -239,9 +239,9 @@ def _plan_collection(
 
 
 def _without_texts(
-    settings: EvalCommand, models: Mapping[str, ModelChoice], runs: Mapping[str, str], path: str
+    settings: EvalCommand, models: Mapping[str, EvalModelSettings], runs: Mapping[str, str], path: str
 ) -> tuple[str, dict[str, str]]:
-    """TREC qrels: no candidates to score; a candidates file is a run like any other, not cut to a depth."""
+    """Return source and runs for TREC qrels: no candidates; a candidates file is one more run, not cut."""
     problems = list(_needs_texts(settings, models, path))
     given = settings.candidates
     if given not in ("auto", *SEARCHED, *OWN):
@@ -255,7 +255,7 @@ def _without_texts(
     return "", dict(runs)
 
 
-def _needs_texts(settings: EvalCommand, models: Mapping[str, ModelChoice], path: str) -> Iterator[str]:
+def _needs_texts(settings: EvalCommand, models: Mapping[str, EvalModelSettings], path: str) -> Iterator[str]:
     what = f"{path} is a TREC qrels file, which has no texts"
     if models:
         yield f"{what}: models cannot score; give a BEIR folder, or a file of its qrels/ that ends in .tsv"

@@ -1,4 +1,4 @@
-"""A reranker as a graph of ONNX or OpenVINO, and `tokenizer.json`: run without torch or transformers."""
+"""Run a reranker from an ONNX or OpenVINO graph and `tokenizer.json`, without torch or transformers."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Any
 import numpy as np
 
 from ...configs.errors import UserError
+from ...configs.schema import ScoredModelSettings
 from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
-from .openvino import open_openvino
+from .openvino import Run, open_openvino
 from .peer import Pair, Peer
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Where optimum, sentence-transformers and `uprank publish` put a graph.
+# Paths where optimum, sentence-transformers and `uprank publish` put a graph.
 PLACES = {
     "onnx": ("onnx/model.onnx", "model.onnx"),
     "openvino": ("openvino/openvino_model.xml", "openvino_model.xml"),
 }
-DYNAMIC = b"DynamicQuantize"  # beginning of the operators that take a scale from the batch
+DYNAMIC = b"DynamicQuantize"  # prefix of operators whose scale depends on the batch
 
 
 def find_graph(path: str, backend: str = "onnx") -> tuple[Path, Path]:
-    """The graph, and the folder of the tokenizer.
+    """Return the graph and the folder of its tokenizer.
 
     Args:
         path: a folder with one of `PLACES`, or a file `….onnx` or `….xml` in such a folder.
         backend: `onnx` or `openvino`.
 
     Raises:
-        UserError: one of the two is not there.
+        UserError: graph or tokenizer is missing.
     """
     given, places = Path(path).expanduser(), PLACES[backend]
     if given.suffix == Path(places[0]).suffix and given.is_file():
@@ -50,36 +51,39 @@ def find_graph(path: str, backend: str = "onnx") -> tuple[Path, Path]:
 
 
 def load_onnx(
-    path: str,
-    query_tokens: int | None,
-    max_tokens: int | None,
-    device: str | None,
-    tokens_per_batch: int,
-    threads: int | None,
+    settings: ScoredModelSettings,
     *,
-    backend: str = "onnx",
+    device: str | None = None,
+    tokens_per_batch: int | None = None,
+    threads: int | None = None,
 ) -> Peer:
-    """Open the graph with the budgets that its folder states, where the user gives none.
+    """Open a graph; budgets and prompts that are not set are those stated in its folder.
 
-    A dynamically quantised graph scales its activations by the whole batch, so that a score depends on the
-    pairs and the padding beside it: such a graph is given one pair at a time.
+    A dynamically quantised graph scales its activations by the whole batch, so a score depends on the other
+    pairs and the padding: such a graph is given one pair at a time.
+
+    Args:
+        settings: graph, backend (`onnx` or `openvino`), token budgets and prompts.
+        device: used in place of `settings.device` if not None.
+        tokens_per_batch: tokens in one padded batch; 2,048 if None.
+        threads: CPU threads; `OMP_NUM_THREADS`, else the library's choice, if None.
 
     Raises:
-        UserError: the graph cannot be run, or is not one of a reranker.
+        UserError: the graph cannot be run, or is not a reranker.
     """
+    path, backend = settings.path, settings.backend
     graph, folder = find_graph(path, backend)
     config = _read_json(folder / "config.json")
     tokenizer = FastTokenizer(folder)
     stated = config.get("uprank")
-    kept, longest = choose_budgets(
-        tokenizer, query_tokens, max_tokens, positions=_positions(config), stated=stated
+    budgets = choose_budgets(
+        tokenizer, settings.query_tokens, settings.max_tokens, positions=_positions(config), stated=stated
     )
-    pairs = PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest)
+    pairs = PairEncoder(tokenizer, query_tokens=budgets[0], max_tokens=budgets[1])
     threads = threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or None
-    session, target = (_open if backend == "onnx" else open_openvino)(path, graph, device, threads)
-    names = [entry.name for entry in session.get_inputs()]
-    unknown = [name for name in names if name not in INPUTS]
-    if unknown or "input_ids" not in names:
+    open_graph = _open if backend == "onnx" else open_openvino
+    names, run, target = open_graph(path, graph, device or settings.device, threads)
+    if "input_ids" not in names or not set(names) <= set(INPUTS):
         raise UserError(
             f"{graph}: inputs {', '.join(names)}; those of a reranker are {', '.join(INPUTS)}",
             advice="Export it as transformers' forward: token ids and mask in, one logit out.",
@@ -88,7 +92,7 @@ def load_onnx(
 
     def predict(batch: list[Pair]) -> np.ndarray:
         inputs = _padded(pairs, batch, padding)
-        (logits, *_) = session.run(None, {name: inputs[name] for name in names})
+        (logits, *_) = run({name: inputs[name] for name in names})
         if logits.size != len(batch):
             raise UserError(
                 f"{graph}: gives {logits.shape} for {len(batch)} pairs; a reranker gives one logit each"
@@ -96,16 +100,25 @@ def load_onnx(
         scores: np.ndarray = np.asarray(logits, dtype=np.float32).reshape(len(batch))
         return scores
 
-    predict([("a", "b")])  # a graph that is no reranker is found before the candidates are scored
-    weights, alone = _hash(graph), DYNAMIC in graph.read_bytes()
+    predict([("a", "b")])  # finds a graph that is not a reranker before candidates are scored
     return Peer(
-        backend, predict, tokenizer, pairs, (kept, longest), weights, path, target, tokens_per_batch,
-        settings={"padding": padding}, alone=alone, prompts=choose_prompts(None, None, stated),
-    )  # fmt: skip
+        backend,
+        predict,
+        tokenizer,
+        pairs,
+        budgets,
+        _hash(graph),
+        path,
+        target,
+        tokens_per_batch or 2048,
+        settings={"padding": padding},
+        alone=DYNAMIC in graph.read_bytes(),
+        prompts=choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
+    )
 
 
 class FastTokenizer:
-    """As much of the face of a transformers tokenizer as `PairEncoder` needs, over `tokenizers` alone."""
+    """The part of a transformers tokenizer that `PairEncoder` uses, on top of `tokenizers` alone."""
 
     def __init__(self, folder: Path) -> None:
         from tokenizers import Tokenizer
@@ -124,7 +137,7 @@ class FastTokenizer:
         self.unk_token_id = next((token for token in ids if token is not None), None)
 
     def __call__(self, first: Any, second: str | None = None, **settings: Any) -> dict[str, Any]:
-        """Ids and types of a list of texts, or of one pair."""
+        """Return the ids of a list of texts, or the ids and types of one pair."""
         specials = settings.get("add_special_tokens", True)
         self.backend_tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
         if isinstance(first, str):
@@ -134,13 +147,13 @@ class FastTokenizer:
         return {"input_ids": [entry.ids for entry in many]}
 
     def convert_tokens_to_ids(self, tokens: list[str]) -> list[int | None]:
-        """Ids of tokens; that of the unknown token for what is none."""
+        """Return the ids of tokens; the unknown token's id for any other string."""
         known = ((self.backend_tokenizer.token_to_id(token), self.unk_token_id) for token in tokens)
         return [unknown if token is None else token for token, unknown in known]
 
 
 def _padded(pairs: PairEncoder, batch: list[Pair], padding: int) -> dict[str, np.ndarray]:
-    """The inputs of a batch, each (B, L) int64."""
+    """Return the inputs of a batch by name, each (B, L) int64."""
     encoded = [pairs.encode(query, passage) for query, passage in batch]
     shape = len(batch), max(len(pair.ids) for pair in encoded)
     ids = np.full(shape, padding, dtype=np.int64)
@@ -151,8 +164,8 @@ def _padded(pairs: PairEncoder, batch: list[Pair], padding: int) -> dict[str, np
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
 
-def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tuple[Any, str]:
-    """The session and the device it runs on; one process of several takes the threads it was given."""
+def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tuple[list[str], Run, str]:
+    """Open a graph in ONNX Runtime; see `open_openvino`."""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)
@@ -167,18 +180,19 @@ def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tu
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
     try:
         session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
-    except Exception as error:  # whatever onnxruntime says against the file, in a class of its own
+    except Exception as error:  # onnxruntime's errors share no base class
         raise UserError(
             f"model.path={path}: {graph.name} cannot be run: {str(error).splitlines()[0]}"
         ) from error
-    return session, "cuda" if gpu else "cpu"
+    names = [entry.name for entry in session.get_inputs()]
+    return names, lambda inputs: session.run(None, inputs), "cuda" if gpu else "cpu"
 
 
 def _hash(graph: Path) -> str:
-    """`sha256:…` over the graph and the files with its weights: those whose name the graph contains."""
+    """Return `sha256:…` over the graph and its weight files: those whose name the graph contains."""
     digest, content = hashlib.sha256(), graph.read_bytes()
     named = [file for file in graph.parent.rglob("*") if file.is_file() and file.name.encode() in content]
-    named += [graph.with_suffix(".bin")] if graph.suffix == ".xml" else []  # OpenVINO's is not named
+    named += [graph.with_suffix(".bin")] if graph.suffix == ".xml" else []  # OpenVINO does not name its own
     for file in [graph, *sorted(set(named) - {graph})]:
         digest.update(f"{'' if file == graph else file.relative_to(graph.parent).as_posix()}\n".encode())
         with file.open("rb") as stream:
@@ -196,7 +210,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _positions(config: dict[str, Any]) -> int | None:
-    """Longest sequence: RoBERTa counts positions from behind the padding id."""
+    """Return the longest sequence; RoBERTa counts positions from the padding id on."""
     longest = config.get("max_position_embeddings")
     if not isinstance(longest, int) or longest < 1:
         return None

@@ -1,4 +1,4 @@
-"""A model in another library, with the face that scoring needs of it."""
+"""The interface that scoring needs from a model in another library."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from ...data.encoding import PairEncoder
 from ...data.prompts import NO_PROMPTS, Pair, Prompts
 
-# Name in model.backend -> module, name and extra of the package; Uprank itself needs none.
+# `model.backend` -> module, name and extra of the package; Uprank itself needs none.
 PACKAGES = {
     "sentence_transformers": ("sentence_transformers", "sentence-transformers", "st"),
     "flag_embedding": ("FlagEmbedding", "FlagEmbedding", "flag"),
     "onnx": ("onnxruntime", "onnxruntime", "onnx"),
     "openvino": ("openvino", "openvino", "openvino"),
 }
-GRAPHS = ("onnx", "openvino")  # of these a model is a graph in a file
+GRAPHS = ("onnx", "openvino")  # backends whose model is a graph in a file
 
 
 @dataclass
@@ -27,19 +27,19 @@ class Peer:
 
     Attributes:
         backend: `sentence_transformers`, `flag_embedding`, `onnx` or `openvino`.
-        predict: raw logits of a few pairs in one padded batch.
-        tokenizer: of the model.
-        pairs: counts tokens; only graphs are encoded with it, the others cut by rules of their own.
-        budgets: tokens of the query (0 where the library has no such budget) and of the pair.
+        predict: maps a few pairs to raw logits in one padded batch.
+        tokenizer: tokenizer of the model.
+        pairs: counts tokens; only graphs are encoded with it, the libraries truncate by rules of their own.
+        budgets: tokens of the query (0 if the library has no such budget) and of the pair.
         weights: `sha256:…`.
-        path: where it was loaded from.
+        path: where the model was loaded from.
         device: `cpu`, `cuda:0`…
         tokens_per_batch: tokens in one padded batch.
         precision: always `fp32`, whatever the graph computes in.
         new_head: always False: the other libraries score only with a trained head.
         settings: what decides a score besides weights, tokenizer and budgets, for the cache.
-        alone: whether each pair is a batch of its own, because scores depend on what else is in the batch.
-        prompts: what is put before the texts that are scored.
+        alone: whether each pair is a batch of its own, because a score depends on the rest of the batch.
+        prompts: prompts put before the texts that are scored.
     """
 
     backend: str
@@ -59,11 +59,11 @@ class Peer:
 
     @property
     def as_read(self) -> Peer:
-        """The same model for texts that hold their prompts already: it puts nothing before them."""
+        """Same model without prompts, for texts that already contain theirs."""
         return replace(self, prompts=NO_PROMPTS)
 
     def score(self, pairs: Iterable[Pair], *, progress: Callable[[int], object] | None = None) -> np.ndarray:
-        """Raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
+        """Return raw logits in the order given, float32, shape (N,); each distinct pair is scored once.
 
         Args:
             pairs: any number of pairs of strings.
@@ -81,12 +81,12 @@ class Peer:
         return scores[np.asarray(where, dtype=np.int64)]
 
     def weights_hash(self) -> str:
-        """`sha256:…` of the weights; of the files where they are a graph."""
+        """Return `sha256:…` of the weights, or of the files of a graph."""
         return self.weights
 
 
 def _batches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:
-    """Places of pairs of about one length, so many that the padded batch holds at most `tokens`."""
+    """Yield places of pairs of similar length, so many that a padded batch has at most `tokens` tokens."""
     batch: list[int] = []
     for place in np.argsort(-lengths, kind="stable").tolist():
         if batch and int(lengths[batch[0]]) * (len(batch) + 1) > tokens:

@@ -16,12 +16,12 @@ from ...data.groups import Collection
 from ...data.problems import Problems, require
 from ...data.prompts import Prompts
 from ...data.read import read_judged
-from ...eval.evaluate import Entry, first_stage_entry, make_report
+from ...eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from ...eval.measures import evaluate_measures, parse_measures, rank
 from ...eval.report import write_report
 from ...eval.results import Comparison, Report
 from ...eval.retrieval import Candidates, find_candidates
-from ...eval.scoring import Scored, score_candidates
+from ...eval.scoring import Scored, Watch, score_candidates
 from ...eval.statistics import compare_systems, estimate
 from ..evidence import DevScores, Evidence, Source, distinct_names, read_scores, restricted
 from .interpolate import last_checkpoints, mix_weights, read_base
@@ -174,7 +174,9 @@ def _try(
     cache = ScoreCache.of(way)
     (measure,) = parse_measures(report.measures[:1])
     scored = [
-        score_candidates(reranker, collection, candidates, cache=cache, name=f"{share:g} of the tuned model")
+        score_candidates(
+            reranker, collection, candidates, cache=cache, watch=Watch(f"{share:g} of the tuned model")
+        )
         for collection, candidates in [
             (dev.collection, dev.candidates),
             *((g.collection, g.candidates) for g in guards),
@@ -242,16 +244,14 @@ def _report(
                 prompts=reranker.prompts,
             )
         )
-    report = make_report(
-        dev.collection,
-        dev.candidates,
-        entries,
+    options = ReportOptions(
         measures=parse_measures(old.measures),
         baseline=old.baseline,
         seed=seed,
         command=f"uprank publish merge output={Path(command).name}",
         device="cpu",
     )
+    report = make_report(dev.collection, dev.candidates, entries, options)
     runs = {entry.name: entry.scored.run for entry in entries}
     write_report(report, place, title="Merged model", runs=runs, collection=dev.collection)
     return report

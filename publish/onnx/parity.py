@@ -246,10 +246,12 @@ def open_graph(file: Path, budgets: tuple[int, int]) -> Peer:
     """Open the graph in ONNX Runtime or OpenVINO on the CPU, with as many threads as torch has."""
     import torch
 
+    from ...configs.schema import ScoredModelSettings
     from ...model.backends import load_onnx
 
-    backend = "openvino" if file.suffix == ".xml" else "onnx"
-    return load_onnx(str(file), *budgets, "cpu", 2048, torch.get_num_threads(), backend=backend)
+    settings = ScoredModelSettings(str(file), query_tokens=budgets[0], max_tokens=budgets[1], device="cpu")
+    settings.backend = "openvino" if file.suffix == ".xml" else "onnx"
+    return load_onnx(settings, threads=torch.get_num_threads())
 
 
 def mean_tau(before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> float | None:

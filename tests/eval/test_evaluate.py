@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from uprank.configs.errors import UserError
 from uprank.data.groups import Collection
-from uprank.eval.evaluate import Entry, first_stage_entry, make_report, run_entry
+from uprank.eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report, run_entry
 from uprank.eval.measures.measure import evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.report.sentences import notes
@@ -20,6 +20,7 @@ from uprank.eval.scoring import Scored
 from uprank.eval.statistics.compare import contradictions, estimate, estimates
 
 MEASURES = parse_measures(["nDCG@10", "MAP"])
+OPTIONS = ReportOptions(MEASURES, baseline="bm25", seed=0, command="uprank eval")
 QUERIES, DOCUMENTS, DEPTH = 50, 40, 30
 
 
@@ -64,8 +65,7 @@ def model(name, scores):
 def report(data, *entries, **options):
     collection, candidates = data
     entries = [first_stage_entry(candidates), *entries]
-    settings = {"measures": MEASURES, "baseline": "bm25", "seed": 0, "command": "uprank eval"} | options
-    return make_report(collection, candidates, entries, **settings)
+    return make_report(collection, candidates, entries, replace(OPTIONS, **options))
 
 
 def audit(found, system, name):
@@ -129,10 +129,8 @@ def test_the_depth_curve_ends_at_the_model_itself(data):
 def test_without_an_order_of_the_candidates_there_is_no_curve_and_a_random_order_is_the_floor(data):
     collection, candidates = data
     groups = replace(candidates, source="groups", first_stage="")
-    found = make_report(
-        collection, groups, [model("tuned", scored(data, good))],
-        measures=MEASURES, baseline="tuned", seed=0, command="",
-    )  # fmt: skip
+    entries = [model("tuned", scored(data, good))]
+    found = make_report(collection, groups, entries, replace(OPTIONS, baseline="tuned"))
     assert found.system("tuned").depths == []
     floor = audit(found, "tuned", "headroom").values["floor"]
     shuffles = []
@@ -233,10 +231,7 @@ def test_what_is_written_follows_the_schema_and_is_read_back(data, tmp_path):
 def test_added_positives_are_told_everywhere(data):
     collection, candidates = data
     entries = [first_stage_entry(candidates), model("tuned", scored(data, good))]
-    found = make_report(
-        collection, replace(candidates, added=4), entries,
-        measures=MEASURES, baseline="bm25", seed=0, command="",
-    )  # fmt: skip
+    found = make_report(collection, replace(candidates, added=4), entries, OPTIONS)
     assert found.added_positives == 4
     assert any(note.loud and "4 relevant passages that the first stage" in note.text for note in notes(found))
 

@@ -12,7 +12,7 @@ from uprank.data.read import read_judged
 from uprank.eval.processes import Share
 from uprank.eval.retrieval.candidates import Candidates, find_candidates
 from uprank.eval.score_cache import ScoreCache
-from uprank.eval.scoring import _blocks, score_candidates
+from uprank.eval.scoring import Watch, _blocks, score_candidates
 from uprank.model.reranker import Reranker
 
 
@@ -123,9 +123,8 @@ def test_scores_are_those_of_the_reranker_as_float32(tiny_bert, beir):
 def test_progress_is_told_of_every_pair():
     collection, candidates = ragged(9)
     told = []
-    score_candidates(
-        Recorder(), collection, candidates, progress=lambda *at: told.append(at), block_tokens=30
-    )
+    watch = Watch(progress=lambda *at: told.append(at), block_tokens=30)
+    score_candidates(Recorder(), collection, candidates, watch=watch)
     assert len(told) > 3
     assert told[-1] == (len(candidates.pairs), len(candidates.pairs))
     assert told == sorted(told)
@@ -185,7 +184,7 @@ def test_a_score_that_is_no_number_names_model_query_and_document_on_every_proce
             return scores
 
     with pytest.raises(UserError) as caught:
-        score_candidates(Broken(), collection, candidates, name="tuned", cache=cache, block_tokens=20)
+        score_candidates(Broken(), collection, candidates, cache=cache, watch=Watch("tuned", 20))
     assert caught.value.problems == [f"tuned: score {wrong} for query 'q6', document 'd3'"]
     texts = [(collection.queries[q], collection.passages[d]) for q, d in candidates.pairs]
     _, _, found = cache.read(texts)

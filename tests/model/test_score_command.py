@@ -37,7 +37,7 @@ def no_model(monkeypatch):
     def forbidden(*arguments, **options):
         raise AssertionError("no model may be loaded")
 
-    monkeypatch.setattr(Reranker, "load", forbidden)
+    monkeypatch.setattr(Reranker, "from_settings", forbidden)
 
 
 def lines(rows):

@@ -277,9 +277,8 @@ def measured(source, tmp_path) -> PublishedSource:
         for name, model in (("base", base), ("tuned", tuned))
     ]
     measures = parse_measures(["nDCG@10", "MRR@10"])
-    report = evaluate.make_report(
-        collection, candidates, entries, measures=measures, baseline="base", seed=0, command="uprank train"
-    )
+    options = evaluate.ReportOptions(measures, baseline="base", seed=0, command="uprank train")
+    report = evaluate.make_report(collection, candidates, entries, options)
     shutil.rmtree(source.final)
     runs = {entry.name: entry.scored.run for entry in entries}
     write_report(report, source.final, title="run", runs=runs, collection=collection)

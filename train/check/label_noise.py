@@ -66,19 +66,7 @@ def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    model = settings.model
-    assert model.path is not None
-    reranker = Reranker.load(
-        model.path,
-        precision=model.precision,
-        query_tokens=model.query_tokens,
-        max_tokens=model.max_tokens,
-        device=model.device,
-        revision=model.revision,
-        seed=settings.seed,
-        query_prompt=model.query_prompt,
-        passage_prompt=model.passage_prompt,
-    )
+    reranker = Reranker.from_settings(settings.model, seed=settings.seed)
     read = [reranker.prompts.group(group).prompted for group in groups]
     pairs = [(group.query, text) for group in read for text in group.texts[1:]]
     if reranker.new_head:

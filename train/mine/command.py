@@ -174,17 +174,11 @@ def _load_teacher(settings: MineCommand, device: str | None) -> Reranker | None:
     teacher = settings.teacher
     if not teacher.path:
         return None
-    loaded = Reranker.load(
-        teacher.path,
-        precision=teacher.precision,
-        query_tokens=teacher.query_tokens,
-        max_tokens=teacher.max_tokens,
+    loaded = Reranker.from_settings(
+        teacher,
         device=teacher.device or device,
-        revision=teacher.revision,
         tokens_per_batch=teacher.tokens_per_batch,
         seed=settings.seed,
-        query_prompt=teacher.query_prompt,
-        passage_prompt=teacher.passage_prompt,
     )
     if loaded.new_head:
         raise UserError(f"teacher.path={teacher.path}: an encoder without a head, which ranks at random")

@@ -65,17 +65,11 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     from ..optim import freeze_parameters, make_optimizer
 
     with explaining_model("loading the model", "Choose a smaller model.path, or a machine with more memory."):
-        reranker = Reranker.load(
-            settings.model.path,
-            precision=settings.model.precision,
-            query_tokens=settings.model.query_tokens,
-            max_tokens=settings.model.max_tokens,
+        reranker = Reranker.from_settings(
+            settings.model,
             device=settings.model.device or str(accelerator.device),
-            revision=settings.model.revision,
             tokens_per_batch=settings.train.tokens_per_batch,
             seed=settings.seed,
-            query_prompt=settings.model.query_prompt,
-            passage_prompt=settings.model.passage_prompt,
         )
     inputs.mix.prompts = prompts = reranker.prompts
     reranker.set_dropout(attention=settings.model.attention_dropout, hidden=settings.model.hidden_dropout)

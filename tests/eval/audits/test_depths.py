@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from uprank.data.groups import Collection
 from uprank.eval.audits.depths import at_depth, curve_depths, depth_curve, first_stage, model_order
-from uprank.eval.evaluate import Entry, first_stage_entry, make_report
+from uprank.eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from uprank.eval.measures.measure import evaluate_measures, parse_measures
 from uprank.eval.measures.ranking import rank
 from uprank.eval.retrieval.candidates import Candidates, find_candidates
@@ -103,10 +103,7 @@ def test_the_last_point_is_the_result_where_positives_were_added(tmp_path):
         collection,
         candidates,
         [first_stage_entry(candidates), model],
-        measures=MEASURES[:1],
-        baseline="first",
-        seed=0,
-        command="",
+        ReportOptions(MEASURES[:1], baseline="first", seed=0, command=""),
     )
     points = report.system("m").depths
     assert [point.depth for point in points] == [7, 8]

@@ -1,10 +1,10 @@
 import pytest
+from uprank.configs.schema import EvalModelSettings
 from uprank.configs.schema_eval import EvalCommand
-from uprank.eval.command.models import ModelChoice
 from uprank.eval.command.request import make_request, named
 from uprank.eval.measures.measure import Measure
 
-MODELS = {"base": ModelChoice("b"), "tuned": ModelChoice("t")}
+MODELS = {"base": EvalModelSettings("b"), "tuned": EvalModelSettings("t")}
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_measure_of_the_gate_is_computed_too(files):
         ({"data__test": "beir", "gate__measure": "NDCG"}, "gate.measure: unknown measure 'NDCG'"),
         ({"data__test": "beir", "gate__measure": "MAP"}, "gate.measure=MAP: bm25 has nothing to be compared"),
         ({"data__test": "beir", "gate__alpha": 0.0}, "gate.alpha=0.0: allowed is above 0 up to 1"),
-        ({"data__test": "beir", "gate__min_delta": float("nan")}, "gate.min_delta=nan: has to be a number"),
+        ({"data__test": "beir", "gate__min_delta": float("nan")}, "gate.min_delta=nan: must be a number"),
         ({"data__test": []}, "data.test=[]: nothing is given"),
         ({"data__test": {}}, "data.test={}: nothing is given"),
         ({"data__test": None}, "data.test=None: nothing is given"),

@@ -2,7 +2,8 @@
 
 import pytest
 from uprank.configs.errors import UserError
-from uprank.eval.command.models import ModelChoice, parse_models
+from uprank.configs.schema import EvalModelSettings
+from uprank.eval.command.models import parse_models
 
 
 def settings(**values):
@@ -18,14 +19,17 @@ def settings(**values):
 def test_models_are_parsed_with_their_own_settings():
     given = {"base": "a", "int8": {"path": "b", "backend": "onnx", "precision": "fp32", "revision": None}}
     found = parse_models(settings(models=given, model={"precision": "bf16"}))
-    assert found == {"base": ModelChoice("a", precision="bf16"), "int8": ModelChoice("b", backend="onnx")}
+    assert found == {
+        "base": EvalModelSettings("a", precision="bf16"),
+        "int8": EvalModelSettings("b", backend="onnx"),
+    }
     assert parse_models(settings(models=["runs/x/best", "runs/y/best", "z"], model={"backend": "onnx"})) == {
-        "x/best": ModelChoice("runs/x/best", "onnx"),
-        "y/best": ModelChoice("runs/y/best", "onnx"),
-        "z": ModelChoice("z", "onnx"),
+        "x/best": EvalModelSettings("runs/x/best", backend="onnx"),
+        "y/best": EvalModelSettings("runs/y/best", backend="onnx"),
+        "z": EvalModelSettings("z", backend="onnx"),
     }
     alone = settings(model={"path": "runs/best", "revision": "v1"})
-    assert parse_models(alone) == {"best": ModelChoice("runs/best", revision="v1")}
+    assert parse_models(alone) == {"best": EvalModelSettings("runs/best", revision="v1")}
     assert parse_models(settings()) == {}
 
 
@@ -69,4 +73,4 @@ def test_what_names_no_model(given, message):
 
 
 def test_a_number_is_a_path():
-    assert parse_models(settings(models={"a": 7})) == {"a": ModelChoice("7")}
+    assert parse_models(settings(models={"a": 7})) == {"a": EvalModelSettings("7")}

@@ -4,7 +4,7 @@ import random
 
 import pytest
 from uprank.data.groups import Collection
-from uprank.eval.evaluate import Entry, first_stage_entry, make_report
+from uprank.eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from uprank.eval.measures.measure import parse_measures
 from uprank.eval.report.page import write_summary_page
 from uprank.eval.report.summary import make_summary
@@ -43,9 +43,8 @@ def make(name, gain, seed):
         entries.append(Entry(model, scored, path, "sha256:" + "f" * 64, "fp32", (64, 512)))
     measures = parse_measures(["nDCG@10", "MRR@10", "MAP"])
     command = f"uprank eval {'data.test=somewhere ' * 6}{'x' * 200}"
-    report = make_report(
-        collection, candidates, entries, measures=measures, baseline="base", seed=1, command=command
-    )
+    options = ReportOptions(measures, baseline="base", seed=1, command=command)
+    report = make_report(collection, candidates, entries, options)
     return collection, report, {entry.name: entry.scored.run for entry in entries}
 
 

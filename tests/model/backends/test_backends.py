@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import torch
 from uprank.configs.errors import UserError
-from uprank.eval.command.models import ModelChoice, check_model, parse_models, score_models
+from uprank.configs.schema import ScoredModelSettings
+from uprank.eval.command.models import parse_models, score_collections
 from uprank.model.backends import load as backends
-from uprank.model.backends.load import backend_problems, hash_tokenizer, identity, load_model
+from uprank.model.backends.load import backend_problems, hash_tokenizer, identity
+from uprank.model.backends.load import load_model as load_by_settings
 from uprank.model.backends.peer import _batches
 from uprank.model.reranker import Reranker
 
 LIBRARIES = ["sentence_transformers", "flag_embedding", "onnx"]
+
+
+def load_model(path, tokens_per_batch=None, **settings):
+    return load_by_settings(ScoredModelSettings(str(path), **settings), tokens_per_batch=tokens_per_batch)
 
 
 def needs(backend):
@@ -81,7 +87,7 @@ def test_scores_equal_uprank_for_pairs_that_fit(backend, family, request, pairs)
     folder = request.getfixturevalue(f"tiny_{family}")
     own = request.getfixturevalue(f"onnx_{family}") if backend == "onnx" else folder
     reranker = Reranker.load(folder, device="cpu")
-    peer = load_model(str(own), backend=backend, device="cpu", tokens_per_batch=500)
+    peer = load_model(own, backend=backend, device="cpu", tokens_per_batch=500)
     chosen = fitting(reranker, pairs)
     if backend == "flag_embedding":  # it decodes ids to text and encodes that anew: other ids for some texts
         chosen = [pair for pair in chosen if all(text.isascii() for text in pair)]
@@ -109,7 +115,7 @@ def test_scores_equal_uprank_for_pairs_that_fit(backend, family, request, pairs)
 def test_onnx_encodes_every_text_as_uprank_does(onnx_xlmr, tiny_xlmr, onnx_bert, tiny_bert, pairs):
     odd = [("<s> </s> [SEP]", "<unk> [UNK] <mask>"), ("", "word"), ("word", ""), ("naïve", "重排序 \u200b")]
     for graph, folder in ((onnx_xlmr, tiny_xlmr), (onnx_bert, tiny_bert)):
-        peer, reranker = load_model(str(graph), backend="onnx"), Reranker.load(folder)
+        peer, reranker = load_model(graph, backend="onnx"), Reranker.load(folder)
         assert peer.budgets == reranker.budgets
         for pair in [*pairs, *odd]:
             expected, found = reranker.pairs.encode(*pair), peer.pairs.encode(*pair)
@@ -122,12 +128,12 @@ def test_onnx_takes_the_budgets_that_the_folder_states(onnx_xlmr, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["uprank"] = {"query_tokens": 9, "max_tokens": 40}
     (folder / "config.json").write_text(json.dumps(config))
-    assert load_model(str(folder), backend="onnx").budgets == (9, 40)
-    assert load_model(str(folder), backend="onnx", query_tokens=7, max_tokens=999).budgets == (7, 128)
-    by_file = load_model(str(folder / "onnx" / "model.onnx"), backend="onnx")
+    assert load_model(folder, backend="onnx").budgets == (9, 40)
+    assert load_model(folder, backend="onnx", query_tokens=7, max_tokens=999).budgets == (7, 128)
+    by_file = load_model(folder / "onnx" / "model.onnx", backend="onnx")
     assert by_file.budgets == (9, 40)
     (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 3}))
-    assert identity(load_model(str(folder), backend="onnx")) != identity(by_file)
+    assert identity(load_model(folder, backend="onnx")) != identity(by_file)
 
 
 def test_onnx_weights_in_a_file_of_any_name_are_hashed(onnx_xlmr, tmp_path):
@@ -135,12 +141,12 @@ def test_onnx_weights_in_a_file_of_any_name_are_hashed(onnx_xlmr, tmp_path):
     folder = shutil.copytree(onnx_xlmr, tmp_path / "model")
     graph = onnx.load(folder / "onnx" / "model.onnx")
     onnx.save(graph, folder / "onnx" / "model.onnx", save_as_external_data=True, location="weights.bin")
-    before = load_model(str(folder), backend="onnx").weights_hash()
+    before = load_model(folder, backend="onnx").weights_hash()
     (folder / "onnx" / "README.md").write_text("no weights")
-    assert load_model(str(folder), backend="onnx").weights_hash() == before
+    assert load_model(folder, backend="onnx").weights_hash() == before
     content = (folder / "onnx" / "weights.bin").read_bytes()
     (folder / "onnx" / "weights.bin").write_bytes(bytes(len(content)))
-    assert load_model(str(folder), backend="onnx").weights_hash() != before
+    assert load_model(folder, backend="onnx").weights_hash() != before
 
 
 def test_a_dynamically_quantised_graph_scores_a_pair_alike_in_every_company(onnx_bert, tmp_path, pairs):
@@ -149,18 +155,21 @@ def test_a_dynamically_quantised_graph_scores_a_pair_alike_in_every_company(onnx
 
     folder = shutil.copytree(onnx_bert, tmp_path / "int8")
     quantize_dynamic(onnx_bert / "onnx" / "model.onnx", folder / "onnx" / "model.onnx")
-    peer = load_model(str(folder), backend="onnx")
+    peer = load_model(folder, backend="onnx")
     alone = np.concatenate([peer.score([pair]) for pair in pairs])
     assert (peer.score(pairs) == alone).all()
     peer.alone = False
     assert (peer.score(pairs) != alone).any()
-    assert not load_model(str(onnx_bert), backend="onnx").alone
+    assert not load_model(onnx_bert, backend="onnx").alone
 
 
 def test_onnx_runs_without_torch_and_transformers(onnx_xlmr):
     code = (
-        "import sys; from uprank.model.backends.load import load_model\n"
-        f"print(load_model({str(onnx_xlmr)!r}, backend='onnx').score([('a', 'b')]))\n"
+        "import sys\n"
+        "from uprank.configs.schema import ScoredModelSettings\n"
+        "from uprank.model.backends.load import load_model\n"
+        f"settings = ScoredModelSettings({str(onnx_xlmr)!r}, backend='onnx')\n"
+        "print(load_model(settings).score([('a', 'b')]))\n"
         "assert not {'torch', 'transformers'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
@@ -170,18 +179,18 @@ def test_what_is_no_reranker_is_refused(tiny_encoder, tiny_xlmr, tmp_path):
     for backend in ("sentence_transformers", "flag_embedding"):
         needs(backend)
         with pytest.raises(UserError, match="an encoder without a head"):
-            load_model(str(tiny_encoder), backend=backend, device="cpu")
+            load_model(tiny_encoder, backend=backend, device="cpu")
     with pytest.raises(UserError, match=r"neither onnx/model.onnx nor model.onnx"):
-        load_model(str(tiny_xlmr), backend="onnx")
+        load_model(tiny_xlmr, backend="onnx")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(UserError, match=r"no tokenizer.json"):
-        load_model(str(broken), backend="onnx")
+        load_model(broken, backend="onnx")
     shutil.copy(tiny_xlmr / "tokenizer.json", broken)
     needs("onnx")
     with pytest.raises(UserError, match=r"model.onnx cannot be run"):
-        load_model(str(broken), backend="onnx")
+        load_model(broken, backend="onnx")
 
 
 def test_a_graph_with_other_inputs_or_outputs_is_refused(tmp_path, tiny_xlmr):
@@ -211,16 +220,16 @@ def test_a_graph_with_other_inputs_or_outputs_is_refused(tmp_path, tiny_xlmr):
 
 def test_a_missing_library_and_impossible_settings_are_named_at_once(monkeypatch, tiny_xlmr):
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
-    found = backend_problems("flag_embedding", str(tiny_xlmr), precision="bf16", revision="v1", name="m")
-    assert found == [
+    path = str(tiny_xlmr)
+    asked = ScoredModelSettings(path, backend="flag_embedding", precision="bf16", revision="v1")
+    assert backend_problems(asked, "m") == [
         'm.backend=flag_embedding: FlagEmbedding is not installed: pip install "uprank[flag]"',
         "m.precision=bf16: backend flag_embedding scores in fp32",
         "m.revision=v1: backend flag_embedding takes folders and main branches only",
     ]
-    with pytest.raises(UserError, match=r"uprank\[onnx\]"):
-        check_model("m", ModelChoice(str(tiny_xlmr), backend="onnx"))
-    assert backend_problems("uprank", str(tiny_xlmr), precision="bf16", revision="v1") == []
-    assert "no such folder" in backend_problems("uprank", "no/such/folder here")[0]
+    assert any("uprank[onnx]" in line for line in backend_problems(ScoredModelSettings(path, backend="onnx")))
+    assert backend_problems(ScoredModelSettings(path, precision="bf16", revision="v1")) == []
+    assert "no such folder" in backend_problems(ScoredModelSettings("no/such/folder here"))[0]
 
 
 def test_the_way_of_scoring_differs_where_scores_may(tiny_xlmr, tiny_bert, onnx_xlmr):
@@ -230,8 +239,8 @@ def test_the_way_of_scoring_differs_where_scores_may(tiny_xlmr, tiny_bert, onnx_
         identity(Reranker.load(tiny_xlmr, device="cpu", max_tokens=50)),
         identity(Reranker.load(tiny_xlmr, device="cpu", query_tokens=9)),
         identity(Reranker.load(tiny_bert, device="cpu")),
-        identity(load_model(str(onnx_xlmr), backend="onnx")),
-        identity(load_model(str(tiny_xlmr), backend="sentence_transformers", device="cpu")),
+        identity(load_model(onnx_xlmr, backend="onnx")),
+        identity(load_model(tiny_xlmr, backend="sentence_transformers", device="cpu")),
     ]
     assert len({json.dumps(way, sort_keys=True) for way in ways}) == len(ways)
     reranker = Reranker.load(tiny_xlmr, device="cpu", tokens_per_batch=99)
@@ -270,18 +279,22 @@ def test_two_backends_on_the_same_candidates_and_from_the_cache(tiny_xlmr, onnx_
         model={"device": "cpu"},
     )
     models = parse_models(command)
-    first = score_models(command, models, collection, candidates)
+
+    def score():
+        return score_collections(command, models, [(collection, candidates)])[0]
+
+    first = score()
     assert [(entry.name, entry.backend) for entry in first] == [("torch", "uprank"), ("graph", "onnx")]
     torch_run, graph_run = (entry.scored.run for entry in first)
     for query, row in torch_run.items():
         assert graph_run[query] == pytest.approx(row, abs=1e-4)
     assert torch_run != graph_run  # each has its own place in the cache
-    again = score_models(command, models, collection, candidates)
+    again = score()
     assert [entry.scored.cached for entry in first] == [0, 0]
     assert [entry.scored.cached for entry in again] == [len(candidates.pairs)] * 2
     assert [entry.scored.run for entry in again] == [torch_run, graph_run]
     command.cache = False
-    assert score_models(command, models, collection, candidates)[0].scored.cached == 0
+    assert score()[0].scored.cached == 0
 
 
 def test_uprank_score_by_another_backend(onnx_xlmr, tiny_xlmr, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from uprank.configs.schema import ScoredModelSettings
 from uprank.model.backends.load import identity, load_model
 from uprank.model.reranker import Reranker
 
@@ -42,7 +43,7 @@ def test_config_and_saved_prompts_of_sentence_transformers_decide(tiny_bert, tmp
         )
         prompted.save(str(tmp_path / name))
     models = [
-        load_model(str(folder), backend="sentence_transformers", device="cpu")
+        load_model(ScoredModelSettings(str(folder), backend="sentence_transformers", device="cpu"))
         for folder in (tiny_bert, other, tmp_path / "river", tmp_path / "stone")
     ]
     assert len({model.weights_hash() for model in models}) == 1

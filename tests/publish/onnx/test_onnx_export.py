@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 from uprank.configs.errors import UserError
+from uprank.configs.schema import ScoredModelSettings
 from uprank.model.backends.load import load_model
 from uprank.model.reranker import Reranker
 from uprank.publish.folder import folder
@@ -78,7 +79,7 @@ def test_the_graph_is_plain_onnx_with_named_dynamic_axes(family, request):
 def test_backend_takes_the_folder_as_it_is(family, request):
     place, reranker = request.getfixturevalue(family)
     expected = reranker.score(RECORDED)
-    peer = load_model(str(place), backend="onnx")
+    peer = load_model(ScoredModelSettings(str(place), backend="onnx"))
     assert peer.budgets == reranker.budgets == (24, 96)
     np.testing.assert_allclose(peer.score(RECORDED), expected, atol=1e-4)
 
@@ -200,7 +201,7 @@ def test_int8_scores_do_not_depend_on_the_batch_and_stay_near(family, request, t
     place, reranker = request.getfixturevalue(family)
     target = place / "onnx/model_int8.onnx"
     quantise.to_int8(place / "onnx/model.onnx", target)
-    peer = load_model(str(target), backend="onnx")
+    peer = load_model(ScoredModelSettings(str(target), backend="onnx"))
     assert not peer.alone
     pairs = list(RECORDED)
     together = peer.predict(pairs)
@@ -219,7 +220,7 @@ def test_fp16_keeps_its_inputs_and_output(xlmr):
     place, reranker = xlmr
     target = place / "onnx/model_fp16.onnx"
     quantise.to_fp16(place / "onnx/model.onnx", target)
-    found = load_model(str(target), backend="onnx").score(RECORDED)
+    found = load_model(ScoredModelSettings(str(target), backend="onnx")).score(RECORDED)
     np.testing.assert_allclose(found, reranker.score(RECORDED), atol=0.05, rtol=0.02)
     before, after = onnx.load(place / "onnx/model.onnx").graph, onnx.load(target).graph
     assert [entry.type.tensor_type.elem_type for entry in (*after.input, *after.output)] == [7, 7, 1]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from uprank.configs import validate_publish as onnx_settings
 from uprank.configs.errors import UserError
+from uprank.configs.schema import ScoredModelSettings
 from uprank.configs.schema_publish import OnnxSettings
 from uprank.model.backends.load import load_model
-from uprank.model.backends.openvino import import_openvino
+from uprank.model.backends.openvino import compile_graph, import_openvino
 from uprank.model.reranker import Reranker
 from uprank.publish.command import publish
 from uprank.publish.onnx import graphs as onnx_graphs
@@ -67,7 +68,7 @@ def test_published_with_its_proof_and_found_damaged_by_verify(wanted, monkeypatc
     assert any(line.startswith("OpenVINO: ") for line in done.graphs.lines)
     reranker = Reranker.load(done.folder, query_tokens=24, max_tokens=96, device="cpu")
     expected = reranker.score(RECORDED)
-    peer = load_model(str(done.folder), backend="openvino", threads=1)
+    peer = load_model(ScoredModelSettings(str(done.folder), backend="openvino"), threads=1)
     assert (peer.backend, peer.budgets) == ("openvino", (24, 96))
     np.testing.assert_allclose(peer.score(RECORDED), expected, atol=1e-4)
     # the record, and a foreign graph
@@ -75,7 +76,7 @@ def test_published_with_its_proof_and_found_damaged_by_verify(wanted, monkeypatc
     hashed = peer.weights_hash()
     shifted(done.folder / "onnx/model.onnx", done.folder / proof.file)
     assert line_of(done.folder, "OpenVINO").held is False
-    assert load_model(str(done.folder), backend="openvino").weights_hash() != hashed
+    assert load_model(ScoredModelSettings(str(done.folder), backend="openvino")).weights_hash() != hashed
     weights.unlink()
     assert "openvino_model.bin is missing" in line_of(done.folder, "OpenVINO").detail
     monkeypatch.setattr(verify_folder, "missing_packages", lambda names: names)
@@ -110,10 +111,8 @@ def test_weights_stay_fp32_and_products_too(wanted):
     model = openvino.Core().read_model(str(folder / "openvino/openvino_model.xml"))
     kinds = {str(op.get_element_type()) for op in model.get_ops() if op.get_type_name() == "Constant"}
     assert "<Type: 'float16'>" not in kinds
-    from uprank.model.backends.openvino import OpenVinoSession
-
-    session = OpenVinoSession(folder / "openvino/openvino_model.xml", 1)
-    assert session._compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    compiled = compile_graph(folder / "openvino/openvino_model.xml", 1)
+    assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
 
 
 def test_settings(wanted, monkeypatch):
@@ -122,7 +121,7 @@ def test_settings(wanted, monkeypatch):
     (problem,) = onnx_settings.onnx_problems(OnnxSettings(graphs=["fp32", "openvino"]))
     assert 'openvino not installed: pip install "uprank[openvino]"' in problem
     with pytest.raises(UserError, match=r"neither openvino/openvino_model\.xml nor openvino_model\.xml"):
-        load_model(wanted.run, backend="openvino")
+        load_model(ScoredModelSettings(wanted.run, backend="openvino"))
 
 
 ASKED = """
@@ -133,7 +132,7 @@ def refuse(*given, **named):
     raise OSError("no network in this test")
 socket.getaddrinfo = refuse
 socket.socket.connect = refuse
-from uprank.model.openvino_session import import_openvino
+from uprank.model.backends.openvino import import_openvino
 openvino = import_openvino()
 openvino.Core()
 for thread in threading.enumerate():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from uprank.eval.scoring import score_candidates
+from uprank.eval.scoring import Watch, score_candidates
 from uprank.train import loop
 from uprank.train.monitor.preemption import Stopped, again
 from uprank.train.run import train
@@ -31,7 +31,7 @@ def signalled_while_scoring(monkeypatch, number, evaluation):
     """Let this process get a signal in the middle of an evaluation; the first one is that of the base."""
     seen = []
 
-    def scoring(reranker, *args, stop, **given):
+    def scoring(reranker, *args, watch, **given):
         seen.append(1)
         blocks = []
 
@@ -39,9 +39,9 @@ def signalled_while_scoring(monkeypatch, number, evaluation):
             blocks.append(1)
             if len(seen) == evaluation and len(blocks) == 2:
                 os.kill(os.getpid(), number)
-            return stop()
+            return watch.stop()
 
-        return score_candidates(reranker, *args, **given, stop=asked, block_tokens=200)
+        return score_candidates(reranker, *args, **given, watch=Watch(stop=asked, block_tokens=200))
 
     monkeypatch.setattr("uprank.train.dev.score_candidates", scoring)
 
