@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from uprank.eval.score_cache import ScoreCache, _Damaged, _read
+from uprank.eval.score_cache import ScoreCache
 
 VALUES = np.array(
     [0.1, -0.0, 1e-45, 3.4028235e38, -7.25, np.float32(1) / 3, 1.0000001, 12345.678], dtype=np.float32
@@ -81,9 +81,9 @@ EVALUATION = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     from uprank.data.groups import Collection
-    from uprank.eval.cache import ScoreCache
-    from uprank.eval.candidates import Candidates
-    from uprank.eval.scoring import score_candidates
+    from uprank.eval.retrieval import Candidates
+    from uprank.eval.score_cache import ScoreCache
+    from uprank.eval.scoring import Watch, score_candidates
 
     class Model:
         asked, max_tokens = 0, 100
@@ -103,7 +103,7 @@ EVALUATION = textwrap.dedent(
                                          for n, q in enumerate(queries)}, "bm25")
     collection = Collection("f", queries, passages, {"q0": {"d0": 1}}, {})
     cache = ScoreCache(Path(sys.argv[1])) if sys.argv[1] else None
-    scored = score_candidates(Model(), collection, candidates, cache=cache, block_tokens=500)
+    scored = score_candidates(Model(), collection, candidates, cache=cache, watch=Watch(block_tokens=500))
     print(json.dumps([Model.asked, scored.cached, scored.truncated, scored.run]))
     """
 )
@@ -157,7 +157,6 @@ def test_a_damaged_file_is_set_aside_with_one_line_and_never_believed(tmp_path, 
     pairs, truth = texts(2000), np.arange(2000, dtype=np.float32) / 3
     cache = ScoreCache(file)
     cache.write(pairs, truth, np.zeros(2000, dtype=bool))
-    cache._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     cache.close()
     damage(file)
     again = ScoreCache(file)
@@ -180,7 +179,8 @@ def test_a_damaged_file_that_another_process_has_replaced_is_left_alone(tmp_path
     file.rename(tmp_path / "moved")
     new = ScoreCache(file)
     new.write(PAIRS, VALUES, CUT)
-    assert old._start_anew(_Damaged("test"), lambda connection: _read(connection, PAIRS))[2].all()
+    old._set_aside(sqlite3.DatabaseError("test"))
+    assert holds(old)
     assert holds(new)
     assert not list(tmp_path.glob("*.damaged-*"))
 

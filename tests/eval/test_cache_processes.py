@@ -16,7 +16,7 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     import numpy as np
-    from uprank.eval.cache import ScoreCache
+    from uprank.eval.score_cache import ScoreCache
     number = int(sys.argv[2])
     cache = ScoreCache(Path(sys.argv[1]))
     for start in range(0, 3000, 100):
@@ -64,7 +64,7 @@ TOGETHER = textwrap.dedent(
     import sys, time
     from pathlib import Path
     import numpy as np
-    from uprank.eval.cache import ScoreCache
+    from uprank.eval.score_cache import ScoreCache
     print("ready", flush=True)
     start = float(sys.stdin.readline())
     for number in range(12):
