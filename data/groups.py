@@ -19,10 +19,10 @@ class Group:
         positives: relevant passages, at least one.
         negatives: hard negatives, at least one, none of them a positive.
         where: `file:line`, or the query id, for messages.
-        grades: relevance of each positive, above 0; empty where nothing but relevant is known (all 1).
-        scores: of a teacher, for each positive and then each negative; empty without a teacher.
-        query_prompt: what the reranker reads before the query.
-        passage_prompt: what it reads before each passage.
+        grades: relevance of each positive, above 0; empty if all are 1.
+        scores: a teacher's scores of each positive and then each negative; empty without a teacher.
+        query_prompt: text that the reranker reads before the query.
+        passage_prompt: text that it reads before each passage.
     """
 
     query: str
@@ -36,7 +36,7 @@ class Group:
 
     @property
     def prompted(self) -> Group:
-        """The group as the reranker reads it: its prompts stand before its texts."""
+        """The group as the reranker reads it, with its prompts before its texts."""
         if not self.query_prompt and not self.passage_prompt:
             return self
         return replace(
@@ -59,12 +59,12 @@ class Collection:
     """Judged queries over passages: what evaluation ranks.
 
     Attributes:
-        path: where it was read.
+        path: its source.
         queries: query id to text; only queries with a judgment.
         passages: document id to text.
         qrels: query id -> document id -> relevance (0 not relevant, negative unjudged).
         pools: query id to the ids of its own candidates (JSONL rows) in the order in which they are cut,
-            which must not know what is relevant; or empty (a corpus to search).
+            which must not depend on relevance; or empty (a corpus to search).
         prompted_queries: ids of the queries whose text begins with a prompt of their row.
         prompted_passages: ids of such passages.
     """
@@ -79,7 +79,7 @@ class Collection:
 
 
 def passage_id(text: str) -> str:
-    """Id of a passage that came without one.
+    """Return an id for a passage that came without one.
 
     A hash of the text, so that breaking ties by id (contract 6) favours neither positives nor
     negatives, and equal passages of several rows are one document.
@@ -88,17 +88,17 @@ def passage_id(text: str) -> str:
 
 
 def same_text(text: str) -> str:
-    """What two passages have in common that are the same but for case and blanks."""
+    """Return a key that passages share if they differ only in case and whitespace."""
     return " ".join(text.casefold().split())
 
 
 def same_query(text: str) -> str:
-    """What two queries have in common that are the same but for case, blanks and punctuation."""
+    """Return a key that queries share if they differ only in case, whitespace and punctuation."""
     return " ".join(_WORD.findall(text.casefold())) or text  # `?` and `!` have no words and are not equal
 
 
 def fingerprint(texts: Iterable[str]) -> str:
-    """`sha256:…` over the texts in order; names a data set in manifests and reports."""
+    """Return `sha256:…` over the texts in order, which names a data set in manifests and reports."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
@@ -108,7 +108,7 @@ def fingerprint(texts: Iterable[str]) -> str:
 
 
 def groups_fingerprint(groups: Iterable[Group]) -> str:
-    """Fingerprint of groups: texts, their roles, and what else is learned from; not where they were read."""
+    """Return the fingerprint of texts, their roles and everything else learned from; not of `where`."""
     return fingerprint(text for group in groups for text in _identity(group))
 
 
@@ -120,17 +120,12 @@ def _identity(group: Group) -> Iterator[str]:
 
 
 def collection_fingerprint(collection: Collection) -> str:
-    """Fingerprint of queries, judgments and passages."""
-    return fingerprint(
-        text
-        for part in (
-            (f"{key}\t{text}" for key, text in collection.queries.items()),
-            (
-                f"{query}\t{doc}\t{grade}"
-                for query, row in collection.qrels.items()
-                for doc, grade in row.items()
-            ),
-            (f"{key}\t{text}" for key, text in collection.passages.items()),
-        )
-        for text in part
-    )
+    """Return the fingerprint of queries, judgments and passages."""
+
+    def texts() -> Iterator[str]:
+        yield from (f"{key}\t{text}" for key, text in collection.queries.items())
+        for query, row in collection.qrels.items():
+            yield from (f"{query}\t{doc}\t{grade}" for doc, grade in row.items())
+        yield from (f"{key}\t{text}" for key, text in collection.passages.items())
+
+    return fingerprint(texts())

@@ -1,7 +1,7 @@
-"""Prompts of a model: what it reads before every query and before every passage.
+"""Prompts of a model: texts that it reads before every query and before every passage.
 
-They stand before the text, so they are tokenised with it and count towards the token budgets. A row with
-prompts of its own (`query_prompt`, `passage_prompt`) keeps them.
+They are tokenised with the text and count towards the token budgets. A row with its own prompts
+(`query_prompt`, `passage_prompt`) keeps them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is put before texts; false where that is nothing.
+    """Texts put before queries and passages; false if both are empty.
 
     Attributes:
         query: before every query.
@@ -31,7 +31,7 @@ class Prompts:
         return bool(self.query or self.passage)
 
     def pair(self, query: str, passage: str) -> Pair:
-        """A pair as the model reads it.
+        """Return a pair as the model reads it.
 
         >>> Prompts("query: ").pair("who?", "me")
         ('query: who?', 'me')
@@ -39,11 +39,11 @@ class Prompts:
         return self.query + query, self.passage + passage
 
     def pairs(self, pairs: Iterable[Pair]) -> list[Pair]:
-        """Pairs as the model reads them."""
+        """Return pairs as the model reads them."""
         return [self.pair(query, passage) for query, passage in pairs]
 
     def group(self, group: Group) -> Group:
-        """A group with these prompts where its row gives none; `prompted` puts them before its texts."""
+        """Return a group with these prompts unless its row gives its own; `prompted` applies them."""
         if not self:
             return group
         return replace(
@@ -53,7 +53,7 @@ class Prompts:
         )
 
     def collection(self, collection: Collection) -> Collection:
-        """A collection as the model reads it; texts that hold their row's own prompt stay as they are."""
+        """Return a collection as the model reads it; texts with their row's own prompt stay as they are."""
         if not self:
             return collection
         return replace(
@@ -63,27 +63,24 @@ class Prompts:
         )
 
     def stated(self) -> dict[str, str]:
-        """What a model is saved with, beside its token budgets."""
-        return {
-            key: text
-            for key, text in (("query_prompt", self.query), ("passage_prompt", self.passage))
-            if text
-        }
+        """Return what a model is saved with, beside its token budgets."""
+        texts = {"query_prompt": self.query, "passage_prompt": self.passage}
+        return {key: text for key, text in texts.items() if text}
 
 
 NO_PROMPTS = Prompts()
 
 
 def choose_prompts(query: str | None, passage: str | None, stated: Mapping[str, Any] | None) -> Prompts:
-    """The prompts asked for, else those that a model was saved with; an empty string switches one off.
+    """Return the user's prompts, else those that a model was saved with; an empty string switches one off.
 
     >>> choose_prompts(None, "", {"query_prompt": "query: ", "passage_prompt": "passage: "})
     Prompts(query='query: ', passage='')
     """
-    own = stated or {}
+    saved = stated or {}
     return Prompts(
-        str(own.get("query_prompt") or "") if query is None else query,
-        str(own.get("passage_prompt") or "") if passage is None else passage,
+        str(saved.get("query_prompt") or "") if query is None else query,
+        str(saved.get("passage_prompt") or "") if passage is None else passage,
     )
 
 

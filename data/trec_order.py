@@ -1,4 +1,4 @@
-"""The order in which TREC reads scores: every ranking in Uprank is made here."""
+"""The order of trec_eval: every ranking in Uprank is made here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 
 def trec_order(documents: Sequence[str], scores: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    """Positions of the documents, best first: float32 score descending, then id descending by UTF-8 bytes.
+    """Return positions of the documents, best first.
 
-    Every ranking in Uprank is made here; trec_eval 9.0.8 keeps scores as C floats and breaks ties this way.
+    Float32 score descending, then id descending by UTF-8 bytes: trec_eval 9.0.8 keeps scores as C floats and
+    breaks ties this way.
 
     Args:
         documents: n ids.
@@ -27,11 +28,11 @@ def trec_order(documents: Sequence[str], scores: npt.ArrayLike) -> npt.NDArray[n
 
 
 def trec_orders(rows: Sequence[Iterable[str]], scores: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """`trec_order` of many rankings at once: (Q, K) positions, best first, padding behind.
+    """Return `trec_order` of many rankings at once: (Q, K) positions, best first, padding last.
 
     Args:
-        rows: ids of the documents of each of Q rankings, at most K.
-        scores: (Q, K) float32, NaN where a row has no document.
+        rows: document ids of each of Q rankings, at most K.
+        scores: (Q, K) float32, NaN as padding.
     """
     keys = -scores
     order = np.argsort(keys, axis=1)

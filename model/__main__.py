@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
     if not settings.output:
         return {}
     about = {"prompts": reranker.prompts.stated(), "top_k": settings.top_k}
-    return {**identity(reranker), **about, "input": hash_file(Path(settings.input))}
+    return {**identity(reranker), **about, "input": hash_file(Path(settings.input), hashlib.sha256())}
 
 
 def main() -> None:

@@ -14,13 +14,14 @@ import numpy as np
 from ..configs.errors import UserError
 from ..configs.schema_train import DevSettings
 from ..data.groups import Collection
+from ..data.store import write_folder
 from ..eval.evaluate import mean_intervals, mean_values
 from ..eval.measures import Measure, parse_measures
 from ..eval.processes import Share
 from ..eval.retrieval import Candidates, find_candidates
 from ..eval.scoring import Scored, Watch, score_candidates
 from ..model.reranker import Reranker
-from .run_folder import on_first, write_folder
+from .run_folder import on_first
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from rich.progress import Progress as Bar
 
 from ..configs.errors import UserError
+from ..data.store import write_folder
 from ..eval.scoring import LeftEarly
 from .monitor import Health, Stopped, StopRequest, explaining, report
 from .optim import rate_factor, set_rate, update_average
@@ -23,7 +24,6 @@ from .run_folder import (
     on_first,
     read_metrics,
     save_checkpoint,
-    write_folder,
 )
 from .state import Run, averaged
 from .step import prepare_step, train_step

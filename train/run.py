@@ -13,6 +13,7 @@ from rich.console import Console
 from ..configs.errors import UserError
 from ..configs.schema_train import TrainCommand
 from ..data.sampling import EXAMPLES, Mix
+from ..data.store import put_back
 from ..eval.processes import Processes
 from ..eval.scoring import LeftEarly
 from ..model.load import base_card, location_kind
@@ -40,7 +41,6 @@ from .run_folder import (
     lock,
     newest_checkpoint,
     on_first,
-    put_back,
     write_start,
 )
 from .start import Inputs, make_accelerator, make_run, read_inputs, warn_unused

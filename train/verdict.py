@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ..data.store import write_folder, writing
 from ..eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from ..eval.report import print_report, write_report
 from ..eval.results import Report
@@ -21,9 +22,7 @@ from .run_folder import (
     on_first,
     read_manifest,
     read_metrics,
-    write_folder,
     write_manifest,
-    writing,
 )
 from .state import averaged
 

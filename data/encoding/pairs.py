@@ -1,7 +1,4 @@
-"""The pair encoder: query and passage to the token ids that the model was trained on (contract 4).
-
-How a tokenizer joins a query and a passage.
-"""
+"""Query and passage to the token ids that the model was trained on (contract 4)."""
 
 from __future__ import annotations
 
@@ -14,13 +11,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ...configs.errors import UserError
-from ..store import TokenStore
+from ..store import KeyedStore
 
-QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets where neither the user nor the model states one
+QUERY_TOKENS, MAX_TOKENS = 128, 512  # budgets if neither the user nor the model states any
 CHUNK = 2048  # texts a tokenizer call: enough to keep its threads busy, little memory
-HELD = 1 << 28  # bytes of texts and tokens above which those known are forgotten before new ones come
-OVERHEAD = 350  # bytes that Python needs for a text and its tokens beside what is in them
-
+HELD = 1 << 28  # bytes of texts and tokens in memory; beyond, they are forgotten before new ones come
+OVERHEAD = 350  # bytes that Python needs for a text and its tokens beside their content
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -33,7 +29,7 @@ class EncodedPair:
     Attributes:
         ids: token ids with special tokens, shape (L,), int32.
         types: token type (segment) ids, shape (L,), int8.
-        truncated: whether a token of the query or the passage had to go.
+        truncated: whether the query or the passage was cut.
     """
 
     ids: np.ndarray
@@ -43,14 +39,14 @@ class EncodedPair:
 
 @dataclass(frozen=True, slots=True)
 class FlatPairs:
-    """Token ids of N pairs laid end to end: T tokens, and zeros behind them where asked for.
+    """Token ids of N pairs laid end to end: T tokens, with zeros behind them if asked for.
 
     Attributes:
         ids: token ids with special tokens, shape (T,), int64.
         types: token type (segment) ids, shape (T,), int64.
         positions: place of each token in its own pair from 0, shape (T,), int64.
         offsets: pair n is tokens `offsets[n]:offsets[n + 1]`, shape (N + 1,), int64.
-        truncated: whether a token of the pair had to go, shape (N,), bool.
+        truncated: whether the pair was cut, shape (N,), bool.
     """
 
     ids: np.ndarray
@@ -68,24 +64,24 @@ def choose_budgets(
     positions: int | None = None,
     stated: Mapping[str, int] | None = None,
 ) -> tuple[int, int]:
-    """Token budgets of the query and of the pair, never more than the model has positions for.
+    """Return the token budgets of the query and of the pair, at most the model's positions.
 
     Args:
-        tokenizer: states the longest pair where the user does not.
-        query_tokens: what the user asked for, if anything.
-        max_tokens: what the user asked for, if anything.
-        positions: of the model; None where unknown or unlimited.
+        tokenizer: states the longest pair if the user does not.
+        query_tokens: the user's setting, if any.
+        max_tokens: the user's setting, if any.
+        positions: number of the model's; None if unknown or unlimited.
         stated: `query_tokens` and `max_tokens` that a model trained by Uprank was saved with.
     """
-    own = stated or {}
-    longest = max_tokens or own.get("max_tokens") or min(MAX_TOKENS, tokenizer.model_max_length)
+    saved = stated or {}
+    longest = max_tokens or saved.get("max_tokens") or min(MAX_TOKENS, tokenizer.model_max_length)
     longest = longest if positions is None else min(longest, positions)
-    # A default must not be the reason why a short model fails.
-    return query_tokens or own.get("query_tokens") or min(QUERY_TOKENS, longest // 2), longest
+    # A default must not make a model with few positions fail.
+    return query_tokens or saved.get("query_tokens") or min(QUERY_TOKENS, longest // 2), longest
 
 
 def _alone(method: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let one thread at a time into these methods of an encoder."""
+    """Let one thread at a time into a method of an encoder."""
 
     @functools.wraps(method)
     def locked(*given: Given.args, **named: Given.kwargs) -> Result:
@@ -97,18 +93,18 @@ def _alone(method: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 class PairEncoder:
-    """Encodes pairs as the model's own tokenizer does, but tokenises each distinct text once.
+    """Encode pairs as the model's own tokenizer does, but tokenise each distinct text once.
 
     Ids equal those of `tokenizer(query, passage)` for every pair that fits into `max_tokens`.
-    A longer pair loses the end of its passage; a query is cut only where it is longer than
+    A longer pair loses the end of its passage; a query is cut only if it is longer than
     `query_tokens` and the passage would otherwise get less than the rest.
     Special tokens written in a text (`</s>`) are text: their characters are encoded.
     Texts in a token store (`use`) are looked up there; all others are tokenised once and held in
     memory, up to `HELD` bytes.
 
     Args:
-        tokenizer: a transformers tokenizer that knows pairs.
-        query_tokens: tokens a query may keep when the pair is too long.
+        tokenizer: a transformers tokenizer that joins pairs.
+        query_tokens: tokens that a query may keep in a pair that is too long.
         max_tokens: longest pair, special tokens included.
 
     Raises:
@@ -124,23 +120,23 @@ class PairEncoder:
         if query_tokens < 1 or self.room <= query_tokens:
             raise UserError(
                 f"model.query_tokens={query_tokens} and model.max_tokens={max_tokens} leave no room "
-                f"for a passage: max_tokens has to be above query_tokens + "
+                f"for a passage: max_tokens must be above query_tokens + "
                 f"{self._template.specials} special tokens"
             )
         self._spelled = _spelled_special_tokens(tokenizer)
         self._texts: dict[str, np.ndarray] = {}
-        self._held = 0  # bytes, about
-        self._stores: list[TokenStore] = []
+        self._held = 0  # bytes, roughly
+        self._stores: list[KeyedStore] = []
         self._lock = threading.RLock()  # a tokenizer and the texts held serve one thread at a time
 
     @_alone
-    def use(self, store: TokenStore) -> None:
+    def use(self, store: KeyedStore) -> None:
         """Look texts up in this store before tokenising them."""
         self._stores.append(store)
 
     @_alone
     def add(self, texts: Iterable[str]) -> None:
-        """Have the tokens of these texts at hand: looked up, or tokenised, many in one call."""
+        """Look up or tokenise these texts, many in one call, and hold their tokens in memory."""
         wanted = dict.fromkeys(texts)
         new = [text for text in wanted if text not in self._texts]
         if not new:
@@ -149,15 +145,15 @@ class PairEncoder:
             self.forget()
             new = list(wanted)
         for store in self._stores:
-            found = store.look_up(new)
-            self._hold((text, ids) for text, ids in zip(new, found, strict=True) if ids is not None)
-            new = [text for text, ids in zip(new, found, strict=True) if ids is None]
+            stored = store.look_up(new)
+            self._hold((text, ids) for text, ids in zip(new, stored, strict=True) if ids is not None)
+            new = [text for text, ids in zip(new, stored, strict=True) if ids is None]
         for start in range(0, len(new), CHUNK):
             chunk = new[start : start + CHUNK]
             self._hold(zip(chunk, self.tokenise(chunk), strict=True))
 
     def tokenise(self, texts: list[str]) -> list[np.ndarray]:
-        """Token ids of each text without special tokens, int32, in one call of the tokenizer."""
+        """Return the token ids of each text without special tokens, int32, in one tokenizer call."""
         encoded = self.tokenizer(
             texts,
             add_special_tokens=False,
@@ -176,37 +172,29 @@ class PairEncoder:
 
     @_alone
     def lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Tokens of each pair after cutting, shape (N,), without building them."""
+        """Return the number of tokens of each pair after cutting, shape (N,), without building them."""
         queries, passages = self._kept(*self._sizes(pairs))
         return queries + passages + self._template.specials
 
     @_alone
     def full_lengths(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Tokens of each pair before cutting, shape (N,)."""
+        """Return the number of tokens of each pair before cutting, shape (N,)."""
         queries, passages = self._sizes(pairs)
         return queries + passages + self._template.specials
 
     @_alone
     def encode(self, query: str, passage: str) -> EncodedPair:
-        """Token ids of one pair; `encode_flat` is the faster way for many."""
-        if query not in self._texts or passage not in self._texts:
-            self.add((query, passage))
-        query_ids, passage_ids = self._texts[query], self._texts[passage]
-        a, b = len(query_ids), len(passage_ids)
-        truncated = a + b > self.room
-        if truncated:
-            a, b = map(int, self._kept(a, b))
-        start, middle, end = self._template.parts
-        ids = np.concatenate((start, query_ids[:a], middle, passage_ids[:b], end))
-        return EncodedPair(ids, self._template.types(a, b).astype(np.int8), truncated)
+        """Return the token ids of one pair; `encode_flat` is faster for many."""
+        flat = self.encode_flat([(query, passage)])
+        return EncodedPair(flat.ids.astype(np.int32), flat.types.astype(np.int8), bool(flat.truncated[0]))
 
     @_alone
     def encode_flat(self, pairs: Sequence[tuple[str, str]], *, multiple_of: int = 1) -> FlatPairs:
-        """Token ids of many pairs laid end to end, ready for a packed batch.
+        """Return the token ids of many pairs laid end to end, ready for a packed batch.
 
         Args:
             pairs: (query, passage), in order.
-            multiple_of: `ids`, `types` and `positions` get zeros at their end up to a multiple of it.
+            multiple_of: pad `ids`, `types` and `positions` with zeros to a multiple of it.
         """
         sizes = self._sizes(pairs)
         queries, passages = self._kept(*sizes)
@@ -226,7 +214,7 @@ class PairEncoder:
         return FlatPairs(ids, types, positions, offsets, (queries < sizes[0]) | (passages < sizes[1]))
 
     def _sizes(self, pairs: Sequence[tuple[str, str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of each query and of each passage before cutting, shapes (N,)."""
+        """Return the number of tokens of each query and passage before cutting, shapes (N,)."""
         self.add(text for pair in pairs for text in pair)
         texts, count = self._texts, len(pairs)
         return (
@@ -234,8 +222,8 @@ class PairEncoder:
             np.fromiter((len(texts[passage]) for _, passage in pairs), np.int64, count),
         )
 
-    def _kept(self, queries: np.ndarray | int, passages: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-        """How many tokens of each remain: the passage is cut first."""
+    def _kept(self, queries: np.ndarray, passages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many tokens of each remain: the passage is cut first."""
         queries = np.minimum(queries, np.maximum(self.query_tokens, self.room - passages))
         return queries, np.minimum(passages, self.room - queries)
 
@@ -245,14 +233,14 @@ class PairEncoder:
             self._held += OVERHEAD + len(text) + ids.nbytes
 
     def _without_specials(self, ids: list[int]) -> list[int]:
-        """Spell out special tokens: unigram vocabularies hold `</s>` as an ordinary piece, too."""
+        """Spell out special tokens: unigram vocabularies also hold `</s>` as an ordinary piece."""
         if self._spelled.keys().isdisjoint(ids):
             return ids
         return [piece for token in ids for piece in self._spelled.get(token, (token,))]
 
 
 def _spelled_special_tokens(tokenizer: Any) -> dict[int, list[int]]:
-    """Special token id to the ids of its characters; the unknown token is what it says and stays."""
+    """Return the ids of the characters by special token id; the unknown token stays as it is."""
     special = zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)
     return {
         token: tokenizer.convert_tokens_to_ids(list(text))
@@ -262,15 +250,15 @@ def _spelled_special_tokens(tokenizer: Any) -> dict[int, list[int]]:
 
 
 class PairTemplate:
-    """Where the special tokens stand, read off one encoded pair of the tokenizer itself.
+    """The special tokens of a pair and their places, read off one pair that the tokenizer encoded.
 
     Attributes:
         parts: ids of the special tokens before the query, between, and after the passage, int32.
-        specials: how many they are.
+        specials: their number.
         segments: token type of each piece of a pair: one for each special token, and one each
-            for the query and the passage, in their order, shape (specials + 2,), int64.
+            for the query and the passage, in order, shape (specials + 2,), int64.
         any_type: whether a token type is not 0.
-        places: which of the pieces are the query and the passage.
+        places: places of query and passage among the pieces.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -298,17 +286,17 @@ class PairTemplate:
         )
         self.any_type = bool(self.segments.any())
 
-    def types(self, queries: np.ndarray | int, passages: np.ndarray | int) -> np.ndarray:
-        """Token types of joined pairs, end to end, shape (T,), int64.
+    def types(self, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+        """Return the token types of joined pairs, end to end, shape (T,), int64.
 
         Args:
-            queries: tokens of each query, shape (N,), or of one.
-            passages: tokens of each passage, shape (N,), or of one.
+            queries: number of tokens of each query, shape (N,).
+            passages: number of tokens of each passage, shape (N,).
         """
         if not self.any_type:
             return np.zeros(np.sum(queries + passages + self.specials), dtype=np.int64)
-        sizes = np.ones((np.size(queries), len(self.segments)), dtype=np.int64)
-        sizes[:, self.places[0]], sizes[:, self.places[1]] = queries, passages
+        sizes = np.ones((len(queries), len(self.segments)), dtype=np.int64)
+        sizes[:, self.places] = np.stack([queries, passages], axis=1)
         return np.repeat(np.tile(self.segments, len(sizes)), sizes.ravel())
 
 

@@ -1,4 +1,4 @@
-"""Token ids on disk: each distinct text of a data set, tokenised once and kept for every later run."""
+"""Token ids on disk: each distinct text of a data set is tokenised once and kept for every later run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import xxhash
 
 from ..groups import Group
 from ..prompts import Prompts
-from ..store import HASHES, SPANS, TOKENS, Facts, GroupStore, TokenStore, find_entry, hash_texts, make_entry
+from ..store import HASHES, SPANS, Facts, GroupStore, KeyedStore, find_entry, hash_texts, make_entry
 
 if TYPE_CHECKING:
     from .pairs import PairEncoder
@@ -21,42 +21,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of what the files below hold, and of how texts are tokenised
+VERSION = 1  # of the files of a store, and of how texts are tokenised
 CHUNK = 8192  # texts a tokenizer call: it spreads them over all cores
-
-Tokenise = Callable[[list[str]], list[np.ndarray]]
+TOKENS = "tokens.bin"
 
 
 def prepare_groups(
     encoder: PairEncoder, groups: Sequence[Group], *, prompts: Prompts | None = None, build: bool = True
 ) -> None:
-    """Let an encoder find the texts of these groups, with a model's prompts, on disk, see `prepare_texts`."""
+    """Let an encoder find the groups' texts, with a model's prompts, on disk; see `prepare_texts`."""
 
     def texts() -> Iterator[str]:
         return (text for group in groups for text in (prompts or Prompts()).group(group).prompted.texts)
 
-    if prompts:
-        prepare_texts(encoder, texts(), hash_texts(texts()), build=build)
-    elif isinstance(groups, GroupStore):
+    if isinstance(groups, GroupStore) and not prompts:
         prepare_texts(encoder, groups.texts(), groups.text_hashes(), build=build)
     else:
-        prepare_texts(encoder, [text for group in groups for text in group.prompted.texts], build=build)
+        prepare_texts(encoder, texts(), hash_texts(texts()), build=build)
 
 
 def prepare_texts(
     encoder: PairEncoder, texts: Iterable[str], hashes: np.ndarray | None = None, *, build: bool = True
 ) -> None:
-    """Let an encoder find these texts on disk, tokenised now if no earlier run did it.
+    """Let an encoder find these texts on disk, tokenised now unless an earlier run did it.
 
-    The cache's name for them holds the hash of the texts and that of the tokenizer. Memory: about
-    50 bytes a text, whatever its length. A tokenizer written in Python has no content that could
-    be hashed: its texts are tokenised when they are needed, as those that are not prepared.
+    The cache key holds the hash of the texts and of the tokenizer. Memory: about 50 bytes a text,
+    whatever its length. A tokenizer written in Python has no content to hash: its texts are tokenised
+    when needed, like those that are not prepared.
 
     Args:
         encoder: gets the store, and tokenises.
-        texts: no iterator where `hashes` are not given: it is read twice.
+        texts: read twice unless `hashes` are given, so then not an iterator.
         hashes: `hash_text` of each text, shape (T, 2), uint64.
-        build: False uses a store that is there and makes none.
+        build: False uses an existing store and makes none.
     """
     tokenizer = tokenizer_key(encoder.tokenizer)
     if tokenizer is None:
@@ -72,11 +69,11 @@ def prepare_texts(
 
     entry = make_entry("tokens", name, make) if build else find_entry("tokens", name)
     if entry is not None:
-        encoder.use(TokenStore(entry.folder))
+        encoder.use(KeyedStore(entry.folder, TOKENS, np.int32, by_row=True))
 
 
 def tokenizer_key(tokenizer: Any) -> str | None:
-    """Names everything that decides a text's tokens; None for a tokenizer written in Python."""
+    """Return a name for everything that decides a text's tokens; None for a tokenizer written in Python."""
     import tokenizers
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -90,16 +87,18 @@ def tokenizer_key(tokenizer: Any) -> str | None:
     return xxhash.xxh3_128_hexdigest((about + backend.to_str()).encode())
 
 
-def _write(folder: Path, texts: Iterator[str], hashes: np.ndarray, tokenise: Tokenise) -> None:
-    """Tokenise each distinct text once, in the order of their first places, and sort by hash."""
+def _write(
+    folder: Path, texts: Iterator[str], hashes: np.ndarray, tokenise: Callable[[list[str]], list[np.ndarray]]
+) -> None:
+    """Tokenise each distinct text once, in the order of first appearance, and sort by hash."""
     first = _first_places(hashes)  # (N,), in the order of the hashes
     is_first = np.zeros(len(hashes), dtype=bool)
     is_first[first] = True
     log.info("tokenising %s texts once; later runs find them in %s", f"{len(first):,}", folder.parent)
     lengths = np.zeros(len(first), dtype=np.int64)
-    done = 0
+    done, new = 0, compress(texts, is_first.data)
     with (folder / TOKENS).open("wb") as target:
-        for chunk in _chunks(compress(texts, is_first.data)):
+        while chunk := list(islice(new, CHUNK)):
             tokens = tokenise(chunk)
             lengths[done : done + len(chunk)] = [len(ids) for ids in tokens]
             done += len(chunk)
@@ -107,20 +106,15 @@ def _write(folder: Path, texts: Iterator[str], hashes: np.ndarray, tokenise: Tok
     if done != len(first):
         raise RuntimeError(f"{len(first)} texts were to be tokenised, {done} came")
     stops = np.cumsum(lengths)
-    rank = np.cumsum(is_first)[first] - 1  # of each text in the order in which it was written
+    rank = np.cumsum(is_first)[first] - 1  # place of each text in the file
     np.stack([stops[rank] - lengths[rank], stops[rank]], axis=1).tofile(folder / SPANS)
     np.stack([hashes[first, 0], hashes[first, 1]]).tofile(folder / HASHES)
 
 
 def _first_places(hashes: np.ndarray) -> np.ndarray:
-    """Where each distinct row stands first, in the order of the rows, shape (N,)."""
+    """Return the first place of each distinct row, in the order of the rows, shape (N,)."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))  # stable: of equal rows the first comes first
     ordered = hashes[order]
     new = np.ones(len(order), dtype=bool)
     new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return order[new]
-
-
-def _chunks(texts: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(texts, CHUNK)):
-        yield chunk

@@ -1,17 +1,15 @@
 """Groups whose texts are named by ids: judgments, a run or triples, joined with the texts of two files.
 
-Memory does not grow with any of the files: lines are brought together by query on disk (`merge.py`), and
-texts are looked up in memory-mapped stores (`corpus.py`).
-
-Judgments, runs and triples of ids, brought together by query; see `by_id.py` for their texts.
+Memory does not grow with any of the files: lines are brought together by query on disk (`group_by.py`), and
+texts are looked up in memory-mapped stores (`texts.py`).
 """
 
 from __future__ import annotations
 
 import logging
-import struct
+import marshal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -28,12 +26,18 @@ from .trec_lines import BEIR_HEADER, beir_row, is_qrels, iterate_rows, qrels_row
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of what is made of the files
+VERSION = 2  # of the groups made of the files
+_UNPACKED = 5  # a compressed file of ids grows about this many times
+
+Place = tuple[Path, int]  # file and line
+FileProblems = Mapping[Path, Problems]
+Row = tuple[int, str, str, Any]  # line, query, document, value
+Table = dict[str, tuple[int, float]]  # document -> line, value
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where judgments or triples lie, and the texts that their ids name.
+    """Judgments or triples, and the texts that their ids name.
 
     Attributes:
         name: of all of it, in messages.
@@ -42,8 +46,8 @@ class Files:
         qrels: judgments, TREC or BEIR; or `triples` are given.
         run: a first stage's ranking, from which negatives are taken.
         triples: `query<TAB>positive<TAB>negative`, each an id.
-        depth: how many documents of a query are looked at, from the top of the run; or how many negatives
-            of a query are taken, from its first triples. None: all.
+        depth: documents of a query to look at, from the top of the run; or negatives of a query to take,
+            from its first triples. None: all.
     """
 
     name: str
@@ -56,17 +60,38 @@ class Files:
 
     @property
     def used(self) -> list[Path]:
-        """All of them, first the one whose lines are the groups' `where`."""
+        """All files; the first is the one whose lines are the groups' `where`."""
         return [path for path in (self.qrels, self.triples, self.run, self.queries, self.corpus) if path]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A group of ids.
+
+    Attributes:
+        query: id of the query.
+        first: place where the query is first named.
+        positives: relevant documents with their grades, above 0.
+        negatives: the others, in order, none of them a positive.
+        judged: negatives that were judged.
+        places: place where each document is named.
+    """
+
+    query: str
+    first: Place
+    positives: dict[str, int]
+    negatives: list[str]
+    judged: frozenset[str]
+    places: dict[str, Place]
 
 
 def join_groups(
     files: Files, problems: Problems, *, need_negatives: bool = True, skipped: Problems | None = None
 ) -> Sequence[Group]:
-    """One group a query, from the cache if it was made before; see `keep_groups`.
+    """Return one group a query, from the cache if it was made before; see `keep_groups`.
 
-    Judgments above 0 are positives with their grades. Negatives are the documents of the run in rank order
-    that are not judged relevant, and then what is judged 0. A negative with the text of a positive (under
+    Judgments above 0 are positives with their grades. Negatives are the run's documents in rank order
+    that are not judged relevant, then those judged 0. A negative with the text of a positive (under
     another id) is a problem if it was judged, and is left out if it comes from a run or a triple. `where`
     of a group is file and line of the query's first judgment or triple.
     """
@@ -83,51 +108,41 @@ def join_groups(
 
 
 def _groups(files: Files, problems: Problems, *, need_negatives: bool) -> Iterator[Group]:
-    """The groups; their problems come when all are made, by file and line."""
-    found = {path: Problems() for path in files.used}
-    other = Problems()
+    """Yield the groups; their problems follow at the end, by file and line."""
+    by_file, other = {path: Problems() for path in files.used}, Problems()
     try:
-        join = _Join(files, found, need_negatives)
-        for named in _named(files, found):
+        join = _Join(files, by_file, need_negatives)
+        for named in _read_triples(files, by_file) if files.triples else _join_judged(files, by_file):
             group = join.group(named)
             if group is not None:
                 yield group
-            if sum(map(len, found.values())) > MOST_PROBLEMS:
+            if sum(map(len, by_file.values())) > MOST_PROBLEMS:
                 other.add("file", f"{files.used[0]}: too many problems; the rest was not read")
                 break
-        if not any(found.values()):
+        if not any(by_file.values()):
             other.extend(join.nothing(), "file")
         join.log()
     finally:
         for path in files.used:
-            problems += in_order(found[path], path)
+            problems += in_order(by_file[path], path)
         problems += other
 
 
-def _named(files: Files, found: Mapping[Path, Problems]) -> Iterator[Named]:
-    if files.triples:
-        return read_triples(files.triples, found[files.triples], depth=files.depth)
-    assert files.qrels is not None  # one of the two is given
-    return join_judged(files.qrels, files.run, found, depth=files.depth)
-
-
 class _Join:
-    """Puts texts in the place of ids, and counts what is left out."""
+    """Replace ids by texts, and count what is left out."""
 
-    def __init__(self, files: Files, found: dict[Path, Problems], need_negatives: bool) -> None:
-        self._files, self._found, self._need_negatives = files, found, need_negatives
-        self._queries = open_texts(files.queries, found[files.queries])
-        self._passages = open_texts(files.corpus, found[files.corpus])
+    def __init__(self, files: Files, problems: FileProblems, need_negatives: bool) -> None:
+        self._files, self._problems, self._need_negatives = files, problems, need_negatives
+        self._queries = open_texts(files.queries, problems[files.queries])
+        self._passages = open_texts(files.corpus, problems[files.corpus])
         self._counts = Counter[str]()
 
     def group(self, named: Named) -> Group | None:
-        """The group of one query; None if it has no positive, or lacks the negatives that are needed."""
+        """Return the group of a query; None if it has no positive, or lacks the negatives it needs."""
         self._counts["queries"] += 1
-        query = self._texts(self._queries, self._files.queries, "query", {named.query: named.first}).get(
-            named.query
-        )
-        texts = self._texts(self._passages, self._files.corpus, "document", named.places)
-        grades: dict[str, int] = {}  # by text: one that has two ids is one passage
+        query = self._texts(self._queries, "query", {named.query: named.first}).get(named.query)
+        texts = self._texts(self._passages, "document", named.places)
+        grades: dict[str, int] = {}  # by text: one text with two ids is one passage
         for document, grade in named.positives.items():
             if document in texts:
                 grades.setdefault(texts[document], grade)
@@ -140,35 +155,36 @@ class _Join:
             return None
         self._counts["groups"] += 1
         path, line = named.first
-        own = tuple(grades.values()) if any(grade != 1 for grade in grades.values()) else ()
-        return Group(query, tuple(grades), tuple(negatives), f"{path}:{line}", own)
+        graded = tuple(grades.values()) if set(grades.values()) != {1} else ()
+        return Group(query, tuple(grades), tuple(negatives), f"{path}:{line}", graded)
 
     def _negatives(self, named: Named, texts: Mapping[str, str], positives: set[str]) -> list[str]:
         chosen: dict[str, None] = {}
         for document in named.negatives:
             text = texts.get(document)
-            if text is None or same_text(text) not in positives:
-                chosen |= {text: None} if text is not None else {}
+            if text is None:
+                continue
+            if same_text(text) not in positives:
+                chosen[text] = None
             elif document in named.judged:
                 path, line = named.places[document]
                 problem = f"{path}:{line}: a positive is also a negative: document {document!r}"
-                self._found[path].add("contradiction", problem)
+                self._problems[path].add("contradiction", problem)
             else:
                 self._counts["negatives"] += 1
         return list(chosen)
 
-    def _texts(
-        self, known: CorpusStore, file: Path, kind: str, places: Mapping[str, tuple[Path, int]]
-    ) -> dict[str, str]:
-        texts = dict(zip(places, known.look_up(list(places)), strict=True))
-        if len(known):  # else the file has problems of its own
+    def _texts(self, store: CorpusStore, kind: str, places: Mapping[str, Place]) -> dict[str, str]:
+        texts = dict(zip(places, store.look_up(list(places)), strict=True))
+        file = self._files.queries if kind == "query" else self._files.corpus
+        if len(store):  # else the file has problems of its own
             for key in [key for key, text in texts.items() if text is None]:
                 path, line = places[key]
-                self._found[path].add("row", f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
+                self._problems[path].add("row", f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
         return {key: text for key, text in texts.items() if text is not None}
 
     def nothing(self) -> list[str]:
-        """A problem if no group came out of files in which nothing is wrong."""
+        """Return a problem if files without defects gave no group."""
         name, counts = self._files.name, self._counts
         if counts["groups"]:
             return []
@@ -184,7 +200,7 @@ class _Join:
         return [problem]
 
     def log(self) -> None:
-        """Say what was left out without being wrong."""
+        """Log what was left out without being wrong."""
         name, counts = self._files.name, self._counts
         for kind in ("without a relevant passage", "without a negative"):
             if counts[kind] and (kind != "without a negative" or self._need_negatives):
@@ -195,111 +211,39 @@ class _Join:
             log.info("%s: %s negatives with the text of a positive are left out", name, counts["negatives"])
 
 
-_UNPACKED = 5  # times that a compressed file of ids is larger, about
-_JUDGED, _RANKED = b"J", b"R"
-_PLACE = struct.Struct("<qd")  # line; relevance or score, both exact as a double
-_LINE = struct.Struct("<q")
-
-Place = tuple[Path, int]  # file and line
-Packed = Iterator[tuple[bytes, bytes]]  # query id, and what a line says about it
-
-
-@dataclass(frozen=True)
-class Named:
-    """A group of ids.
-
-    Attributes:
-        query: id of the query.
-        first: where the query is first named.
-        positives: relevant documents with their grades, above 0.
-        negatives: the others, in order, none of them a positive.
-        judged: those of the negatives that somebody judged.
-        places: where each document is named.
-    """
-
-    query: str
-    first: Place
-    positives: dict[str, int]
-    negatives: list[str]
-    judged: frozenset[str]
-    places: dict[str, Place]
-
-
-def join_judged(
-    qrels: Path, run: Path | None, found: Mapping[Path, Problems], *, depth: int | None
-) -> Iterator[Named]:
-    """Each judged query; its negatives are the best of the run but the relevant, then what is judged 0.
-
-    Args:
-        qrels: TREC judgments, or a BEIR table.
-        run: a TREC run.
-        found: a list for the problems of each file.
-        depth: how many documents from the top of the run.
+def _join_judged(files: Files, problems: FileProblems) -> Iterator[Named]:
+    """Yield each judged query; its negatives are the best of the run, then those judged 0.
 
     Raises:
         UserError: see `iterate_rows`.
     """
+    qrels, run = files.qrels, files.run
+    assert qrels is not None  # or there would be triples
     parse, header = (qrels_row, None) if is_qrels(qrels) else (beir_row, BEIR_HEADER)
-    limit, size = MOST_PROBLEMS, _size(qrels)
-    rows = iterate_rows(qrels, parse, found[qrels], header=header, limit=limit)
-    packed = _packed(rows, _JUDGED, qrels, found[qrels])
+    rows = iterate_rows(qrels, parse, problems[qrels], header=header, limit=MOST_PROBLEMS)
+    packed, size = _packed(rows, 0, qrels, problems[qrels]), _size(qrels)
     if run is not None:
-        rows_of_run = iterate_rows(run, run_row, found[run], limit=limit)
-        packed = chain(packed, _packed(rows_of_run, _RANKED, run, found[run]))
+        ranked_rows = iterate_rows(run, run_row, problems[run], limit=MOST_PROBLEMS)
+        packed = chain(packed, _packed(ranked_rows, 1, run, problems[run]))
         size += _size(run)
-    for query, lines in merged(packed, size):
-        judged, ranked = _by_document(query.decode(), lines, {_JUDGED: qrels, _RANKED: run or qrels}, found)
+    paths = (qrels, run or qrels)
+    for key, lines in merged(packed, size):
+        query = key.decode()
+        judged, ranked = tables = Table(), Table()
+        for role, line, document, value in map(marshal.loads, lines):
+            if document in tables[role]:
+                problem = f"{paths[role]}:{line}: document {document!r} appears again in query {query!r}"
+                problems[paths[role]].add("twice", problem)
+            tables[role].setdefault(document, (line, value))
         if judged:
-            yield _judged_group(query.decode(), judged, ranked, qrels, run, depth)
-
-
-def read_triples(path: Path, problems: Problems, *, depth: int | None) -> Iterator[Named]:
-    """Each query of `query<TAB>positive<TAB>negative`; its passages in the order of their first triples.
-
-    Args:
-        path: the triples, in any order.
-        problems: receives what is wrong.
-        depth: how many negatives of a query.
-
-    Raises:
-        UserError: see `iterate_rows`.
-    """
-    rows = iterate_rows(path, triple_row, problems, limit=MOST_PROBLEMS)
-    packed = _nothing_empty(
-        (
-            (query.encode(), _LINE.pack(line) + f"{positive}\t{negative}".encode())
-            for line, query, positive, negative in rows
-        ),
-        path,
-        problems,
-    )
-    for query, lines in merged(packed, _size(path)):
-        positives, negatives = dict[str, int](), dict[str, int]()  # to their first lines
-        for payload in lines:
-            (line,) = _LINE.unpack_from(payload)
-            positive, _, negative = payload[_LINE.size :].decode().partition("\t")
-            positives.setdefault(positive, line)
-            negatives.setdefault(negative, line)
-        both = [document for document in positives if document in negatives]
-        for document in both:
-            places = sorted((positives[document], negatives.pop(document)))
-            problem = f"document {document!r} is a positive and a negative of query {query.decode()!r}"
-            problems.add("contradiction", f"{path}:{places[1]}: {problem}, see line {places[0]}")
-        chosen = list(negatives)[:depth]
-        first = _LINE.unpack_from(lines[0])[0]
-        places_of = {document: (path, positives[document]) for document in positives}
-        places_of |= {document: (path, negatives[document]) for document in chosen}
-        yield Named(
-            query.decode(), (path, first), dict.fromkeys(positives, 1), chosen, frozenset(), places_of
-        )
+            yield _judged_group(query, judged, ranked, paths, files.depth)
 
 
 def _judged_group(
     query: str,
-    judged: Mapping[str, tuple[int, float]],
-    ranked: Mapping[str, tuple[int, float]],
-    qrels: Path,
-    run: Path | None,
+    judged: Table,
+    ranked: Table,
+    paths: tuple[Path, Path],
     depth: int | None,
 ) -> Named:
     positives = {document: int(value) for document, (_, value) in judged.items() if value > 0}
@@ -307,47 +251,49 @@ def _judged_group(
     order = trec_order(ids, [ranked[document][1] for document in ids])[:depth]
     top = [document for document in (ids[place] for place in order) if document not in positives]
     refused = [document for document, (_, value) in judged.items() if value == 0]
-    negatives = list(dict.fromkeys([*top, *refused]))
-    places = {document: (run or qrels, ranked[document][0]) for document in top}
-    places |= {document: (qrels, judged[document][0]) for document in (*positives, *refused)}
+    places = {document: (paths[1], ranked[document][0]) for document in top}
+    places |= {document: (paths[0], judged[document][0]) for document in (*positives, *refused)}
     first = min(line for line, _ in judged.values())
-    return Named(query, (qrels, first), positives, negatives, frozenset(refused), places)
+    negatives = list(dict.fromkeys([*top, *refused]))
+    return Named(query, (paths[0], first), positives, negatives, frozenset(refused), places)
 
 
-def _by_document(
-    query: str, lines: list[bytes], files: Mapping[bytes, Path], found: Mapping[Path, Problems]
-) -> tuple[dict[str, tuple[int, float]], dict[str, tuple[int, float]]]:
-    """Line and value of each document, judged and ranked; one that stands twice is a problem."""
-    tables: dict[bytes, dict[str, tuple[int, float]]] = {_JUDGED: {}, _RANKED: {}}
-    for payload in lines:
-        role = payload[:1]
-        line, value = _PLACE.unpack_from(payload, 1)
-        document = payload[1 + _PLACE.size :].decode()
-        if document in tables[role]:
-            problem = f"{files[role]}:{line}: document {document!r} appears again in query {query!r}"
-            found[files[role]].add("twice", problem)
-        tables[role].setdefault(document, (line, value))
-    return tables[_JUDGED], tables[_RANKED]
+def _read_triples(files: Files, problems: FileProblems) -> Iterator[Named]:
+    """Yield each query of the triples, in any order; its passages in the order of their first triples.
+
+    Raises:
+        UserError: see `iterate_rows`.
+    """
+    path = files.triples
+    assert path is not None
+    rows = iterate_rows(path, triple_row, problems[path], limit=MOST_PROBLEMS)
+    for key, lines in merged(_packed(rows, 0, path, problems[path]), _size(path)):
+        query = key.decode()
+        positives, negatives = dict[str, int](), dict[str, int]()  # their first lines
+        for _, line, positive, negative in map(marshal.loads, lines):
+            positives.setdefault(positive, line)
+            negatives.setdefault(negative, line)
+        first = min(positives.values())
+        for document in [document for document in positives if document in negatives]:
+            before, after = sorted((positives[document], negatives.pop(document)))
+            problem = f"document {document!r} is a positive and a negative of query {query!r}"
+            problems[path].add("contradiction", f"{path}:{after}: {problem}, see line {before}")
+        chosen = list(negatives)[: files.depth]
+        places = {document: (path, line) for document, line in positives.items()}
+        places |= {document: (path, negatives[document]) for document in chosen}
+        yield Named(query, (path, first), dict.fromkeys(positives, 1), chosen, frozenset(), places)
 
 
-def _packed(rows: Iterator[tuple[int, str, str, Any]], role: bytes, path: Path, problems: Problems) -> Packed:
-    lines = (
-        (query.encode(), role + _PLACE.pack(line, value) + document.encode())
-        for line, query, document, value in rows
-    )
-    return _nothing_empty(lines, path, problems)
-
-
-def _nothing_empty(lines: Packed, path: Path, problems: Problems) -> Packed:
-    """The lines, and a problem if there is neither a line nor one yet."""
+def _packed(rows: Iterable[Row], role: int, path: Path, problems: Problems) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the query id and the rest of each row; note a problem if there is neither a row nor one yet."""
     empty = True
-    for line in lines:
+    for line, query, document, value in rows:
         empty = False
-        yield line
+        yield query.encode(), marshal.dumps((role, line, document, value))
     if empty and not problems:
         problems.add("file", f"{path}:1: the file is empty")
 
 
 def _size(path: Path) -> int:
-    """About how many bytes its lines have."""
+    """Return roughly how many bytes the file's lines have."""
     return path.stat().st_size * (_UNPACKED if compression(path) else 1)

@@ -1,16 +1,16 @@
-"""Training data of several files, given as a mapping in place of a path.
+"""Data of several files, given as a mapping in place of a path.
 
     {qrels: QRELS, run: RUN, queries: QUERIES, corpus: CORPUS, depth: 100}
     {triples: QIDPIDTRIPLES, queries: QUERIES, corpus: CORPUS}
 
-`qrels` are judgments, TREC or BEIR; `run` is a TREC run, from whose top `depth` documents the negatives are
-taken. Queries and corpus are `.jsonl` with `_id` and `text`, `.tsv` with id<TAB>text, or a BEIR folder; from
-a BEIR folder as corpus the queries need not be given. Every file may be `.gz` or `.zst`.
+`qrels` are judgments, TREC or BEIR; `run` is a TREC run, whose top `depth` documents give the negatives.
+Queries and corpus are `.jsonl` with `_id` and `text`, `.tsv` with id<TAB>text, or a BEIR folder; a BEIR
+folder as corpus also gives the queries. Every file may be `.gz` or `.zst`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ RoleFiles = Mapping[str, Any]
 
 
 def describe_files(source: str | RoleFiles) -> str:
-    """A source in one line, as it would be given on a command line.
+    """Return a source in one line, as on a command line.
 
-    >>> describe({"qrels": "a.tsv", "corpus": "beir", "depth": 50})
+    >>> describe_files({"qrels": "a.tsv", "corpus": "beir", "depth": 50})
     '{qrels: a.tsv, corpus: beir, depth: 50}'
     """
     if isinstance(source, str):
@@ -41,28 +41,21 @@ def describe_files(source: str | RoleFiles) -> str:
 
 
 def role_problems(source: RoleFiles) -> Problems:
-    """What is wrong with keys, values and names of files; no file is read."""
-    name = describe_files(source)
-    found = [*_key_problems(source), *_value_problems(source)]
-    if not found:
-        for key in ("qrels", "run", "triples"):
-            if key in source and not Path(source[key]).is_file():
-                found.append(f"{key}: {source[key]}: no such file")
-        for key in ("queries", "corpus"):
-            found += _text_problems(key, source.get(key) or source["corpus"])
-    return Problems(("file", f"{name}: {problem}") for problem in found)
+    """Return the problems of keys, values and file names; no file is read."""
+    problems = [*_setting_problems(source)] or [*_file_problems(source)]
+    return Problems(("file", f"{describe_files(source)}: {problem}") for problem in problems)
 
 
 def read_role_groups(
     source: RoleFiles, problems: Problems, *, need_negatives: bool = True, skipped: Problems | None = None
 ) -> Sequence[Group]:
-    """Groups of a mapping, see `by_id.read_groups`; what is wrong is added to `problems`.
+    """Return the groups of a mapping; see `by_id.join_groups`.
 
     Args:
         source: see the top of this file.
-        problems: receives what is wrong, with the file and line.
+        problems: receives the problems, with file and line.
         need_negatives: leave out queries without a negative.
-        skipped: if given, receives what is wrong with single lines, which are left out.
+        skipped: if given, receives the problems of single lines, which are left out.
     """
     files = _files(source, problems)
     if files is None:
@@ -71,7 +64,7 @@ def read_role_groups(
 
 
 def read_role_judged(source: RoleFiles, problems: Problems) -> Collection | None:
-    """The judged queries of a mapping with `qrels` over its whole corpus, in memory; a run is not read."""
+    """Return the judged queries of a mapping with `qrels` over its whole corpus, in memory; ignores a run."""
     files = _files(source, problems)
     if files is None:
         return None
@@ -87,7 +80,7 @@ def _files(source: RoleFiles, problems: Problems) -> by_id.Files | None:
     problems += wrong
     if wrong:
         return None
-    queries, corpus = (_text_file(key, source.get(key) or source["corpus"]) for key in ("queries", "corpus"))
+    queries, corpus = (_text_file(key, source) for key in ("queries", "corpus"))
     qrels, run, triples = (
         Path(source[key]) if key in source else None for key in ("qrels", "run", "triples")
     )
@@ -95,49 +88,44 @@ def _files(source: RoleFiles, problems: Problems) -> by_id.Files | None:
     return by_id.Files(describe_files(source), queries, corpus, qrels, run, triples, depth)
 
 
-def _text_file(key: str, given: str) -> Path:
-    """The file of a corpus or of queries; a BEIR folder has one of each."""
-    path = Path(given)
+def _text_file(key: str, source: RoleFiles) -> Path:
+    """Return the file of a corpus or of queries; a BEIR folder has one of each."""
+    path = Path(source.get(key) or source["corpus"])
     return find_texts(path, key) if path.is_dir() else path
 
 
-def _key_problems(source: RoleFiles) -> list[str]:
-    found = []
+def _setting_problems(source: RoleFiles) -> Iterator[str]:
     for key in source:
         if key not in KEYS:
             near = get_close_matches(str(key), KEYS, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            found.append(f"unknown key {key}; {hint}allowed is {_FORMS}")
+            yield f"unknown key {key}; {hint}allowed is {_FORMS}"
     if ("qrels" in source) == ("triples" in source):
-        found.append(f"give either qrels or triples; allowed is {_FORMS}")
+        yield f"give either qrels or triples; allowed is {_FORMS}"
     if "triples" in source and "run" in source:
-        found.append("run: goes with qrels; triples have negatives of their own")
+        yield "run: goes with qrels; triples have their own negatives"
     if "depth" in source and not source.keys() & {"run", "triples"}:
-        found.append("depth: is for a run or triples; give run")
+        yield "depth: needs a run or triples; give run"
+    corpus = source.get("corpus")
     if "corpus" not in source:
-        found.append("corpus: missing; give the file with the passages")
-    if "queries" not in source and not _is_folder(source.get("corpus")):
-        found.append("queries: missing; give the file with the queries (a BEIR folder as corpus has its own)")
-    return found
-
-
-def _value_problems(source: RoleFiles) -> list[str]:
-    found = []
+        yield "corpus: missing; give the file with the passages"
+    if "queries" not in source and not (isinstance(corpus, str) and Path(corpus).is_dir()):
+        yield "queries: missing; give the file with the queries (a BEIR folder as corpus has its own)"
     for key, value in source.items():
         if key == "depth":
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                found.append(f"depth: {value!r}; has to be a whole number above 0")
+                yield f"depth: {value!r}; must be a whole number above 0"
         elif key in KEYS and (not isinstance(value, str) or not value):
-            found.append(f"{key}: {value!r}; has to be a path")
-    return found
+            yield f"{key}: {value!r}; must be a path"
 
 
-def _text_problems(key: str, given: str) -> list[str]:
-    path = _text_file(key, given)
-    if not path.is_file():
-        return [f"{key}: {path}: no such file"]
-    return [] if text_format(path) else [f"{key}: {path}: allowed is {FORMATS}, or a BEIR folder"]
-
-
-def _is_folder(value: object) -> bool:
-    return isinstance(value, str) and Path(value).is_dir()
+def _file_problems(source: RoleFiles) -> Iterator[str]:
+    for key in ("qrels", "run", "triples"):
+        if key in source and not Path(source[key]).is_file():
+            yield f"{key}: {source[key]}: no such file"
+    for key in ("queries", "corpus"):
+        path = _text_file(key, source)
+        if not path.is_file():
+            yield f"{key}: {path}: no such file"
+        elif not text_format(path):
+            yield f"{key}: {path}: allowed is {FORMATS}, or a BEIR folder"

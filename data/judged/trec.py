@@ -1,12 +1,13 @@
-"""Tables of TREC qrels and run files and of BEIR qrels, in memory; `trec_rows.py` reads their lines."""
+"""TREC qrels, TREC runs and BEIR qrels as tables in memory; `trec_lines.py` reads their lines."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,39 +29,39 @@ Value = TypeVar("Value", int, float)
 
 
 def read_qrels(path: str | Path) -> Qrels:
-    """Judgments of a TREC qrels file (`query iteration document relevance`), query to document to relevance.
+    """Read TREC qrels (`query iteration document relevance`): query to document to relevance.
 
     Raises:
         UserError: the file is missing or empty, or lines are wrong; every one is listed as `path:line: …`.
     """
     advice = "Each line of qrels is: query iteration document relevance."
-    return _quickly(Path(path), 4, 3, LARGEST_RELEVANCE, int) or _read(Path(path), qrels_row, advice)
+    return _read(Path(path), qrels_row, advice, quick=(4, 3, LARGEST_RELEVANCE, int))
 
 
 def read_beir_qrels(path: str | Path) -> Qrels:
-    """Judgments of a BEIR qrels table (`query-id<TAB>corpus-id<TAB>score`); ids may contain blanks.
+    """Read BEIR qrels (`query-id<TAB>corpus-id<TAB>score`); ids may contain blanks.
 
-    A first line that is not the header is read as data, not dropped.
+    A first line that is not the header is data.
 
     Raises:
         UserError: as `read_qrels`.
     """
-    advice = "Each line is: query-id, corpus-id and score, apart by one tab."
+    advice = "Each line is: query-id, corpus-id and score, separated by one tab."
     return _read(Path(path), beir_row, advice, header=BEIR_HEADER)
 
 
 def read_run(path: str | Path) -> TrecRun:
-    """Scores of a TREC run file (`query Q0 document rank score tag`), query to document to score.
+    """Read a TREC run (`query Q0 document rank score tag`): query to document to score.
 
     Raises:
         UserError: as `read_qrels`; a score that is NaN or infinite is a wrong line.
     """
     advice = "Each line of a run is: query Q0 document rank score tag."
-    return _quickly(Path(path), 6, 4, sys.float_info.max, float) or _read(Path(path), run_row, advice)
+    return _read(Path(path), run_row, advice, quick=(6, 4, sys.float_info.max, float))
 
 
 def trec_collection(path: str | Path) -> Collection:
-    """The judged queries of a qrels file alone: no texts, so runs can be measured but nothing can be scored.
+    """Return the judged queries of a qrels file: without texts, so runs can be measured but not scored.
 
     Every query has an empty text; there are no passages and no pools.
 
@@ -71,20 +72,35 @@ def trec_collection(path: str | Path) -> Collection:
     return Collection(str(path), dict.fromkeys(qrels, ""), {}, qrels, {})
 
 
+def run_file_names(systems: Iterable[str]) -> dict[str, str]:
+    """Return the name of each system's run file in `runs/`, without `.run`; no two systems share one.
+
+    >>> run_file_names(["a/b", "a_b", "bm25"])
+    {'a/b': 'a_b', 'a_b': 'a_b_', 'bm25': 'bm25'}
+    """
+    names: dict[str, str] = {}
+    for system in systems:
+        name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in system)
+        while name in names.values():
+            name += "_"
+        names[system] = name
+    return names
+
+
 def write_run(path: str | Path, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
-    """Write a TREC run file, each query in rank order; read back, every float32 score is the same bits.
+    """Write a TREC run file, each query in rank order; float32 scores come back bit for bit.
 
     Raises:
         UserError: an id or the tag is empty or has white space, or a score is not finite; all are listed.
     """
     problems = [] if _is_field(tag) else [f"tag {tag!r} is empty or has white space"]
-    known: set[str] = set()  # ids that are fields: the same ones come again in many queries
+    known: set[str] = set()  # valid ids: the same ones come again in many queries
     for query, scores in run.items():
         problems += _run_problems(query, scores, known)
     if problems:
         raise UserError(
             [f"{path}: {problem}" for problem in problems],
-            advice="A run file separates its fields by white space: no id may contain any.",
+            advice="A run file separates its fields by white space, so no id may contain any.",
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,17 +136,15 @@ def _run_lines(query: str, scores: Mapping[str, float], tag: str) -> Iterator[st
 
 
 def _score_texts(scores: npt.NDArray[np.float64]) -> list[str]:
-    """Nine digits each, which identify every float32; all digits if the score is too large for one.
+    """Format with nine digits, which identify every float32; with all digits beyond its range.
 
     >>> _score_texts(np.array([0.1, 1e300]))
     ['0.100000001', '1e+300']
     """
     with np.errstate(over="ignore"):
         singles = scores.astype(np.float32).astype(np.float64)
-    if np.isfinite(singles).all():
-        return [f"{single:.9g}" for single in singles.tolist()]
     return [
-        f"{single:.9g}" if np.isfinite(single) else repr(score)
+        repr(score) if math.isinf(single) else f"{single:.9g}"
         for single, score in zip(singles.tolist(), scores.tolist(), strict=True)
     ]
 
@@ -139,18 +153,18 @@ def _is_field(text: str) -> bool:
     return text.split() == [text]
 
 
-def _quickly(path: Path, columns: int, value_column: int, largest: float, kind: type) -> Any:
-    return None if compression(path) else read_columns(path, columns, value_column, largest, kind)
-
-
 def _read(
     path: Path,
     parse: Callable[[bytes], tuple[str, str, Value]],
     advice: str,
     *,
     header: re.Pattern[bytes] | None = None,
+    quick: tuple[int, int, float, type] | None = None,
 ) -> dict[str, dict[str, Value]]:
-    table: dict[str, dict[str, Value]] = {}
+    table: dict[str, dict[str, Value]]
+    if quick and not compression(path) and (table := read_columns(path, *quick)):
+        return table
+    table = {}
     problems = Problems()
     for number, query, document, value in iterate_rows(path, parse, problems, header=header):
         documents = table.setdefault(query, {})

@@ -1,8 +1,8 @@
 """Read a large well-formed TREC table quickly, or not at all.
 
-The readers of `trec.py` say what is wrong with which line, at two microseconds a line. Here Arrow parses
-whole blocks of lines; at the first sign of anything unusual the answer is None, and the slow reader decides.
-So this one has no messages, and must only never accept what the other refuses or reads otherwise.
+The reader of `trec.py` names each wrong line, at two microseconds a line. Here Arrow parses whole blocks
+of lines; at the first sign of anything unusual the result is None, and the slow reader decides. So this one
+has no messages, and must never accept what the other refuses or reads differently.
 """
 
 from __future__ import annotations
@@ -17,23 +17,19 @@ from typing import Any
 import numpy as np
 
 _BLOCK = 2**24  # bytes
-# Below this, importing Arrow takes longer than reading.
-_LARGE = 2**20
-_HEX = re.compile(rb"0[xX]")  # a whole number for Arrow, for nobody else
+_LARGE = 2**20  # below this, importing Arrow takes longer than reading
+_HEX = re.compile(rb"0[xX]")  # a whole number only for Arrow
 
 
 def read_columns(path: Path, columns: int, value_column: int, largest: float, kind: type) -> Any:
-    """Column 0 to column 2 to a value; None if the file is small, or any line is not plainly right.
+    """Return column 0 to column 2 to a value; None if the file is small or any line is unusual.
 
     Args:
         path: the file.
-        columns: how many each line has, apart by one blank or one tab each.
-        value_column: where the value is.
-        largest: most it may be in either direction.
-        kind: of the value, int or float.
-
-    Returns:
-        A dict of dicts from id to id to `kind`, or None.
+        columns: number of columns, separated by one blank or one tab each.
+        value_column: place of the value.
+        largest: largest absolute value.
+        kind: type of the value, int or float.
     """
     if not path.is_file() or path.stat().st_size < _LARGE:
         return None
@@ -57,7 +53,7 @@ def read_columns(path: Path, columns: int, value_column: int, largest: float, ki
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The file in pieces that end with a line, without a byte order mark."""
+    """Yield the file in pieces that end with a line, without a byte order mark."""
     with path.open("rb") as stream:
         if stream.read(len(BOM_UTF8)) != BOM_UTF8:
             stream.seek(0)
@@ -66,7 +62,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _plain(block: bytes, separator: bytes) -> bool:
-    """Whether the block has no blanks but the separator, and no line ends but LF and CRLF."""
+    """Return whether the block has no blanks but the separator, and no line ends but LF and CRLF."""
     if any(blank in block for blank in (b"\t", b"\v", b"\f", b" ") if blank != separator):
         return False
     return b"\r" not in block or block.count(b"\r") == block.count(b"\r\n")
@@ -75,7 +71,7 @@ def _plain(block: bytes, separator: bytes) -> bool:
 def _parsed(
     block: bytes, separator: bytes, columns: int, value_column: int, kind: type
 ) -> tuple[Any, Any, np.ndarray] | None:
-    """Queries, documents and values of a block; None if Arrow cannot read it or leaves a field empty."""
+    """Return queries, documents and values of a block; None if Arrow cannot read it or a field is empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import csv
@@ -94,7 +90,7 @@ def _parsed(
     except pa.ArrowInvalid:
         return None
     read = [column.combine_chunks() for column in table.columns]
-    # Two separators in a row, or one at an end of the line, are an empty column for Arrow and none for us.
+    # Two separators in a row, or one at either end of a line, are an empty column only for Arrow.
     texts = (column for place, column in enumerate(read) if place != value_column)
     if any(pc.min(pc.binary_length(column)).as_py() == 0 for column in texts):
         return None

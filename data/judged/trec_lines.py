@@ -1,10 +1,9 @@
-"""Lines of TREC qrels and run files and of the BEIR qrels table, one at a time.
+"""Lines of TREC qrels, TREC runs, BEIR qrels and triples, one at a time.
 
-Accepted is what trec_eval 9.0.8 accepts: fields apart by blanks or tabs, leading blanks, blank lines, CRLF,
-further columns after the tag of a run, a rank column that means nothing. Refused is also what trec_eval reads
-without a word and gets wrong: a score or a relevance that is no number. A byte order mark at the start is
-dropped, because it would become part of the first query id. There are no comment lines: `#1` is a query id.
-Files whose names end in `.gz` or `.zst` are decompressed as they are read.
+Accepts what trec_eval 9.0.8 accepts: fields separated by blanks or tabs, leading blanks, blank lines, CRLF,
+further columns after the tag of a run, a rank column without meaning. Refuses what trec_eval silently gets
+wrong: a score or a relevance that is no number. Drops a byte order mark, which would become part of the first
+query id. There are no comment lines: `#1` is a query id. `.gz` and `.zst` files are decompressed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from ..rows import compression, read_lines
 LARGEST_RELEVANCE = 2**31 - 1
 BEIR_HEADER = re.compile(rb"query[-_]id\tcorpus[-_]id\tscore\s*", re.IGNORECASE)
 
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _GZIP = b"\x1f\x8b"
 _SNIFFED = 20
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
@@ -43,17 +41,17 @@ def iterate_rows(
     header: re.Pattern[bytes] | None = None,
     limit: int = sys.maxsize,
 ) -> Iterator[tuple[int, str, str, Value]]:
-    """Line number, query, document and value of every line that `parse` reads; note every other one.
+    """Yield line number, query, document and value of every line that `parse` reads; note every other one.
 
     Args:
         path: the file.
         parse: `qrels_row`, `beir_row`, `run_row` or `triple_row`.
         problems: receives `path:line: …` of each wrong line.
-        header: a first line of this form is no row.
-        limit: how long `problems` may become.
+        header: skip a first line of this form.
+        limit: most entries of `problems`.
 
     Raises:
-        UserError: the file is missing, no UTF-8 text, or a damaged archive; or more than `limit` is wrong.
+        UserError: the file is missing, not UTF-8, or a damaged archive; or more than `limit` lines are wrong.
     """
     for number, line in _text_lines(path):
         if number == 1 and header and header.fullmatch(line):
@@ -69,10 +67,9 @@ def iterate_rows(
 
 
 def is_qrels(path: str | Path) -> bool:
-    """Whether a file looks like TREC qrels: one of its first lines has four columns.
+    """Return whether a file looks like TREC qrels: one of its first lines has four columns.
 
-    A BEIR table (a header, or exactly two tabs a line in a `.tsv`) and JSONL rows do not; neither does what
-    is no file. What is wrong in other lines is for `read_qrels` to say.
+    A BEIR table (a header, or exactly two tabs a line in a `.tsv`), JSONL rows and folders do not.
     """
     path = Path(path)
     suffix = path.with_suffix("").suffix if compression(path) else path.suffix
@@ -88,28 +85,24 @@ def is_qrels(path: str | Path) -> bool:
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of every line that is not blank, without its line end."""
+    """Yield number and bytes of every line that is not blank, without its line end."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     for number, line in enumerate(read_lines(path), start=1):
         if number == 1:
-            _require_text(path, line)
+            # Else there would be as many problems as lines.
+            if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise UserError(f"{path}:1: the file is UTF-16", advice="Save it as UTF-8.")
+            if line.startswith(_GZIP):
+                raise UserError(f"{path}:1: the file is compressed", advice="Unpack it: gzip -d FILE.")
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line.isspace() and line:
             yield number, line.rstrip(b"\r\n")
 
 
-def _require_text(path: Path, line: bytes) -> None:
-    """Refuse what would else be as many problems as it has lines."""
-    if line.startswith(_UTF_16):
-        raise UserError(f"{path}:1: the file is UTF-16", advice="Save it as UTF-8.")
-    if line.startswith(_GZIP):
-        raise UserError(f"{path}:1: the file is compressed", advice="Unpack it: gzip -d FILE.")
-
-
 def qrels_row(line: bytes) -> tuple[str, str, int]:
-    """`query iteration document relevance`: query, document, relevance."""
-    # Bytes, because text would also be split at no-break and other Unicode spaces, which ids may contain.
+    """Parse `query iteration document relevance`; return query, document, relevance."""
+    # Bytes: text would also be split at Unicode spaces, which ids may contain.
     fields = line.split()
     if len(fields) != 4:
         raise ValueError(f"{len(fields)} columns, qrels have 4")
@@ -117,18 +110,16 @@ def qrels_row(line: bytes) -> tuple[str, str, int]:
 
 
 def beir_row(line: bytes) -> tuple[str, str, int]:
-    """`query-id<TAB>corpus-id<TAB>score`: query, document, relevance."""
-    fields = line.split(b"\t")
-    if len(fields) != 3:
-        raise ValueError(f"{len(fields)} columns apart by tabs, BEIR qrels have 3")
-    if not fields[0].strip() or not fields[1].strip():
+    """Parse `query-id<TAB>corpus-id<TAB>score`; return query, document, relevance."""
+    query, document, score = _three(line, "BEIR qrels")
+    if not query.strip() or not document.strip():
         raise ValueError("an id is empty")
-    return _text(fields[0]), _text(fields[1]), _relevance(fields[2].strip())
+    return _text(query), _text(document), _relevance(score.strip())
 
 
 def run_row(line: bytes) -> tuple[str, str, float]:
-    """`query Q0 document rank score tag`: query, document, score."""
-    if b"\r" in line:  # else a whole file with old Mac line ends would pass as one line with more columns
+    """Parse `query Q0 document rank score tag`; return query, document, score."""
+    if b"\r" in line:  # else a file with old Mac line ends would pass as one line with more columns
         raise ValueError("a carriage return within the line; lines must end with LF or CRLF")
     fields = line.split(maxsplit=5)
     if len(fields) < 6:
@@ -137,14 +128,18 @@ def run_row(line: bytes) -> tuple[str, str, float]:
 
 
 def triple_row(line: bytes) -> tuple[str, str, str]:
-    """`query-id<TAB>positive-id<TAB>negative-id`: the three ids."""
-    fields = line.split(b"\t")
-    if len(fields) != 3:
-        raise ValueError(f"{len(fields)} columns apart by tabs, triples of ids have 3")
-    query, positive, negative = (_text(field.strip()) for field in fields)
+    """Parse `query-id<TAB>positive-id<TAB>negative-id`."""
+    query, positive, negative = (_text(field.strip()) for field in _three(line, "triples of ids"))
     if not (query and positive and negative):
         raise ValueError("an id is empty")
     return query, positive, negative
+
+
+def _three(line: bytes, kind: str) -> list[bytes]:
+    fields = line.split(b"\t")
+    if len(fields) != 3:
+        raise ValueError(f"{len(fields)} columns separated by tabs, {kind} have 3")
+    return fields
 
 
 def _text(field: bytes) -> str:
@@ -157,7 +152,7 @@ def _text(field: bytes) -> str:
 def _relevance(field: bytes) -> int:
     if not _INTEGER.fullmatch(field):
         raise ValueError(f"relevance {_shown(field)} is not a whole number")
-    # Bounded before int(), which refuses a number of thousands of digits in its own words.
+    # Checked before int(), which has its own message for thousands of digits.
     if len(field) > 20 or abs(int(field)) > LARGEST_RELEVANCE:
         raise ValueError(f"relevance {_shown(field)} is beyond {LARGEST_RELEVANCE}")
     return int(field)
@@ -165,11 +160,9 @@ def _relevance(field: bytes) -> int:
 
 def _score(field: bytes) -> float:
     try:
-        score = float(field)
+        score = float(field.replace(b"_", b"?"))  # 1_000 is a number only for Python
     except ValueError:
         raise ValueError(f"score {_shown(field)} is not a number") from None
-    if b"_" in field:  # Python's own notation, 1_000
-        raise ValueError(f"score {_shown(field)} is not a number")
     if not np.isfinite(score):
         raise ValueError(f"score {_shown(field)} is not finite")
     return score

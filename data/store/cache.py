@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One folder of the cache, or one that only this process sees.
+    """A folder of the cache, or a temporary one that only this process sees.
 
     Attributes:
-        folder: where its files are.
-        facts: what its builder said about it.
-        held: the folder's owner if it is not kept: it is deleted when nobody holds this value.
+        folder: holds its files.
+        facts: its builder's JSON values.
+        held: owner of a folder that is not kept; deletes it when this value is garbage-collected.
     """
 
     folder: Path
@@ -40,29 +40,29 @@ class CacheEntry:
 
 
 def find_entry(kind: str, name: str) -> CacheEntry | None:
-    """The entry if it is there and whole; one that is damaged counts as absent."""
+    """Return the entry if it is there and complete; a damaged one counts as absent."""
     return _read(cache_folder() / kind / name)
 
 
 def make_entry(kind: str, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> CacheEntry:
-    """The entry, built if it is not there.
+    """Return the entry, built if it is not there.
 
-    It is written beside its place and renamed when complete, so that a build that was killed
-    leaves nothing that is used. One process builds while the others wait for a lock, which the
-    system releases when its holder dies, and then use what was built.
+    It is built beside its place and renamed when complete, so a killed build leaves nothing that is
+    used. One process builds while the others wait for a lock, which the system releases when its
+    holder dies, and then use the result.
 
     Args:
         kind: folder of the cache.
-        name: names the content: whatever changes the result has to change the name.
+        name: names the content: everything that changes the result must change the name.
         build: writes files into an empty folder; returns facts about them (JSON), and whether
-            the entry is to be kept for later runs.
+            to keep the entry for later runs.
 
     Raises:
         UserError: the cache folder cannot be written.
     """
-    found = find_entry(kind, name)
-    if found is not None:
-        return found
+    entry = find_entry(kind, name)
+    if entry is not None:
+        return entry
     parent = cache_folder() / kind
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -71,23 +71,39 @@ def make_entry(kind: str, name: str, build: Callable[[Path], tuple[Facts, bool]]
     except OSError as error:
         raise UserError(
             f"{error.filename or parent}: {error.strerror or error}",
-            advice=f"Data is kept in {cache_folder()}; set UPRANK_CACHE to a folder with room for it.",
+            advice=f"Data is cached in {cache_folder()}; set UPRANK_CACHE to a folder with enough room.",
         ) from error
 
 
-def hash_file(path: Path) -> str:
-    """XXH3 (128 bits) of a file's bytes: names content, and shows damage, but not malice."""
-    digest = xxhash.xxh3_128()
+def hash_file(path: Path, digest: Any = None) -> str:
+    """Return the hex digest of a file's bytes; updates `digest` (of hashlib) if it is given.
+
+    Default XXH3, 128 bits: fast; it names content and shows damage, but gives no security.
+    """
+    digest = xxhash.xxh3_128() if digest is None else digest
     buffer = bytearray(BLOCK)
     view = memoryview(buffer)
     with path.open("rb", buffering=0) as stream:
         while count := stream.readinto(buffer):
             digest.update(view[:count])
-    return digest.hexdigest()
+    return str(digest.hexdigest())
+
+
+def watch(files: Iterable[Path]) -> Callable[[], list[str]]:
+    """Return a function that gives a problem for each file that has changed by then."""
+
+    def state(file: Path) -> tuple[int, int]:
+        stat = file.stat()
+        return stat.st_size, stat.st_mtime_ns
+
+    before = {file: state(file) for file in files}
+    return lambda: [
+        f"{file}: was changed while it was read" for file in before if state(file) != before[file]
+    ]
 
 
 def _build(parent: Path, name: str, build: Callable[[Path], tuple[Facts, bool]]) -> CacheEntry:
-    for left in (parent / name, *parent.glob(f".{name}.*")):  # damaged, or of a build that was killed
+    for left in (parent / name, *parent.glob(f".{name}.*")):  # damaged, or left by a killed build
         shutil.rmtree(left, ignore_errors=True)
     held = tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent, ignore_cleanup_errors=True)
     folder = Path(held.name)
@@ -99,7 +115,7 @@ def _build(parent: Path, name: str, build: Callable[[Path], tuple[Facts, bool]])
     (folder / ABOUT).write_text(json.dumps({**about, "hash": _hash(about)}), encoding="utf-8")
     folder.chmod(0o755)
     folder.rename(parent / name)
-    held.cleanup()  # nothing is left of it but its name
+    held.cleanup()  # only the name is left
     return CacheEntry(parent / name, facts)
 
 
@@ -115,7 +131,7 @@ def _read(folder: Path) -> CacheEntry | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        log.warning("%s: damaged, it is built anew", folder)
+        log.warning("%s: rebuilding damaged cache entry", folder)
         return None
     return CacheEntry(folder, about["facts"])
 

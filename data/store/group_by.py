@@ -1,60 +1,59 @@
-"""What stands under one key, brought together: any number of rows in bounded memory."""
+"""Bring rows of one key together: any number of rows in bounded memory."""
 
 from __future__ import annotations
 
 import heapq
+import marshal
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 import xxhash
 
 from ...configs.paths import cache_folder
 
-BUCKET = 1 << 26  # bytes of keys and payloads that are held at a time
+BUCKET = 1 << 26  # bytes of keys and payloads held at a time
 MOST_BUCKETS = 120  # open files; a system allows 256 at least
-_LENGTH = 8  # bytes of a number on the disk
 
+Row = tuple[int, bytes, bytes]  # place, key, payload
 KeyGroup = tuple[int, bytes, list[bytes]]  # first place, key, payloads
 
 
 def merged(rows: Iterable[tuple[bytes, bytes]], size: int) -> Iterator[tuple[bytes, list[bytes]]]:
-    """Each key once with its payloads in their order; keys in the order of their first places.
+    """Yield each key once with its payloads in order; keys in the order of their first rows.
 
-    What is more than `BUCKET` goes to temporary files, which are deleted whatever happens: by the hash of
-    its key to buckets, each of which is then merged in memory, and all of which are read side by side.
+    More than `BUCKET` bytes go to temporary files, which are always deleted: rows to buckets by the hash of
+    their key; each bucket is grouped in memory, and all of them are merged by first place.
 
     Args:
         rows: keys and payloads.
-        size: about how many bytes they have together, from which the number of buckets follows; the result
-            does not depend on it.
+        size: roughly their bytes, which sets the number of buckets; the result does not depend on it.
     """
+    numbered = ((place, key, payload) for place, (key, payload) in enumerate(rows))
     if size <= BUCKET:
-        entries = _gather((place, key, payload) for place, (key, payload) in enumerate(rows))
-        yield from ((key, payloads) for _, key, payloads in entries)
+        yield from ((key, payloads) for _, key, payloads in _gather(numbered))
         return
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     count = min(MOST_BUCKETS, -(-size // BUCKET))
     with ExitStack() as stack:
         buckets = [stack.enter_context(TemporaryFile(dir=folder)) for _ in range(count)]
-        for place, (key, payload) in enumerate(rows):
-            _write(buckets[xxhash.xxh3_64_intdigest(key) % count], place, [key, payload])
+        for row in numbered:
+            marshal.dump(row, buckets[xxhash.xxh3_64_intdigest(row[1]) % count])
         gathered = []
         for bucket in buckets:
             target = stack.enter_context(TemporaryFile(dir=folder))
-            rows_of_bucket = ((place, key, payload) for place, (key, payload) in _read(bucket))
-            for place, key, payloads in _gather(rows_of_bucket):
-                _write(target, place, [key, *payloads])
-            bucket.close()  # it is deleted: the disk holds the rows once, and a bucket twice
+            for group in _gather(_read(bucket)):
+                marshal.dump(group, target)
+            bucket.close()  # deletes it: the disk holds the rows once, and one bucket twice
             gathered.append(target)
-        # The first places differ, so no more is compared.
-        for _, (key, *payloads) in heapq.merge(*map(_read, gathered)):
+        # First places differ, so nothing behind them is compared.
+        for _, key, payloads in heapq.merge(*map(_read, gathered)):
             yield key, payloads
 
 
-def _gather(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[KeyGroup]:
+def _gather(rows: Iterable[Row]) -> Iterator[KeyGroup]:
     entries: dict[bytes, tuple[int, list[bytes]]] = {}
     for place, key, payload in rows:
         entries.setdefault(key, (place, []))[1].append(payload)
@@ -62,18 +61,8 @@ def _gather(rows: Iterable[tuple[int, bytes, bytes]]) -> Iterator[KeyGroup]:
         yield place, key, payloads
 
 
-def _write(target: IO[bytes], place: int, texts: list[bytes]) -> None:
-    numbers = (place, len(texts), *map(len, texts))
-    target.write(b"".join(number.to_bytes(_LENGTH, "little") for number in numbers) + b"".join(texts))
-
-
-def _read(source: IO[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+def _read(source: IO[bytes]) -> Iterator[Any]:
+    end = source.tell()
     source.seek(0)
-    while head := source.read(2 * _LENGTH):
-        place, count = _numbers(head)
-        lengths = _numbers(source.read(count * _LENGTH))
-        yield place, [source.read(length) for length in lengths]
-
-
-def _numbers(data: bytes) -> list[int]:
-    return [int.from_bytes(data[at : at + _LENGTH], "little") for at in range(0, len(data), _LENGTH)]
+    while source.tell() < end:
+        yield marshal.load(source)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-PLACES = 256  # places read until the pages are given back: each may bring in 64 KB, and up to 2 MB
+PLACES = 256  # reads until the pages are given back: each may bring in 64 KB, and up to 2 MB
 
 
 class MappedFile:
-    """A file as a buffer. Pages that were read are given back now and then.
+    """A file as a buffer whose pages are given back now and then.
 
-    They stay in the system's cache of files, from which they come back in microseconds, but
-    count no longer as memory of this process: a run over all of a large file stays small.
+    They stay in the system's file cache, from which they return in microseconds, but no longer
+    count as this process's memory: reading all of a large file keeps it small.
 
     Attributes:
         buffer: the bytes of the file.
@@ -27,11 +27,11 @@ class MappedFile:
         self._places = 0
 
     def array(self, kind: type[np.generic]) -> np.ndarray:
-        """The file as a flat array of numbers; what was taken from it stays valid."""
+        """Return the file as a flat array of numbers; slices of it stay valid."""
         return np.frombuffer(self.buffer, dtype=kind)
 
     def count(self, places: int) -> None:
-        """So many places of the file were read."""
+        """Note that so many places of the file were read."""
         self._places += places
         if self._places >= PLACES and isinstance(self.buffer, mmap.mmap):
             self._places = 0

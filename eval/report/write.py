@@ -11,7 +11,7 @@ from typing import Any
 from ...configs.errors import UserError
 from ...configs.validate import output_problems
 from ...data.groups import Collection
-from ...data.judged import trec_order, write_run
+from ...data.judged import run_file_names, trec_order, write_run
 from ..results import Report, RunScores
 from .page import QueryExample, headline_system, moved_queries, render_report
 from .schema import schema_of
@@ -59,16 +59,8 @@ def write_report(
     _write_json(folder / "report.schema.json", schema_of(Report, without=frozenset({"per_query"})))
     _write_tables(folder / "table", title, report_tables(report), audit_sentences(report))
     (folder / "runs").mkdir(exist_ok=True)
-    taken: set[str] = set()
-    given = {system.name for system in report.systems if system.kind == "run"}
-    for name, run in runs.items():
-        if name in given:
-            continue
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        while safe in taken:  # `a/b` beside `a_b`
-            safe += "_"
-        taken.add(safe)
-        write_run(folder / "runs" / f"{safe}.run", run, tag=safe)
+    for system, name in run_file_names(s.name for s in report.systems if s.kind != "run").items():
+        write_run(folder / "runs" / f"{name}.run", runs[system], tag=name)
     page = folder / "report.html"
     examples = _examples(report, runs, collection)
     page.write_text(render_report(report, title=title, steps=steps, examples=examples), encoding="utf-8")

@@ -14,6 +14,7 @@ from ...configs.errors import UserError
 from ...configs.schema import ScoredModelSettings
 from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
+from ...data.store import hash_file
 from .openvino import Run, open_openvino
 from .peer import Pair, Peer
 
@@ -195,9 +196,7 @@ def _hash(graph: Path) -> str:
     named += [graph.with_suffix(".bin")] if graph.suffix == ".xml" else []  # OpenVINO does not name its own
     for file in [graph, *sorted(set(named) - {graph})]:
         digest.update(f"{'' if file == graph else file.relative_to(graph.parent).as_posix()}\n".encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+        hash_file(file, digest)
     return "sha256:" + digest.hexdigest()
 
 

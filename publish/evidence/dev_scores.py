@@ -10,7 +10,7 @@ import numpy as np
 
 from ...configs.errors import UserError
 from ...data.groups import Collection, collection_fingerprint
-from ...data.judged import TrecRun, read_run
+from ...data.judged import TrecRun, read_run, run_file_names
 from ...data.problems import Problems
 from ...data.read import read_judged
 from ...eval.measures import evaluate_measures, parse_measures, rank
@@ -51,10 +51,8 @@ def read_scores(evidence: Evidence) -> DevScores:
     collection = _collection(evidence)
     runs: dict[str, TrecRun] = {}
     problems, refuted = list[str](), list[str]()
-    for system in report.systems:
-        if system.kind == "run":
-            continue
-        path = evidence.folder / "runs" / f"{_file_name(system.name)}.run"
+    for name, file in run_file_names(s.name for s in report.systems if s.kind != "run").items():
+        path = evidence.folder / "runs" / f"{file}.run"
         if not path.is_file():
             problems.append(f"{path}: missing; `uprank train` and `uprank eval` write it beside report.json")
             continue
@@ -63,8 +61,8 @@ def read_scores(evidence: Evidence) -> DevScores:
         except UserError as error:
             refuted += error.problems[:3]
             continue
-        runs[system.name] = {query: found.get(query, {}) for query in collection.queries}
-        refuted += _contradicted(report, system.name, runs[system.name], collection, path)
+        runs[name] = {query: found.get(query, {}) for query in collection.queries}
+        refuted += _contradicted(report, name, runs[name], collection, path)
     if refuted:
         raise Refuted(refuted, advice="Evaluate the model again with `uprank eval`, and publish that report.")
     if problems:
@@ -110,8 +108,3 @@ def _contradicted(
         if not np.allclose(evaluate_measures(measure, ranking), values, rtol=0.0, atol=SAME):
             return [f"{path}: gives other values of {measure} than report.json states"]
     return []
-
-
-def _file_name(system: str) -> str:
-    """As eval/output.py names them."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in system)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
+from ...data.store import hash_file
 from ..evidence import Evidence
 from ..weights import HEAD, torch_type
 from .json_files import editing
@@ -126,9 +127,5 @@ def file_hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for name in files_of(folder):
         if name != "uprank.json":
-            digest = hashlib.sha256()
-            with (folder / name).open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            hashes[name] = "sha256:" + digest.hexdigest()
+            hashes[name] = "sha256:" + hash_file(folder / name, hashlib.sha256())
     return hashes

@@ -1,7 +1,7 @@
 """`uprank mine`: hard negatives for queries that have relevant passages.
 
-Also started by torchrun and `accelerate launch -m uprank.train.mine`: the queries are shared out, and the
-file is the same for every number of processes.
+Also runs under torchrun and `accelerate launch -m uprank.train.mine`: each rank takes its share of the
+queries, and the file is the same for every number of ranks.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ BLOCK = 1024  # queries searched at a time
 def mine(settings: MineCommand) -> None:
     """Write JSONL groups: each query with its positives and negatives drawn from its best passages.
 
-    A negative is never judged relevant for its query and never equal in text, but for case, blanks and
-    punctuation, to a positive, to the query or to another negative. The same seed writes the same bytes. A
-    killed run is continued by the same command.
+    A negative is never judged relevant for its query and never equal, ignoring case, whitespace and
+    punctuation, to a positive, to the query or to another negative. The same seed writes the same bytes. The
+    same command continues a killed run.
 
     Raises:
         UserError: wrong data or settings, or the output exists.
@@ -43,18 +43,17 @@ def mine(settings: MineCommand) -> None:
     from .output import mining_summary
 
     sources = _read(settings)
-    # Without an accelerator the processes find each other only when told that they run on CPUs.
+    # Without an accelerator the ranks find each other only if told that they run on CPUs.
     device = "cpu" if choose_device(settings.teacher.device).type == "cpu" else settings.teacher.device
     processes = join(device)
-    share, output = processes.share, Path(settings.output)
     if settings.threads:
         import torch
 
         torch.set_num_threads(settings.threads)
-    entries = _mine(settings, sources, share, processes.device)
+    entries = _mine(settings, sources, processes.share, processes.device)
     if entries is None:
         return
-    sys.stderr.write(mining_summary(output, settings, entries, sources.left_out))
+    sys.stderr.write(mining_summary(Path(settings.output), settings, entries, sources.left_out))
     if not any(entry["negatives"] for entry in entries):
         raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")
 
@@ -90,14 +89,13 @@ def _setting_problems(settings: MineCommand) -> list[str]:
 
     problems = one_of("retriever", settings.retriever, RETRIEVERS)
     problems += one_of("sampling", settings.sampling, SAMPLINGS)
+    teacher = settings.teacher
     counts = {"depth": settings.depth, "negatives": settings.negatives, "threads": settings.threads}
-    counts |= {
-        "dense.batch_size": settings.dense.batch_size,
-        "teacher.tokens_per_batch": settings.teacher.tokens_per_batch,
-    }
+    counts |= {"dense.batch_size": settings.dense.batch_size}
+    counts |= {"teacher.tokens_per_batch": teacher.tokens_per_batch}
     problems += above_zero(counts) + seed_problems(settings.seed)
     if not 0 <= settings.skip < settings.depth:
-        problems.append(f"skip={settings.skip}: has to be 0 or more and below depth={settings.depth}")
+        problems.append(f"skip={settings.skip}: must be 0 or more and below depth={settings.depth}")
     near = settings.near_duplicates
     if near is not None and not 0 < near <= 1:
         problems.append(f"near_duplicates={near}: allowed is above 0 to 1, or null")
@@ -109,7 +107,6 @@ def _setting_problems(settings: MineCommand) -> list[str]:
         problems.append("retriever=random: has no scores for absolute_margin, relative_margin or max_score")
     if settings.retriever in ("dense", "hybrid"):
         collect(problems, locate_bi_encoder, settings.dense)
-    teacher = settings.teacher
     problems += [problem.replace("model.", "teacher.", 1) for problem in model_problems(teacher)]
     problems += _renamed(choose_device, teacher.device)
     if teacher.path:
@@ -124,16 +121,16 @@ def _setting_problems(settings: MineCommand) -> list[str]:
 
 
 def _renamed(check: Callable[[Any], object], value: Any) -> list[str]:
-    """Problems of a check that knows its setting as one of `model`."""
-    found: list[str] = []
-    collect(found, check, value)
-    return [problem.replace("model.", "teacher.", 1) for problem in found]
+    """Return the problems of a check whose setting is one of `model`."""
+    problems: list[str] = []
+    collect(problems, check, value)
+    return [problem.replace("model.", "teacher.", 1) for problem in problems]
 
 
 def _mine(
     settings: MineCommand, sources: Sources, share: Share, device: str | None
 ) -> list[dict[str, Any]] | None:
-    """Mine what an earlier start did not finish; the counts of all queries, on the first process alone."""
+    """Mine the queries that an earlier start did not finish; return the counts of all on rank 0."""
     import numpy as np
     from rich.console import Console
     from rich.progress import Progress
@@ -150,19 +147,19 @@ def _mine(
         Path(settings.output), _fingerprint(settings, sources, made_by), index=share.index, count=share.count
     )
     done = parts.done()
-    own = list(sources.queries)[share.index :: share.count]
-    own = [query for query in own if sources.queries[query].number not in done]
-    # Added over all processes: nobody writes before everybody has read what was done.
-    if share.total(np.array([float(len(own))]))[0]:
+    queries = list(sources.queries)[share.index :: share.count]
+    queries = [query for query in queries if sources.queries[query].number not in done]
+    # The sum is a barrier: no rank writes before all have read what was done.
+    if share.total(np.array([float(len(queries))]))[0]:
         console = Console(stderr=True)
         shown = console.is_terminal and share.index == 0
-        with Progress(console=console, disable=not shown, transient=True) as bar, parts.open() as stream:
+        with Progress(console=console, disable=not shown, transient=True) as bar, parts.open() as log:
             encoded = bar.add_task("passages encoded", total=None, visible=dense)
             search = Search(settings, sources, encoder, share, lambda count: bar.advance(encoded, count))
-            task = bar.add_task("queries", total=len(own))
-            for start in range(0, len(own), BLOCK):
-                for entry in _entries(settings, sources, search, own[start : start + BLOCK], teacher):
-                    parts.write(stream, entry)
+            task = bar.add_task("queries", total=len(queries))
+            for start in range(0, len(queries), BLOCK):
+                for entry in _entries(settings, sources, search, queries[start : start + BLOCK], teacher):
+                    parts.write(log, entry)
                     bar.advance(task)
     share.total(np.zeros(1))
     return parts.merge() if share.index == 0 else None
@@ -188,12 +185,12 @@ def _load_teacher(settings: MineCommand, device: str | None) -> Reranker | None:
 def _entries(
     settings: MineCommand, sources: Sources, search: Search, queries: list[str], teacher: Reranker | None
 ) -> Any:
-    """What is kept of each query: its line of the output and its counts."""
+    """Yield the entry of each query: its line of the output and its counts."""
     from .negatives import choose_negatives
     from .output import row_line
 
     def scores(query: str, texts: Any) -> list[float]:
-        # One query at a time, so that the batches, and with them the rounding, are the same in every process.
+        # One query at a time: batches, and so the rounding, do not depend on the number of ranks.
         assert teacher is not None
         return [float(score) for score in teacher.score((query, text) for text in texts)]
 
@@ -213,7 +210,7 @@ def _entries(
 
 
 def _fingerprint(settings: MineCommand, sources: Sources, made_by: list[str]) -> str:
-    """Hash of everything that decides the rows."""
+    """Return the hash of everything that decides the rows."""
     from ... import __version__
     from ...data.groups import fingerprint
 

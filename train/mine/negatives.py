@@ -1,15 +1,15 @@
-"""Which of a query's best passages become its hard negatives: pure functions of what was found.
+"""Choose a query's hard negatives among its best passages, by pure functions of the search results.
 
-What makes a negative false is removed: copies and near-duplicates of a relevant passage, passages that
-score as high as a relevant one (positive-aware mining: Moreira et al. 2024, NV-Retriever, arXiv:2407.15831)
-and those that a teacher ranks as high.
+Likely false negatives are removed: copies and near-duplicates of a relevant passage, passages that score as
+high as a relevant one (positive-aware mining: Moreira et al. 2024, NV-Retriever, arXiv:2407.15831) and those
+that a teacher ranks as high.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Wanted:
         number: its place among the queries.
         query: its text.
         positives: document id to text of its relevant passages.
-        known: texts that are relevant to the same query where it stands elsewhere in the data.
+        known: texts relevant to the same query elsewhere in the data.
     """
 
     number: int
@@ -51,12 +51,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What the first stage found for a query.
+    """Passages that the first stage found for a query.
 
     Attributes:
         ranked: document id to score, best first.
         compared: document id to the score that margins compare, of these documents and the positives;
-            empty where nothing is compared.
+            empty if nothing is compared.
     """
 
     ranked: Mapping[str, float]
@@ -65,13 +65,13 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class Negative:
-    """A passage on its way to be a negative.
+    """A candidate for a negative.
 
     Attributes:
         doc: document id.
         text: the passage.
-        rank: place among what the first stage found, from 1.
-        score: of the first stage.
+        rank: rank in the first stage, from 1.
+        score: score of the first stage.
         teacher: raw score of the teacher; None without one.
     """
 
@@ -88,7 +88,7 @@ class Chosen:
 
     Attributes:
         negatives: best ranked first.
-        removed: how many passages each of `REASONS` took out.
+        removed: number of passages that each of `REASONS` removed.
         positive_scores: the teacher's scores of the positives; empty without one.
     """
 
@@ -104,10 +104,10 @@ def choose_negatives(
     settings: MineCommand,
     teacher: Teacher | None = None,
 ) -> Chosen:
-    """Draw the negatives of one query; the same for the same arguments, whatever was drawn before.
+    """Draw the negatives of one query; a function of its arguments alone.
 
-    The window is cut from the passages that are no copies. It is put in the order of the sampling, and the
-    first ones in this order that no filter removes are taken, so that the teacher scores no more than needed.
+    The window is cut from the passages that are no copies and put in sampling order. The first ones that no
+    filter removes are taken, so the teacher scores no more than needed.
     """
     removed: Counter[str] = Counter()
     pool = list(_distinct(wanted, found, passages, settings.depth, removed))
@@ -123,9 +123,9 @@ def choose_negatives(
 def _distinct(
     wanted: Wanted, found: Retrieved, passages: Mapping[str, str], depth: int, removed: Counter[str]
 ) -> Iterator[Negative]:
-    """The best `depth` that are neither relevant nor a copy of anything."""
+    """Yield the best `depth` passages that are neither relevant nor a copy of anything."""
     copies = {text_key(text) for text in (*wanted.positives.values(), *wanted.known)}
-    own, seen = text_key(wanted.query), set[str]()
+    query, seen = text_key(wanted.query), set[str]()
     for rank, (doc, score) in enumerate(found.ranked.items(), start=1):
         if len(seen) == depth:
             return
@@ -134,7 +134,7 @@ def _distinct(
             removed["relevant"] += 1
         elif key in copies:
             removed["copy"] += 1
-        elif key == own:
+        elif key == query:
             removed["query"] += 1
         elif key in seen:
             removed["repeated"] += 1
@@ -144,21 +144,21 @@ def _distinct(
 
 
 def _order(count: int, settings: MineCommand, number: int) -> list[int]:
-    """Places 0 to `count` in the order in which they are taken."""
+    """Return the places 0 to `count` in sampling order."""
     random = np.random.default_rng((settings.seed, number))
     if settings.sampling == "top":
         return list(range(count))
     if settings.sampling == "random":
-        return [int(place) for place in random.permutation(count)]
-    # The smallest of exponential times with rate 1/rank: a draw without repetition with these weights.
+        return list(random.permutation(count).tolist())
+    # The smallest of exponential times with rate 1/rank: a draw without replacement with these weights.
     times = random.exponential(size=count) * np.arange(1, count + 1)
-    return [int(place) for place in np.argsort(times, kind="stable")]
+    return list(np.argsort(times, kind="stable").tolist())
 
 
 def _unlike(
     order: Iterable[Negative], wanted: Wanted, found: Retrieved, settings: MineCommand, removed: Counter[str]
 ) -> list[Negative]:
-    """Those that are no near-duplicates of a positive and score low enough."""
+    """Return those that are no near-duplicates of a positive and score low enough."""
     positives = [found.compared[doc] for doc in wanted.positives if doc in found.compared]
     limit = _limit(min(positives, default=np.inf), settings)
     relevant = list(dict.fromkeys((*wanted.positives.values(), *wanted.known)))
@@ -180,7 +180,7 @@ def _unlike(
 
 
 def _limit(positive: float, settings: MineCommand) -> float:
-    """The score that a negative has to stay below; infinite without a margin."""
+    """Return the score that a negative must stay below; infinite without a margin."""
     limits = [np.inf]
     if settings.absolute_margin is not None:
         limits.append(positive - settings.absolute_margin)
@@ -192,17 +192,16 @@ def _limit(positive: float, settings: MineCommand) -> float:
 def _vetoed(
     left: list[Negative], wanted: Wanted, settings: MineCommand, teacher: Teacher, removed: Counter[str]
 ) -> tuple[list[Negative], list[float]]:
-    """The first ones that the teacher ranks below every positive, and its scores of the positives."""
+    """Return the first ones that the teacher ranks below every positive, and the positives' scores."""
     positives = teacher(wanted.query, list(wanted.positives.values()))
     limit = min(positives) - settings.teacher.margin
     taken: list[Negative] = []
-    while left and len(taken) < settings.negatives:
-        block, left = left[: settings.negatives - len(taken)], left[settings.negatives - len(taken) :]
-        for negative, score in zip(
-            block, teacher(wanted.query, [negative.text for negative in block]), strict=True
-        ):
+    while left and (missing := settings.negatives - len(taken)):
+        block, left = left[:missing], left[missing:]
+        scores = teacher(wanted.query, [negative.text for negative in block])
+        for negative, score in zip(block, scores, strict=True):
             if score < limit:
-                taken.append(Negative(negative.doc, negative.text, negative.rank, negative.score, score))
+                taken.append(replace(negative, teacher=score))
             else:
                 removed["teacher"] += 1
     return taken, positives

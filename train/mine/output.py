@@ -1,7 +1,4 @@
-"""Rows of a mining run while it is under way: kept as they are made, so that a killed run continues.
-
-The lines that `uprank mine` writes: a row for each query, and what is said at the end.
-"""
+"""The rows of a mining run: kept as they are made, so that a killed run continues, and merged at the end."""
 
 from __future__ import annotations
 
@@ -15,17 +12,18 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...configs.schema_data import MineCommand
+from ...data.store import AppendLog, whole_lines, write_file
 from .negatives import REASONS, Chosen, Wanted
 
 
 class Parts:
-    """A folder beside the output with one file a process; its name says which settings and data it is of.
+    """A folder beside the output with one file a rank; its name holds the hash of settings and data.
 
     Args:
         output: the file that the rows will make.
         fingerprint: hash of everything that decides the rows.
-        index: number of this process.
-        count: number of processes.
+        index: this rank.
+        count: number of ranks.
     """
 
     def __init__(self, output: Path, fingerprint: str, *, index: int, count: int) -> None:
@@ -35,69 +33,55 @@ class Parts:
         self._file = self.folder / f"{index}-of-{count}.jsonl"
 
     def done(self) -> set[int]:
-        """Numbers of the queries that were finished earlier, by any process."""
+        """Return the numbers of the queries that any rank finished earlier."""
         return {entry["number"] for entry in self._entries()}
 
     @contextmanager
-    def open(self) -> Iterator[Any]:
-        """The stream that `write` takes, locked against a second start of the same command.
+    def open(self) -> Iterator[AppendLog]:
+        """Open the log that `write` takes, locked against a second start of the same command.
 
         Raises:
-            UserError: another process is at it.
+            UserError: another process holds the lock, or the file cannot be written.
         """
         from filelock import FileLock, Timeout
 
         try:
             with FileLock(self._file.with_suffix(".lock"), timeout=0):
-                _cut_torn_line(self._file)
-                with self._file.open("a", encoding="utf-8") as stream:
-                    yield stream
+                log = AppendLog(self._file)
+                try:
+                    yield log
+                finally:
+                    log.close()
         except Timeout:
             raise UserError(f"output={self.output}: another process is mining it") from None
 
     @staticmethod
-    def write(stream: Any, entry: dict[str, Any]) -> None:
+    def write(log: AppendLog, entry: dict[str, Any]) -> None:
         """Keep one finished query: `number`, `line` of the output or null, and its counts."""
-        stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        stream.flush()
+        log.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def merge(self) -> list[dict[str, Any]]:
-        """Write the output in the order of the queries, drop the folder, and give the entries' counts.
+        """Write the output in the order of the queries, delete the folder, and return the entries' counts.
 
         Raises:
-            UserError: no query has a negative, or the output came to be in the meantime.
+            UserError: the output was created in the meantime, or cannot be written.
         """
         entries = sorted(self._entries(), key=lambda entry: int(entry["number"]))
         lines = [entry.pop("line") for entry in entries]
         if self.output.exists():
             raise UserError(f"output={self.output}: exists; nothing was overwritten")
         if any(lines):
-            beside = self.folder / "merged"
-            beside.write_text("".join(line for line in lines if line), encoding="utf-8", newline="\n")
-            beside.replace(self.output)
+            write_file(self.output, "".join(line for line in lines if line))
         shutil.rmtree(self.folder)
         return entries
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob("*.jsonl")):
-            with file.open("rb") as stream:
-                for line in stream:
-                    if line.endswith(b"\n"):
-                        yield json.loads(line)
-
-
-def _cut_torn_line(file: Path) -> None:
-    """Drop what a killed process left of its last line, or the next one would be written behind it."""
-    if file.is_file():
-        data = file.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with file.open("rb+") as stream:
-                stream.truncate(whole)
+            yield from map(json.loads, whole_lines(file))
 
 
 def mining_summary(output: Path, settings: MineCommand, entries: list[dict[str, Any]], without: int) -> str:
-    """What was written, what is short, and what each filter removed."""
+    """Say what was written, which rows are short, and what each filter removed."""
     counts = [entry["negatives"] for entry in entries if entry["negatives"]]
     if not counts:
         return ""
@@ -108,17 +92,17 @@ def mining_summary(output: Path, settings: MineCommand, entries: list[dict[str, 
     short = sum(count < settings.negatives for count in counts)
     if short:
         rows = "1 row has" if short == 1 else f"{short} rows have"
-        lines.append(f"{rows} fewer than negatives={settings.negatives}: all that was left")
+        lines.append(f"{rows} fewer than negatives={settings.negatives}: no more were left")
     removed: Counter[str] = Counter()
     for entry in entries:
         removed.update(entry["removed"])
-    told = [f"{removed[name]} {words}" for name, words in REASONS.items() if removed[name]]
-    lines.append(f"removed: {', '.join(told) or 'nothing'}")
+    reasons = [f"{removed[name]} {words}" for name, words in REASONS.items() if removed[name]]
+    lines.append(f"removed: {', '.join(reasons) or 'nothing'}")
     return "\n".join(lines) + "\n"
 
 
 def row_line(settings: MineCommand, query: str, wanted: Wanted, chosen: Chosen) -> str:
-    """The row of a query: FlagEmbedding's keys, its id, and where each negative came from."""
+    """Return a query's row: FlagEmbedding's keys, the query's id, and the source of each negative."""
     row: dict[str, Any] = {
         "query": wanted.query,
         "pos": list(wanted.positives.values()),
@@ -137,5 +121,5 @@ def row_line(settings: MineCommand, query: str, wanted: Wanted, chosen: Chosen) 
 
 
 def _short(score: float) -> float:
-    """Seven digits, about as many as a float32 has."""
+    """Round to seven digits, about as many as a float32 has."""
     return float(f"{score:.7g}")

@@ -1,4 +1,4 @@
-"""What is mined from: the queries with their relevant passages, the corpus, and the search over it."""
+"""The queries with their relevant passages, the corpus, and the search over it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ...eval.retrieval import LEAST_DEPTH, BiEncoder, BM25Index, DenseIndex, rec
 from .negatives import Retrieved, Wanted
 
 RETRIEVERS = ("bm25", "dense", "hybrid", "random")
-SPARE = 10  # copies that may stand among the best before the window is a little short
+SPARE = 10  # copies among the best passages before the window comes out short
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that is read before the search.
+    """Queries and passages of a mining run.
 
     Attributes:
-        queries: query id to what it needs; only queries with a relevant passage.
-        passages: document id to text of everything that is indexed.
-        extra: ids of relevant passages that are not in the corpus: indexed to be compared with, never found.
-        left_out: queries without a relevant passage.
+        queries: queries with a relevant passage, by id.
+        passages: everything that is indexed: document id to text.
+        extra: ids of relevant passages outside the corpus: indexed for comparison, never found.
+        left_out: number of queries without a relevant passage.
     """
 
     queries: dict[str, Wanted]
@@ -44,11 +44,12 @@ def make_sources(collection: Collection, corpus: Mapping[str, str] | None, *, co
 
     Args:
         collection: queries with judgments.
-        corpus: document id to text; the collection's own passages when None.
+        corpus: document id to text; None searches the collection's passages.
         compared: whether scores of the positives are needed.
     """
-    own = {query: [doc for doc, grade in row.items() if grade > 0] for query, row in collection.qrels.items()}
-    relevant = {doc: collection.passages[doc] for docs in own.values() for doc in docs}
+    qrels = collection.qrels.items()
+    judged = {query: [doc for doc, grade in row.items() if grade > 0] for query, row in qrels}
+    relevant = {doc: collection.passages[doc] for docs in judged.values() for doc in docs}
     passages, extra, names = dict(collection.passages), frozenset[str](), {doc: doc for doc in relevant}
     if corpus is not None:
         wanted_texts = set(relevant.values())
@@ -57,23 +58,21 @@ def make_sources(collection: Collection, corpus: Mapping[str, str] | None, *, co
         absent = {names[doc]: text for doc, text in relevant.items() if names[doc] not in corpus}
         extra = frozenset(absent if compared else ())
         passages = dict(corpus) | (absent if compared else {})
-    known: dict[str, dict[str, None]] = defaultdict(dict)
+    known: dict[str, dict[str, None]] = defaultdict(dict)  # used as ordered sets
     for query, text in collection.queries.items():
-        known[same_query(text)] |= dict.fromkeys(relevant[doc] for doc in own[query])
-    queries = {
-        query: Wanted(
-            number, text, {names[doc]: relevant[doc] for doc in own[query]}, list(known[same_query(text)])
-        )
-        for number, (query, text) in enumerate(collection.queries.items())
-        if own[query]
-    }
+        known[same_query(text)] |= dict.fromkeys(relevant[doc] for doc in judged[query])
+    queries = {}
+    for number, (query, text) in enumerate(collection.queries.items()):
+        if judged[query]:
+            positives = {names[doc]: relevant[doc] for doc in judged[query]}
+            queries[query] = Wanted(number, text, positives, list(known[same_query(text)]))
     return Sources(queries, passages, extra, len(collection.queries) - len(queries))
 
 
 def read_corpus(path: Path, problems: Problems) -> dict[str, str]:
-    """Passages of a JSONL file (`text`, and `_id` and `title` if there are) or of a BEIR folder.
+    """Return the passages of a JSONL file (`text`, optional `_id` and `title`) or of a BEIR folder.
 
-    A passage without `_id` is called by a hash of its text; a title stands before the text, as in BEIR.
+    The id of a passage without `_id` is a hash of its text; a title stands before the text, as in BEIR.
     """
     file = path / "corpus.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -83,11 +82,9 @@ def read_corpus(path: Path, problems: Problems) -> dict[str, str]:
     for where, row in read_jsonl_rows(file, problems):
         key, title, text = row.get("_id"), row.get("title") or "", row.get("text")
         if not isinstance(text, str) or not isinstance(title, str) or not (title + text).strip():
-            problems.add(
-                "row", f"{where}: `text` (and `title`, if given) have to be strings that are not empty"
-            )
+            problems.add("row", f"{where}: `text` (and `title`, if given) must be strings that are not empty")
         elif key is not None and (not isinstance(key, str) or not key):
-            problems.add("row", f"{where}: `_id` has to be a string that is not empty")
+            problems.add("row", f"{where}: `_id` must be a string that is not empty")
         else:
             text = f"{title} {text}".strip() if title else text
             key = key or passage_id(text)
@@ -100,12 +97,12 @@ class Index(Protocol):
     """A first stage over a corpus: BM25Index or DenseIndex."""
 
     def search(self, queries: Mapping[str, str], *, depth: int) -> dict[str, dict[str, float]]:
-        """The best passages of each query with their scores, best first."""
+        """Return the best passages of each query with their scores, best first."""
 
     def similarities(
         self, queries: Mapping[str, str], wanted: Mapping[str, Sequence[str]]
     ) -> dict[str, dict[str, float]]:
-        """Scores of named documents."""
+        """Return the scores of given documents."""
 
 
 class Search:
@@ -113,9 +110,9 @@ class Search:
 
     Args:
         settings: of the command.
-        sources: what is searched.
+        sources: queries and passages.
         encoder: for `dense` and `hybrid`.
-        share: with several processes each encodes its part of the corpus.
+        share: each rank encodes its part of the corpus.
         progress: called with the number of passages encoded since the last call.
     """
 
@@ -138,7 +135,7 @@ class Search:
         self._ids = list(sources.passages) if settings.retriever == "random" else []
 
     def find(self, queries: Sequence[str]) -> dict[str, Retrieved]:
-        """What the retriever finds for some of the queries, by query id."""
+        """Return the search results of some queries, by query id."""
         texts = {query: self.sources.queries[query].query for query in queries}
         ranked = {
             query: {doc: score for doc, score in row.items() if doc not in self.sources.extra}
@@ -149,7 +146,7 @@ class Search:
         wanted = {
             query: list({**row, **self.sources.queries[query].positives}) for query, row in ranked.items()
         }
-        compared = self.indexes[-1].similarities(texts, wanted)  # of hybrid the bi-encoder
+        compared = self.indexes[-1].similarities(texts, wanted)  # hybrid: the bi-encoder
         return {query: Retrieved(row, compared[query]) for query, row in ranked.items()}
 
     def _ranked(self, texts: dict[str, str]) -> dict[str, dict[str, float]]:
@@ -162,7 +159,7 @@ class Search:
         return reciprocal_rank_fusion(runs, depth=self._depth)
 
     def _random(self, query: str) -> dict[str, float]:
-        """Passages of the corpus without any order, for a query's own seed."""
+        """Draw passages of the corpus by the query's own seed."""
         seed = (self.settings.seed, self.sources.queries[query].number, 1)
         count = min(self._depth, len(self._ids))
         drawn = np.random.default_rng(seed).choice(len(self._ids), size=count, replace=False)
@@ -170,8 +167,5 @@ class Search:
 
 
 def compares(settings: MineCommand) -> bool:
-    """Whether negatives are held against a score."""
-    return any(
-        value is not None
-        for value in (settings.absolute_margin, settings.relative_margin, settings.max_score)
-    )
+    """Return whether negatives are compared with a score."""
+    return {settings.absolute_margin, settings.relative_margin, settings.max_score} != {None}

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..run_folder import writing
+from ...data.store import writing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("uprank")
 
 
 def set_up_logging(console: Console, *, main: bool) -> None:

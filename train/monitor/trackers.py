@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
-from ..run_folder import flat, write_file
+from ...data.store import write_file
+from ..run_folder import flat
 
 if TYPE_CHECKING:
     from ..run_folder import MetricsFile

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ...data.store import hash_file, write_folder, writing
 from ..optim import LossScale, full, optimizer_state, restore_optimizer, restore_weights
-from .atomic import write_folder, writing
 
 log = logging.getLogger(__name__)
 FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
@@ -22,7 +22,7 @@ FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
 
 @dataclass
 class Progress:
-    """Where a run stands; with weights and optimiser it is all that resuming needs.
+    """The state of a run beside weights and optimiser.
 
     Sampling and dropout are functions of (seed, position), so no generator is stored.
 
@@ -31,9 +31,9 @@ class Progress:
         best_step: step of the best dev measure so far; 0 before the first evaluation.
         best_value: that measure.
         waited: evaluations since then.
-        evaluated: step of the last evaluation: a run may be stopped between a step and its evaluation.
-        seconds: time spent training so far.
-        scale: of the loss, in fp16.
+        evaluated: step of the last evaluation: a run may stop between a step and its evaluation.
+        seconds: training time so far.
+        scale: loss scale, in fp16.
     """
 
     step: int = 0
@@ -53,9 +53,9 @@ States = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
 def gather_states(model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> States:
-    """Weights and optimiser as a checkpoint holds them, on the CPU.
+    """Return weights and optimiser state for a checkpoint, on the CPU.
 
-    Under FSDP every process has to ask, and those without `keep` get nothing.
+    Collective under FSDP; ranks without `keep` get nothing.
     """
     weights = {}
     for name, tensor in model.state_dict().items():
@@ -74,7 +74,7 @@ def save_checkpoint(
     keep: int,
     states: States | None = None,
 ) -> None:
-    """Write `step-NNNNNN` and remove all but the `keep` newest; `states` if they were gathered before."""
+    """Write `step-NNNNNN`, of `states` if they are gathered already; delete all but the `keep` newest."""
 
     def write(beside: Path) -> None:
         weights, moments = states or gather_states(model, optimizer)
@@ -84,17 +84,17 @@ def save_checkpoint(
         (beside / "hashes.json").write_text(json.dumps({name: _hash(beside / name) for name in FILES}))
 
     write_folder(folder / f"step-{progress.step:06d}", write)
-    found = _found(folder)
-    # Later ones are of an earlier start that went on from here: damaged, so they were passed over.
-    later = [old for old in found if step_of(old) > progress.step]
+    checkpoints = _checkpoints(folder)
+    # Later ones are of an earlier start; training went on from here because they are damaged.
+    valid = [old for old in checkpoints if step_of(old) <= progress.step]
     with writing(folder):
-        for old in [*later, *found[: max(0, len(found) - len(later) - max(1, keep))]]:
+        for old in [*checkpoints[len(valid) :], *valid[: -max(1, keep)]]:
             shutil.rmtree(old)
 
 
 def newest_checkpoint(folder: Path) -> int:
-    """Step of the newest complete checkpoint, 0 if there is none; damaged ones are named and passed over."""
-    for candidate in reversed(_found(folder)):
+    """Return the step of the newest undamaged checkpoint, 0 if there is none; warn about damaged ones."""
+    for candidate in reversed(_checkpoints(folder)):
         problem = damage(candidate)
         if not problem:
             return step_of(candidate)
@@ -103,7 +103,7 @@ def newest_checkpoint(folder: Path) -> int:
 
 
 def load_checkpoint(folder: Path, step: int, model: Any, optimizer: torch.optim.Optimizer) -> Progress:
-    """Restore the checkpoint of a step; where there is none to restore, step 0, everything is as it is."""
+    """Restore the checkpoint of a step; step 0 changes nothing."""
     if not step:
         return Progress()
     checkpoint = folder / f"step-{step:06d}"
@@ -112,19 +112,19 @@ def load_checkpoint(folder: Path, step: int, model: Any, optimizer: torch.optim.
     return Progress(**json.loads((checkpoint / "progress.json").read_text()))
 
 
-def _found(folder: Path) -> list[Path]:
-    """Complete and damaged checkpoints, oldest first."""
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return all checkpoints, also damaged ones, oldest first."""
     numbered = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
     return sorted(numbered, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Number of the step after which a checkpoint was made."""
+    """Return the step after which a checkpoint was made."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def damage(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint, or an empty string."""
+    """Return the first defect of a checkpoint, or an empty string."""
     try:
         hashes = json.loads((checkpoint / "hashes.json").read_text())
         for name in FILES:
@@ -136,8 +136,4 @@ def damage(checkpoint: Path) -> str:
 
 
 def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+    return hash_file(path, hashlib.sha256())

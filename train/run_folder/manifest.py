@@ -25,15 +25,15 @@ from ... import __version__
 from ...configs.errors import UserError
 from ...configs.schema_train import TrainCommand
 from ...configs.validate import output_problems
+from ...data.store import write_file
 from ...eval.processes import Processes
-from .atomic import writing
 
-LOCK, PART = ".lock", ".manifest.part"
+LOCK = ".lock"
+BEGUN = {"config.yaml", LOCK, ".config.yaml.part", ".manifest.json.part"}  # before there is a manifest
 
-# Settings that may differ when a run is continued: they decide what fits, where it runs and
-# what is shown, never the result. Data may have moved: its fingerprint is compared, of which rows that
-# are skipped are no part. All others come from the run that is continued, and a command line that
-# differs in one of them is refused.
+# Settings that may differ when a run is continued: they decide what fits, where it runs and what is
+# shown, never the result. Data may have moved: its fingerprint, which ignores skipped rows, must match.
+# Every other setting must be that of the continued run.
 MAY_CHANGE = frozenset(
     {
         "output",
@@ -53,10 +53,7 @@ MAY_CHANGE = frozenset(
 
 
 def prepare_folder(output: Path, settings: TrainCommand) -> bool:
-    """Make the run folder, or find in it an unfinished run of the same settings.
-
-    Returns:
-        Whether there is a run to continue.
+    """Return whether the run folder holds an unfinished run of the same settings; writes nothing.
 
     Raises:
         UserError: the folder holds something else, a finished run, or a run of other settings.
@@ -65,8 +62,8 @@ def prepare_folder(output: Path, settings: TrainCommand) -> bool:
     unwritable = output_problems(output)
     if unwritable:
         raise UserError(unwritable)
-    found = {file.name for file in output.iterdir()} if output.is_dir() else set()
-    if found <= {config.name, LOCK, PART}:  # nothing, or a start that was cut off before the manifest
+    names = {file.name for file in output.iterdir()} if output.is_dir() else set()
+    if names <= BEGUN:  # nothing, or a start that was killed before it wrote the manifest
         return False
     if not config.is_file() or not manifest.is_file():
         raise UserError(f"output={output}: exists and is not an Uprank run", advice="Give a new folder.")
@@ -92,25 +89,24 @@ def prepare_folder(output: Path, settings: TrainCommand) -> bool:
 
 
 def differences(old: dict[str, Any], settings: TrainCommand) -> list[tuple[str, Any, Any]]:
-    """Name, old and new value of each setting that differs.
+    """Return name, old and new value of each setting that differs.
 
     Args:
-        old: flat settings of a run; what was not a setting yet when it began had its default.
+        old: flat settings of a run; a setting that did not exist then had its default.
         settings: the new ones.
     """
-    defaults = flat(OmegaConf.to_container(OmegaConf.structured(type(settings)())))
-    old = {**defaults, **old}
+    before = flat(OmegaConf.to_container(OmegaConf.structured(type(settings)()))) | old
     new = flat(OmegaConf.to_container(OmegaConf.structured(settings)))
-    names = sorted(old.keys() | new.keys())
-    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+    names = sorted(before.keys() | new.keys())
+    return [(name, before.get(name), new.get(name)) for name in names if before.get(name) != new.get(name)]
 
 
 @contextmanager
 def lock(output: Path, processes: Processes) -> Iterator[None]:
-    """Hold the run folder for these processes alone, until they end however they end.
+    """Hold the run folder for these processes until they end, however they end.
 
     Raises:
-        UserError: another run is at work in it, on every process.
+        UserError: another run uses it; raised on every rank.
     """
     held, problems = FileLock(output / LOCK), list[str]()
     if processes.index == 0:
@@ -130,32 +126,23 @@ def lock(output: Path, processes: Processes) -> Iterator[None]:
 
 def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) -> None:
     """Write config.yaml and manifest.json."""
-    with writing(output / "config.yaml"):
-        text = OmegaConf.to_yaml(OmegaConf.structured(settings))
-        (output / "config.yaml").write_text(text, encoding="utf-8")
+    write_file(output / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(settings)))
     write_manifest(output, manifest)
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
-    """The manifest of a run."""
+    """Return the manifest of a run."""
     values: dict[str, Any] = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     return values
 
 
 def write_manifest(output: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest in one instant.
-
-    Raises:
-        UserError: it cannot be written; it is as it was.
-    """
-    beside = output / PART
-    with writing(output / "manifest.json"):
-        beside.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(output / "manifest.json")
+    """Replace the manifest atomically; raises as `write_file` does."""
+    write_file(output / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
 def environment(device: str, processes: int) -> dict[str, Any]:
-    """What made the run: versions, hardware, commit, command."""
+    """Return what made the run: versions, hardware, commit, command."""
     names = ("torch", "transformers", "accelerate", "tokenizers", "numpy", "bm25s")
     return {
         "uprank": __version__,
@@ -169,18 +156,18 @@ def environment(device: str, processes: int) -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as dotted keys."""
+    """Return nested settings as dotted keys."""
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
         values = dataclasses.asdict(values)
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + str(key): value}
-    return found
+        settings |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + str(key): value}
+    return settings
 
 
 def _version(name: str) -> str:
@@ -191,19 +178,13 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str | None:
-    """Commit of Uprank's own checkout, where it runs from one."""
+    """Return the commit of Uprank's own checkout; None if it does not run from one."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

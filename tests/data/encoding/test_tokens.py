@@ -11,7 +11,7 @@ from uprank.data.encoding.pairs import PairEncoder
 from uprank.data.encoding.token_cache import prepare_groups, prepare_texts, tokenizer_key
 from uprank.data.groups import Group
 from uprank.data.read import read_groups
-from uprank.data.store import group_store as store
+from uprank.data.store import keyed_store as store
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -209,7 +209,7 @@ def test_texts_on_disk_are_in_the_order_of_their_hashes(make):
     (store,) = encoder._stores
     assert len(store) == 500
     assert (np.diff(store._high.astype(object)) >= 0).all()
-    assert len(store._tokens) == store._spans[:, 1].max()
+    assert len(store._values) == store._spans[:, 1].max()
 
 
 def test_memory_stays_bounded_and_the_ids_the_same(make, monkeypatch):

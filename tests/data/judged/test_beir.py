@@ -46,23 +46,15 @@ def test_a_folder_is_read(tmp_path):
 def test_one_file_of_the_qrels_names_the_folder_around_it(tmp_path):
     path = folder(tmp_path, split="mine", qrels="q3\td1\t1\n")
     collection, problems = read(path / "qrels" / "mine.tsv", split="test")
-    assert (problems, collection.qrels, list(collection.passages)) == (
-        [],
-        {"q3": {"d1": 1}},
-        ["d1", "d2", "d3", "d4"],
-    )
+    assert (problems, collection.qrels) == ([], {"q3": {"d1": 1}})
+    assert list(collection.passages) == ["d1", "d2", "d3", "d4"]
 
 
 def test_a_split_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     path = folder(tmp_path, split="dev")
     (path / "qrels" / "all.tsv").write_text(HEADER)
-    assert read(path, split="train") == (
-        None,
-        [
-            f"{path}/qrels/train.tsv: not there; the folder has all.tsv, dev.tsv: "
-            "give one of these files instead"
-        ],
-    )
+    there = "the folder has all.tsv, dev.tsv: give one of these files instead"
+    assert read(path, split="train") == (None, [f"{path}/qrels/train.tsv: not there; {there}"])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
@@ -71,13 +63,6 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         None,
         [f"{tmp_path}: not a BEIR folder; it needs corpus.jsonl, queries.jsonl and qrels/test.tsv"],
     )
-
-
-@pytest.mark.parametrize("name", ["corpus", "queries"])
-def test_a_missing_file_is_named(tmp_path, name):
-    path = folder(tmp_path)
-    (path / f"{name}.jsonl").unlink()
-    assert read(path)[1] == [f"{path}/{name}.jsonl: no such file"]
 
 
 def test_everything_wrong_in_all_three_files_is_listed_at_once(tmp_path):
@@ -101,18 +86,18 @@ def test_everything_wrong_in_all_three_files_is_listed_at_once(tmp_path):
     corpus, queries, qrels = path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / "test.tsv"
     assert read(path)[1] == [
         f"{queries}:2: empty text",
-        f"{queries}:3: `_id` has to be a string that is not empty",
-        f"{corpus}:2: `_id` has to be a string that is not empty",
-        f"{corpus}:3: `_id` has to be a string that is not empty",
-        f"{corpus}:4: `text` (and `title`, if given) have to be strings",
-        f"{corpus}:5: `text` (and `title`, if given) have to be strings",
+        f"{queries}:3: `_id` must be a string that is not empty",
+        f"{corpus}:2: `_id` must be a string that is not empty",
+        f"{corpus}:3: `_id` must be a string that is not empty",
+        f"{corpus}:4: `text` (and `title`, if given) must be strings",
+        f"{corpus}:5: `text` (and `title`, if given) must be strings",
         f"{corpus}:6: empty text",
         f"{corpus}:7: `_id` 'd1' stands twice in this file",
         f"{corpus}:8: `_id` 'd 6' has white space, which a TREC run file cannot hold",
         f"{corpus}:9: broken JSON (Expecting property name enclosed in double quotes at character 2)",
         f"{corpus}:10: a row is a JSON object, this is a list",
         f"{qrels}:2: relevance 'one' is not a whole number",
-        f"{qrels}:3: 1 columns apart by tabs, BEIR qrels have 3",
+        f"{qrels}:3: 1 columns separated by tabs, BEIR qrels have 3",
     ]
 
 
@@ -138,18 +123,6 @@ def test_line_numbers_with_and_without_header(tmp_path, header):
     qrels.write_text(header + "q1\td9\t1\n", encoding="utf-8")
     line = 2 if header else 1
     assert read(path)[1] == [f"{qrels}:{line}: document id 'd9' is not in corpus.jsonl"]
-
-
-@pytest.mark.parametrize("name", ["corpus", "queries"])
-def test_an_empty_file_is_a_problem(tmp_path, name):
-    path = folder(tmp_path)
-    (path / f"{name}.jsonl").write_text("\n")
-    assert read(path)[1] == [f"{path}/{name}.jsonl: no rows"]
-
-
-def test_empty_qrels_are_a_problem(tmp_path):
-    path = folder(tmp_path, qrels="")
-    assert read(path)[1] == [f"{path}/qrels/test.tsv:1: the file is empty"]
 
 
 def groups(path, **options):
@@ -191,35 +164,32 @@ def test_what_is_wrong_for_training_is_named_file_by_file(tmp_path):
         f"{qrels}:5: document 'd1' appears again in query 'q1'",
         f"{qrels}:6: relevance 'x' is not a whole number",
         f"{queries}:2: broken JSON (Expecting property name enclosed in double quotes at character 2)",
-        f"{corpus}:2: `text` (and `title`, if given) have to be strings",
+        f"{corpus}:2: `text` (and `title`, if given) must be strings",
         f"{corpus}:3: `_id` 'd1' stands twice in this file",
     ]
 
 
 @pytest.mark.parametrize("name", ["corpus", "queries"])
-def test_training_without_a_file_or_with_an_empty_one(tmp_path, name):
+def test_missing_and_empty_files_are_named(tmp_path, name):
     path = folder(tmp_path)
     file = path / f"{name}.jsonl"
-    file.write_text("\n")
-    assert groups(path) == ([], [f"{file}: no rows"])
-    file.unlink()
-    assert groups(path) == ([], [f"{file}: no such file"])
+    for spoil, problem in ((lambda: file.write_text("\n"), "no rows"), (file.unlink, "no such file")):
+        spoil()
+        assert read(path)[1] == [f"{file}: {problem}"]
+        assert groups(path) == ([], [f"{file}: {problem}"])
 
 
-def test_training_with_empty_qrels(tmp_path):
+def test_empty_qrels_are_named(tmp_path):
     path = folder(tmp_path, qrels="")
-    assert groups(path) == ([], [f"{path}/qrels/test.tsv:1: the file is empty"])
+    problems = [f"{path}/qrels/test.tsv:1: the file is empty"]
+    assert read(path)[1] == problems
+    assert groups(path) == ([], problems)
 
 
 def test_groups_without_any_negative_are_answered_with_mining(tmp_path):
     path = folder(tmp_path, qrels="q1\td1\t1\nq2\td3\t1\n")
-    assert groups(path) == (
-        [],
-        [
-            f"{path}: no query has judged negatives; find hard ones first: "
-            f"uprank mine data.train={path} output=train.jsonl"
-        ],
-    )
+    mine = f"find hard ones first: uprank mine data.train={path} output=train.jsonl"
+    assert groups(path) == ([], [f"{path}: no query has judged negatives; {mine}"])
 
 
 @pytest.mark.parametrize("need_negatives", [True, False])

@@ -173,7 +173,7 @@ def test_every_defect_is_named_by_file_and_line_all_at_once(tmp_path):
         f"{given.run}:4: 2 columns, a run has 6",
         f"{given.run}:6: score 'nan' is not finite",
         f"{given.queries}:3: `_id` 'q2' stands twice in this file",
-        f"{given.corpus}:3: 1 columns apart by tabs; there have to be two, id and text",
+        f"{given.corpus}:3: 1 columns separated by tabs; must be two, id and text",
     ]
     assert read(given)[1] == found
     skipped = Problems()
@@ -193,7 +193,7 @@ def test_every_defect_of_triples(tmp_path):
         f"{path}:2: document 'd1' is a positive and a negative of query 'q1', see line 1",
         f"{path}:3: document 'd2' is a positive and a negative of query 'q1', see line 1",
         f"{path}:4: query id 'q3' is not in queries.tsv",
-        f"{path}:5: 1 columns apart by tabs, triples of ids have 3",
+        f"{path}:5: 1 columns separated by tabs, triples of ids have 3",
         f"{path}:6: document id 'd77' is not in corpus.tsv",
         f"{path}:6: document id 'd78' is not in corpus.tsv",
         f"{path}:7: an id is empty",

@@ -14,7 +14,7 @@ from uprank.configs.paths import cache_folder
 from uprank.data.judged import texts as corpus
 from uprank.data.judged.texts import open_texts
 from uprank.data.problems import Problems
-from uprank.data.store import group_store as store
+from uprank.data.store import keyed_store as store
 from uprank.data.store.mapped import MappedFile
 
 
@@ -110,7 +110,7 @@ def test_everything_wrong_in_a_table_is_named_by_line_and_the_rest_is_there(tmp_
         "i\n",
     )
     texts, problems = opened(path)
-    two = "columns apart by tabs; there have to be two, id and text"
+    two = "columns separated by tabs; must be two, id and text"
     assert problems == [
         f"{path}:2: 1 {two}",
         f"{path}:3: 3 {two}",

@@ -139,11 +139,11 @@ def test_wrong_keys_are_all_named(given):
         f"unknown key queris; did you mean queries? allowed is {FORMS}",
         f"unknown key other; allowed is {FORMS}",
         f"give either qrels or triples; allowed is {FORMS}",
-        "run: goes with qrels; triples have negatives of their own",
+        "run: goes with qrels; triples have their own negatives",
         "queries: missing; give the file with the queries (a BEIR folder as corpus has its own)",
     ]
     assert wrong_with(only(given, "qrels", "queries", "corpus", depth=5)) == [
-        "depth: is for a run or triples; give run"
+        "depth: needs a run or triples; give run"
     ]
 
 
@@ -151,9 +151,9 @@ def test_wrong_keys_are_all_named(given):
 def test_wrong_values(given, depth):
     source = only(given, "qrels", "run", "corpus", queries=3, depth=depth) | {"run": ""}
     assert wrong_with(source) == [
-        "run: ''; has to be a path",
-        "queries: 3; has to be a path",
-        f"depth: {depth!r}; has to be a whole number above 0",
+        "run: ''; must be a path",
+        "queries: 3; must be a path",
+        f"depth: {depth!r}; must be a whole number above 0",
     ]
 
 

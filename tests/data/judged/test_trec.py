@@ -95,11 +95,11 @@ def test_beir_first_line_is_dropped_only_if_it_is_the_header(file, problems, tmp
 def test_every_problem_of_the_beir_qrels_is_listed(file, problems, tmp_path):
     path = file("query-id\tcorpus-id\tscore\nq d 1\nq\t\t1\nq\td\t1.7\nq\te\t1\nq\te\t1\nq\tf\t1\t2\n")
     assert problems(read_beir_qrels, path) == [
-        f"{path}:2: 1 columns apart by tabs, BEIR qrels have 3",
+        f"{path}:2: 1 columns separated by tabs, BEIR qrels have 3",
         f"{path}:3: an id is empty",
         f"{path}:4: relevance '1.7' is not a whole number",
         f"{path}:6: document 'e' appears again in query 'q'",
-        f"{path}:7: 4 columns apart by tabs, BEIR qrels have 3",
+        f"{path}:7: 4 columns separated by tabs, BEIR qrels have 3",
     ]
 
 

@@ -1,5 +1,6 @@
 """The cache: built once, never half-used, and damage is recognised."""
 
+import hashlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from uprank.data.store import cache
 BUILD = """
 import sys, time
 from pathlib import Path
-from uprank.data import cache
+from uprank.data.store import cache
 
 def build(folder):
     with open(sys.argv[1], "a") as log:
@@ -28,7 +29,7 @@ def build(folder):
     return {"fact": 1}, True
 
 print("asks", flush=True)
-entry = cache.make("kind", "name", build)
+entry = cache.make_entry("kind", "name", build)
 print((entry.folder / "text").read_text(), entry.facts, sorted(p.name for p in entry.folder.iterdir()))
 """
 
@@ -152,3 +153,4 @@ def test_the_hash_is_that_of_the_bytes(tmp_path, monkeypatch):
     for data in (b"", b"1234567", b"12345678" * 5):
         (tmp_path / "file").write_bytes(data)
         assert cache.hash_file(tmp_path / "file") == xxhash.xxh3_128_hexdigest(data)
+        assert cache.hash_file(tmp_path / "file", hashlib.sha256()) == hashlib.sha256(data).hexdigest()

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import tracemalloc
 from pathlib import Path
@@ -16,7 +17,8 @@ from uprank.data.rows import jsonl
 from uprank.data.rows import to_groups as tables
 from uprank.data.store import cache
 from uprank.data.store import group_store as store
-from uprank.data.store.group_store import GroupStore, fingerprint_of, hash_texts, keep_groups, shared_queries
+from uprank.data.store.group_store import GroupStore, fingerprint_of, keep_groups, shared_queries
+from uprank.data.store.keyed_store import hash_texts
 
 ROWS = [
     {"query": "q", "pos": ["p"], "neg": ["n"]},
@@ -41,6 +43,10 @@ def in_memory(path, **options):
 def stored(path, **options):
     problems = Problems()
     return read_groups(str(path), problems, **options), problems
+
+
+def refuse(*_, **__):
+    raise AssertionError("was read before")
 
 
 def many(path, count, seed=1):
@@ -86,11 +92,7 @@ def test_the_fingerprint_is_that_of_runs_made_before(tmp_path):
 def test_rows_are_read_once(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.jsonl", ROWS)
     first, _ = stored(path)
-
-    def refuse(*_, **__):
-        raise AssertionError("was read before")
-
-    monkeypatch.setattr(tables, "iterate_tables", refuse)
+    monkeypatch.setattr("uprank.data.read.iterate_tables", refuse)
     again, problems = stored(path)
     assert (list(again), problems) == (list(first), [])
     assert isinstance(again, GroupStore)
@@ -106,8 +108,6 @@ def test_changed_content_is_read_anew(tmp_path):
     before, _ = stored(path)
     size = path.stat()
     path.write_bytes(path.read_bytes().replace(b'"r"', b'"x"'))
-    import os
-
     os.utime(path, ns=(size.st_atime_ns, size.st_mtime_ns))  # same size, same time: the content decides
     after, _ = stored(path)
     assert [before[-1].query, after[-1].query] == ["r", "x"]
@@ -170,9 +170,6 @@ def test_groups_of_several_files_know_their_file(tmp_path):
         found.add("empty text", "b:7: says (x/a.tsv:9)")
         yield from groups
 
-    def refuse(_):
-        raise AssertionError("was read before")
-
     problems = Problems()
     kept = keep_groups("two", files, make, problems, names=names)
     assert (list(kept), kept[4], kept.scored) == (groups, groups[4], 0)
@@ -196,11 +193,8 @@ def test_what_a_maker_raises_is_of_whole_files(tmp_path):
     problems, skipped = Problems(), Problems()
     groups = keep_groups("raises", [path], make, problems, skipped=skipped)
     assert ([group.query for group in groups], groups.scored) == (["q"], 1)
-    assert (problems.kinds, problems, skipped) == (
-        ["file"] * 2,
-        ["one", "two"],
-        ["a row"],
-    )
+    assert problems.kinds == ["file"] * 2
+    assert (problems, skipped) == (["one", "two"], ["a row"])
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
@@ -213,7 +207,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch)
             with path.open("a") as stream:
                 stream.write("\n")
 
-    monkeypatch.setattr(tables, "iterate_tables", growing)
+    monkeypatch.setattr("uprank.data.read.iterate_tables", growing)
     assert f"{path}: was changed while it was read" in stored(path)[1]
 
 

@@ -140,7 +140,7 @@ def test_everything_wrong_at_once(mine_problems, jsonl, tmp_path):
         "depth=0: allowed are whole numbers from 1",
         "negatives=0: allowed are whole numbers from 1",
         "seed=-1: allowed are whole numbers from 0 to 2**63 - 1",
-        "skip=-1: has to be 0 or more and below depth=0",
+        "skip=-1: must be 0 or more and below depth=0",
         "near_duplicates=1.5: allowed is above 0 to 1, or null",
         "relative_margin=nan: allowed are numbers, or null",
         "teacher.precision=int8: allowed are fp32, bf16, fp16",
@@ -153,7 +153,7 @@ def test_everything_wrong_at_once(mine_problems, jsonl, tmp_path):
 def test_wrong_data_is_named_and_nothing_is_written(mine_problems, tricky, tmp_path):
     (tricky / "corpus.jsonl").write_text('{"_id": "p1"}\n')
     output = tmp_path / "new" / "out.jsonl"
-    assert f"{tricky}/corpus.jsonl:1: `text` (and `title`, if given) have to be strings" in mine_problems(
+    assert f"{tricky}/corpus.jsonl:1: `text` (and `title`, if given) must be strings" in mine_problems(
         tricky, output
     )
     assert not output.parent.exists()

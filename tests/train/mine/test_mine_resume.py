@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 from uprank.configs.schema import DenseSettings
@@ -13,6 +14,22 @@ from uprank.train.mine.output import Parts
 from uprank.train.mine.search import Search
 
 
+@contextmanager
+def killed_at(monkeypatch, number):
+    """Mining is killed at a query, in the middle of its line."""
+
+    def write(log, entry, real=Parts.write):
+        if entry["number"] == number:
+            log._stream.write(b'{"number": 5, "line')
+            raise KeyboardInterrupt
+        real(log, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "write", staticmethod(write))
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
 @pytest.mark.parametrize("teacher", [False, True])
 def test_a_killed_run_continues_and_ends_with_the_same_bytes(
     mined, beir, dense_model, tiny_bert, tmp_path, monkeypatch, teacher
@@ -20,19 +37,9 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
     options = {"retriever": "hybrid", "dense": DenseSettings(path=str(dense_model)), "negatives": 5}
     options["teacher"] = TeacherSettings(path=str(tiny_bert) if teacher else None)
     mined(beir, tmp_path / "whole", **options)
-    output, written = tmp_path / "killed" / "out", []
-
-    def write(stream, entry, real=Parts.write):
-        if len(written) == 5:
-            stream.write('{"number": 5, "line')
-            raise KeyboardInterrupt
-        written.append(entry["number"])
-        real(stream, entry)
-
-    with monkeypatch.context() as killed:
-        killed.setattr(Parts, "write", staticmethod(write))
-        with pytest.raises(KeyboardInterrupt):
-            mined(beir, output, **options)
+    output = tmp_path / "killed" / "out"
+    with killed_at(monkeypatch, 5):
+        mined(beir, output, **options)
     assert not output.exists()
     searched = []
     real = Search.find
@@ -46,15 +53,8 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
 
 
 def test_other_settings_do_not_continue_what_was_left(mined, beir, tmp_path, monkeypatch):
-    def write(stream, entry, real=Parts.write):
-        if entry["number"] == 4:
-            raise KeyboardInterrupt
-        real(stream, entry)
-
-    with monkeypatch.context() as killed:
-        killed.setattr(Parts, "write", staticmethod(write))
-        with pytest.raises(KeyboardInterrupt):
-            mined(beir, tmp_path / "out", negatives=5)
+    with killed_at(monkeypatch, 4):
+        mined(beir, tmp_path / "out", negatives=5)
     mined(beir, tmp_path / "out", negatives=6)
     mined(beir, tmp_path / "other", negatives=6)
     assert (tmp_path / "out").read_bytes() == (tmp_path / "other").read_bytes()
@@ -90,25 +90,12 @@ def test_two_processes_write_the_same_bytes_as_one(mined, beir, dense_model, tin
 
 @pytest.mark.slow
 def test_processes_of_torchrun_write_the_same_bytes_as_one(beir, dense_model, tiny_bert, tmp_path):
-    options = [
-        f"data.train={beir}",
-        "retriever=hybrid",
-        f"dense.path={dense_model}",
-        f"teacher.path={tiny_bert}",
-    ]
-    options += ["negatives=5", "teacher.scores=true", "teacher.device=cpu"]
-    launcher = [sys.executable, "-m"]
+    options = [f"data.train={beir}", "retriever=hybrid", f"dense.path={dense_model}", "negatives=5"]
+    options += [f"teacher.path={tiny_bert}", "teacher.scores=true", "teacher.device=cpu"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
     for count in (1, 2):
-        several = (
-            ["torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"] if count == 2 else []
-        )
-        command = [
-            *launcher,
-            *several,
-            "uprank.train.mine",
-            *options,
-            f"output={tmp_path / str(count)}",
-        ]
+        module = [*torchrun * (count == 2), "uprank.train.mine"]
+        command = [sys.executable, "-m", *module, *options, f"output={tmp_path / str(count)}"]
         # torchrun gives each process one thread.
         environment = os.environ | {"UPRANK_CACHE": str(tmp_path / f"cache{count}"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(

@@ -98,8 +98,8 @@ def test_a_corpus_that_is_wrong_is_refused_line_by_line(mine_problems, jsonl, tm
     corpus.write_text('{"text": "a"}\n{"_id": 3, "text": "b"}\n{"title": "c"}\n{"_id": "x", "text": "d"}\n'
                       '{"_id": "x", "text": "e"}\n')  # fmt: skip
     assert mine_problems(jsonl[0], tmp_path / "out", corpus=str(corpus)) == [
-        f"{corpus}:2: `_id` has to be a string that is not empty",
-        f"{corpus}:3: `text` (and `title`, if given) have to be strings that are not empty",
+        f"{corpus}:2: `_id` must be a string that is not empty",
+        f"{corpus}:3: `text` (and `title`, if given) must be strings that are not empty",
         f"{corpus}:5: `_id` 'x' stands twice in this file",
     ]
     (problem,) = mine_problems(jsonl[0], tmp_path / "out", corpus=str(tmp_path / "none"))

@@ -145,15 +145,13 @@ def test_the_teacher_vetoes_what_it_ranks_as_high_as_a_positive():
 
 
 def test_the_teachers_margin():
-    teacher = Teacher(pos=1.0, a=2.0, b=1.0, c=0.9, d=-1.0, e=5.0, f=-2.0)
+    scores = Teacher(pos=1.0, a=2.0, b=1.0, c=0.9, d=-1.0, e=5.0, f=-2.0)
     wanted = Wanted(0, "does p53 matter?", {"pos": POSITIVE})
     passages = OTHERS | {"pos": POSITIVE}
     for margin, kept in ((0.2, "df"), (3.0, ""), (-0.5, "bcdf"), (-float("inf"), "abcdef")):
         settings = MineCommand(sampling="top", teacher=TeacherSettings(margin=margin))
-        chosen = choose_negatives(
-            wanted, Retrieved(dict.fromkeys(passages, 0.0)), passages, settings, teacher
-        )
-        assert ids(chosen) == list(kept)
+        retrieved = Retrieved(dict.fromkeys(passages, 0.0))
+        assert ids(choose_negatives(wanted, retrieved, passages, settings, scores)) == list(kept)
 
 
 def test_the_teacher_scores_no_more_than_needed():
@@ -165,14 +163,10 @@ def test_the_teacher_scores_no_more_than_needed():
 
 
 def test_ranks_and_scores_are_those_of_the_first_stage():
-    chosen = pick(
-        {"a": "rivers", "b": "stones", "c": "light"}, ranked={"b": 9.0, "pos": 8.0, "c": 7.0, "a": 6.0}
-    )
-    assert [(n.doc, n.rank, n.score) for n in chosen.negatives] == [
-        ("b", 1, 9.0),
-        ("c", 3, 7.0),
-        ("a", 4, 6.0),
-    ]
+    ranked = {"b": 9.0, "pos": 8.0, "c": 7.0, "a": 6.0}
+    chosen = pick({"a": "rivers", "b": "stones", "c": "light"}, ranked=ranked)
+    ranks = [(negative.doc, negative.rank, negative.score) for negative in chosen.negatives]
+    assert ranks == [("b", 1, 9.0), ("c", 3, 7.0), ("a", 4, 6.0)]
 
 
 MANY = {f"d{k}": f"text number {k}" for k in range(10)}
@@ -210,20 +204,19 @@ def test_log_random_draws_rank_r_with_a_weight_of_one_over_r():
 
 
 def test_a_draw_depends_on_the_seed_and_the_query_alone():
-    one = ids(pick(MANY, sampling="random", negatives=4, seed=1, number=7))
-    assert one == ids(pick(MANY, sampling="random", negatives=4, seed=1, number=7))
-    others = [
-        ids(pick(MANY, sampling="random", negatives=4, seed=seed, number=n)) for seed, n in ((2, 7), (1, 8))
-    ]
+    one, again, *others = (
+        ids(pick(MANY, sampling="random", negatives=4, seed=seed, number=number))
+        for seed, number in ((1, 7), (1, 7), (2, 7), (1, 8))
+    )
+    assert one == again
     assert one not in others
 
 
 def test_a_filter_takes_out_and_does_not_shuffle_the_rest():
-    whole = pick(MANY, sampling="random", negatives=10, near_duplicates=None)
+    options = {"sampling": "random", "negatives": 10, "near_duplicates": None}
+    whole = pick(MANY, **options)
     scores = {"pos": 5.0} | dict.fromkeys(MANY, 0.0) | {"d3": 9.0}
-    fewer = pick(
-        MANY, sampling="random", negatives=10, near_duplicates=None, compared=scores, absolute_margin=0.0
-    )
+    fewer = pick(MANY, **options, compared=scores, absolute_margin=0.0)
     assert ids(fewer) == [doc for doc in ids(whole) if doc != "d3"]
 
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from uprank.configs.errors import UserError
+from uprank.data.store import put_back, write_file, write_folder, writing
 from uprank.eval.processes import Share
 from uprank.train import loop
 from uprank.train.monitor.console import log_to_file
 from uprank.train.run import train
-from uprank.train.run_folder.atomic import on_first, put_back, write_file, write_folder, writing
 from uprank.train.run_folder.checkpoints import damage
 from uprank.train.run_folder.manifest import write_manifest
 from uprank.train.run_folder.metrics import MetricsFile, read_metrics
+from uprank.train.run_folder.rank_zero import on_first
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -65,6 +66,30 @@ def test_a_folder_that_cannot_be_written_is_as_it_was(tmp_path, fill):
     assert not (tmp_path / "best" / "old").exists()
 
 
+@pytest.mark.parametrize("name", ["best", "step-000004"])
+def test_a_kill_between_the_renames(tmp_path, monkeypatch, name):
+    target = tmp_path / name
+    write_folder(target, lambda folder: (folder / "file").write_text("old"))
+    real, done = type(target).replace, []
+
+    def killed(self, other):
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(self, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(target), "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(target, lambda folder: (folder / "file").write_text("new"))
+    assert not target.exists()
+    put_back(tmp_path)
+    assert (target / "file").read_text() == "old"
+    write_folder(target, lambda folder: (folder / "file").write_text("new"))
+    put_back(tmp_path)
+    assert (target / "file").read_text() == "new"
+
+
 def test_mistakes_of_ours_are_no_full_disk(tmp_path):
     with pytest.raises(ZeroDivisionError), writing(tmp_path):
         1 / 0  # noqa: B018
@@ -74,6 +99,7 @@ def test_a_manifest_that_cannot_be_written_is_as_it_was(tmp_path):
     write_manifest(tmp_path, {"steps": 3})
     with full_disk(), pytest.raises(UserError, match=r"manifest\.json: cannot be written"):
         write_manifest(tmp_path, {"steps": 4})
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
     assert json.loads((tmp_path / "manifest.json").read_text()) == {"steps": 3}
     with full_disk(), pytest.raises(UserError, match=r"tracker\.json: cannot be written"):
         write_file(tmp_path / "tracker.json", "{}")
