@@ -1,4 +1,10 @@
-"""How much luck the best run of a sweep may have had."""
+"""The luck of the best run of several.
+
+The best of K runs by the dev measure is chosen for its luck along with its merit. The values by query show
+how much noise takes part in the choice: effects that a query has on all runs cancel, the rest (query by run)
+has a standard deviation s, and its mean over Q queries s / sqrt(Q). If K runs are equally good, the best
+exceeds their mean by about E[max of K] * s / sqrt(Q).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +29,9 @@ class FinishedRun:
     """A finished run of a sweep.
 
     Attributes:
-        row: its line of `uprank runs`.
-        estimate: the dev measure of its best step, with its interval.
-        values: the same by query.
+        row: its row of `uprank runs`.
+        estimate: dev measure of its best step, with the interval.
+        values: the measure by query.
     """
 
     row: RunRow
@@ -34,26 +40,24 @@ class FinishedRun:
 
 
 def read_results(folder: Path, rows: Sequence[RunRow]) -> list[FinishedRun]:
-    """The finished ones of these runs, with their dev measure by query, best first."""
-    found = []
+    """Return the finished runs among these, with their dev measure by query, best first."""
+    results = []
     for row in rows:
-        place = (
-            folder if row.name == folder.name and (folder / "manifest.json").is_file() else folder / row.name
-        )
-        read = _result(place)
-        if read is not None:
-            found.append(FinishedRun(row, read[1], read[0]))
-    return sorted(found, key=lambda result: -result.estimate.mean)
+        itself = row.name == folder.name and (folder / "manifest.json").is_file()
+        result = read_result(folder if itself else folder / row.name)
+        if result is not None:
+            results.append(FinishedRun(row, result[1], result[0]))
+    return sorted(results, key=lambda result: -result.estimate.mean)
 
 
 def luck_of_best(folder: Path, rows: Sequence[RunRow]) -> list[str]:
-    """For `uprank runs`: how much luck there may be in the best of these runs, where it can be known."""
+    """Return a sentence on the luck of the best of these runs; none if they cannot be compared."""
     results = read_results(folder, rows)
     return flattery(results) if len(results) > 1 and _matrix(results) is not None else []
 
 
 def flattery(results: Sequence[FinishedRun]) -> list[str]:
-    """By how much the best of several runs may owe its place to luck."""
+    """Return a sentence on the luck of the best of several runs."""
     values = _matrix(results)
     if values is None:
         return ["These runs were measured on different dev queries: their values cannot be compared."]
@@ -62,21 +66,20 @@ def flattery(results: Sequence[FinishedRun]) -> list[str]:
     luck = expected_maximum(runs) * error
     lead = values.mean(axis=1).max() - np.sort(values.mean(axis=1))[-2]
     return [
-        f"Beside each other the {runs} runs on the same {queries} queries have a standard error of "
-        f"{error:.4f}: of so many equally good ones the best would stand about {luck:.4f} above their mean "
-        f"by luck. Its lead over the second is {lead:.4f}."
+        f"With {runs} equally good runs on these {queries} queries, the best would exceed their mean by "
+        f"about {luck:.4f} by chance (standard error {error:.4f}). Its lead over the second is {lead:.4f}."
     ]
 
 
 def selection_error(values: np.ndarray) -> float:
-    """Standard error of a run's mean beside the others, from values (K, Q) of K runs on Q queries."""
+    """Return the standard error of a run's mean relative to the others, from values (K, Q)."""
     runs, queries = values.shape
     rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
     return math.sqrt(float((rest**2).sum()) / ((runs - 1) * max(queries - 1, 1)) / queries)
 
 
 def expected_maximum(count: int) -> float:
-    """The largest of so many standard normal deviates on average.
+    """Return the expected maximum of `count` standard normal deviates.
 
     >>> [round(expected_maximum(count), 3) for count in (2, 10)]
     [0.564, 1.539]
@@ -88,7 +91,7 @@ def expected_maximum(count: int) -> float:
 
 
 def _matrix(results: Sequence[FinishedRun]) -> np.ndarray | None:
-    """Values by run and query (K, Q); None where the runs have not the same queries and measure."""
+    """Return values by run and query (K, Q); None if queries or measures differ between runs."""
     queries = list(results[0].values)
     same = all(result.values.keys() == results[0].values.keys() for result in results)
     if not same or len({result.row.measure for result in results}) > 1:
@@ -96,8 +99,8 @@ def _matrix(results: Sequence[FinishedRun]) -> np.ndarray | None:
     return np.array([[result.values[query] for query in queries] for result in results])
 
 
-def _result(output: Path) -> tuple[dict[str, float], Any] | None:
-    """Values by query and mean with interval of the tuned model on the dev queries, if the run has ended."""
+def read_result(output: Path) -> tuple[dict[str, float], Any] | None:
+    """Return the tuned model's dev values by query and their estimate; None before the end of the run."""
     from ...eval.results import Report
 
     try:

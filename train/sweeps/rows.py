@@ -1,4 +1,4 @@
-"""Finished and unfinished runs of a folder, one row each."""
+"""The runs of a folder, finished or not, one row each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NOT_COMPARED = ("output", "threads")
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run.
+    """A run.
 
     Attributes:
-        name: its folder, below the one that was asked for.
+        name: its path below the folder of runs.
         state: `finished`, `step N of M`, or `not begun`.
-        measure: the dev measure that chose its best step.
+        measure: dev measure that chose its best step.
         base: the base's value, None before it was measured.
-        best: the best value, None before the first evaluation.
-        step: where that was.
-        hours: spent on training, None before the end.
+        best: best value, None before the first evaluation.
+        step: step of the best value.
+        hours: hours of training, None before the end.
         settings: every setting by its dotted name.
-        verdict: its verdict on the dev queries; empty before the end.
+        verdict: verdict on the dev queries; empty before the end.
     """
 
     name: str
@@ -42,10 +42,10 @@ class RunRow:
 
 
 def read_runs(folder: Path, problems: list[str]) -> list[RunRow]:
-    """All runs below a folder, best first; folders that are no runs are passed over.
+    """Read all runs below a folder, best first; skip other folders.
 
     Args:
-        folder: where to look.
+        folder: the folder.
         problems: receives the runs whose files cannot be read.
 
     Raises:
@@ -57,14 +57,14 @@ def read_runs(folder: Path, problems: list[str]) -> list[RunRow]:
 
     rows = []
     for manifest in sorted(folder.rglob("manifest.json")):
-        if (manifest.parent / "config.yaml").is_file() and "checkpoints" not in manifest.relative_to(
-            folder
-        ).parts:
-            try:
-                rows.append(_read(manifest.parent, folder))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                problems.append(f"{manifest.parent}: cannot be read ({type(error).__name__}: {reason})")
+        path = manifest.parent
+        if not (path / "config.yaml").is_file() or "checkpoints" in manifest.relative_to(folder).parts:
+            continue
+        try:
+            rows.append(_read(path, folder))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            problems.append(f"{path}: cannot be read ({type(error).__name__}: {reason})")
     if not rows and problems:
         raise UserError(problems)
     if not rows:
@@ -113,7 +113,7 @@ def _read(path: Path, folder: Path) -> RunRow:
 
 
 def differing(rows: Sequence[RunRow]) -> list[str]:
-    """Names of the settings that are not the same in all runs."""
+    """Return the names of the settings that differ between runs."""
     names = dict.fromkeys(name for row in rows for name in row.settings)
     return [
         name

@@ -55,7 +55,7 @@ def test_a_sweep_of_real_runs(sweep, tmp_path, jsonl):
     assert f"Best on the dev queries: sweep/{best} (optim.learning_rate=" in table[3]
     assert table[4] == "It is the best of 2 runs, so its value flatters it."
     assert table[5].startswith(
-        "Beside each other the 2 runs on the same 12 queries have a standard error of 0."
+        "With 2 equally good runs on these 12 queries, the best would exceed their mean"
     )
     assert table[6].endswith(f"uprank eval model.path=sweep/{best}/best data.test=… output=…")
     # Started again with the mistake mended in its place: only that job runs, the others are counted.
