@@ -66,7 +66,7 @@ def worker(given: argparse.Namespace) -> None:
     )
     count = accelerator.num_processes
     tokens = [
-        sum(batch.packed.tokens for batch in batches(process=process, processes=count) if batch.counts)
+        sum(batch.packed.tokens for batch in batches(share=(process, count)) if batch.counts)
         for process in range(count)
     ]
     if accelerator.is_main_process:

@@ -26,11 +26,11 @@ def run(
     function: Callable[[Settings], None],
     sweep: sweeps.Sweep | None = None,
 ) -> None:
-    """Run `uprank COMMAND`: compose its settings from YAML and command line, call the function.
+    """Run `uprank COMMAND`: compose its settings from YAML and command line, then call the function.
 
-    Structured defaults <- YAML <- experiment <- command line. Exits with 2 and a plain
-    message on every mistake of the user; a traceback means a defect in Uprank. With `-m` one job after the
-    other, whatever becomes of them (`sweep`: what the command knows about its jobs); with 1 if one failed.
+    Structured defaults <- YAML <- experiment <- command line. Every mistake of the user gives a plain message
+    and exit code 2; a traceback means a defect in Uprank. With `-m` the jobs run one after the other even if
+    some fail (exit code 1); `sweep` is what the command knows about its jobs.
     """
     # Hydra's parser wants its flag before all settings.
     sys.argv[1:] = arguments = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -39,7 +39,9 @@ def run(
         return
     try:
         _check_arguments(command, schema, arguments)
-        _compose_and_call(command, schema, function, sweep)
+        settings = _compose(command, schema, function, sweep)
+        if settings is not None:
+            function(settings)
     except UserError as error:
         fail(command, error)
     except KeyboardInterrupt:
@@ -60,12 +62,13 @@ def fail(command: str, error: UserError) -> None:
     raise SystemExit(2)
 
 
-def _compose_and_call(
+def _compose(
     command: str,
     schema: type[Settings],
     function: Callable[[Settings], None],
     sweep: sweeps.Sweep | None,
-) -> None:
+) -> Settings | None:
+    """Return the settings of a single job; None after a sweep, which runs here, and after Hydra's `--cfg`."""
     # Imported here: Hydra costs a quarter of a second that `--help` need not pay.
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -74,15 +77,17 @@ def _compose_and_call(
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
+    composed: list[Settings] = []
+
     def task(config: Any) -> float | None:
         job = HydraConfig.get()
         if job.mode is RunMode.MULTIRUN:  # each job has its own place below the output asked for
             config.output = str(Path(config.output) / str(job.job.num))
-            made = partial(_typed, command, schema, config)
-            own = [word for word in job.overrides.task if word not in sys.argv]
-            return sweeps.run_job(function, made, sweep, Path(config.output), " ".join(own))
+            make = partial(_typed, command, schema, config)
+            differing = [word for word in job.overrides.task if word not in sys.argv]
+            return sweeps.run_job(function, make, sweep, Path(config.output), " ".join(differing))
         try:
-            function(_typed(command, schema, config))
+            composed.append(_typed(command, schema, config))
         except UserError as error:
             fail(command, error)
         return None
@@ -103,6 +108,7 @@ def _compose_and_call(
         raise UserError(problem, advice=f"All settings: uprank {command} --help") from error
     if multirun:
         sweeps.close(command, folder, sweep, failed=failed)
+    return composed[0] if composed else None
 
 
 def _typed(command: str, schema: type[Settings], config: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from ..configs.command import run
@@ -16,21 +17,22 @@ def _train(settings: TrainCommand) -> None:
     try:
         train(settings)
     except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write(
-                f"uprank train: {stopped}; the same command continues it:\n  {stopped.command}\n"
-            )
+        _print(f"{stopped}; the same command continues it:\n  {stopped.command}")
         raise SystemExit(128 + stopped.signal) from None
     except RuntimeError as error:
-        # What gloo says to the others when a process has ended, and has said why.
+        # gloo's message on the other ranks when one has ended, which has said why.
         if "closed by peer" not in str(error).lower():
             raise
-        if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write(
-                "uprank train: another process of this run has ended, and so does this one; what it said is "
-                "above. The same command continues after the last checkpoint\n"
-            )
+        _print(
+            "another process of this run has ended, and so does this one; its message is above. The same "
+            "command continues after the last checkpoint"
+        )
         raise SystemExit(1) from None
+
+
+def _print(message: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"uprank train: {message}\n")
 
 
 def _finished(settings: TrainCommand) -> bool:
@@ -45,16 +47,13 @@ def _value(settings: TrainCommand) -> float | None:
     return best_value(settings)
 
 
-def _tell(folder: Path) -> None:
-    from .sweeps import tell
+def _print_results(folder: Path) -> None:
+    from .sweeps import print_results
 
-    tell(folder)
+    print_results(folder)
 
 
-def main() -> None:
-    """Run the command."""
-    run("train", TrainCommand, _train, Sweep(_finished, _value, _tell))
-
+main = partial(run, "train", TrainCommand, _train, Sweep(_finished, _value, _print_results))
 
 if __name__ == "__main__":
     main()

@@ -11,29 +11,29 @@ from ..data.encoding import PairEncoder
 from ..data.sampling import Draw
 from ..model.forward import GRAIN, PackedBatch, mix_bits, pack, plan_groups, share_out, suitable_tokens
 
-# Budgets whose memory is there on every machine. That of a CPU is what stays in a core's cache, a small part
-# of its memory, and usual groups, 8 passages of 512 tokens, must not pay for what only large ones need.
+# This many budgets fit into memory on every machine. A CPU's budget is what stays in a core's cache, a small
+# part of its memory, and usual groups, 8 passages of 512 tokens, must not pay for what only large ones need.
 FITTING = 4
 
 
 def largest_group(device: str, tokens_per_batch: int | None) -> int:
-    """Tokens of a group, at most, whose gradient is computed at once; a larger one is cut into parts.
+    """Return the most tokens of a group whose gradient is computed at once; larger ones are cut into parts.
 
-    What the user set as `train.tokens_per_batch` is what fits; else 8,192 on a CPU and 32,768 elsewhere.
+    This is `train.tokens_per_batch` if set, else 8,192 on a CPU and 32,768 elsewhere.
     """
     return tokens_per_batch or FITTING * suitable_tokens(device, training=True)
 
 
 @dataclass(frozen=True)
 class TrainBatch:
-    """Whole groups in one forward pass.
+    """Whole groups for one forward pass.
 
     Attributes:
         packed: N sequences, group after group.
-        labels: grade of each positive, 0 of a negative, shape (N,), float32.
+        labels: grade of each positive, 0 for a negative, shape (N,), float32.
         offsets: group g is sequences `offsets[g]:offsets[g + 1]`.
-        counts: False for a batch that only keeps this process in step with the others.
-        places: of the groups among those of the step.
+        counts: False for a batch that only keeps this rank in step with the others.
+        places: index of each group among the groups of the step.
         teacher: a teacher's scores, shape (N,), float32; None unless every group has them.
     """
 
@@ -51,25 +51,24 @@ def step_batches(
     *,
     seed: int,
     budget: int,
-    process: int,
-    processes: int,
+    share: tuple[int, int],
     device: torch.device,
 ) -> list[TrainBatch]:
-    """The batches of one process; together the processes hold every group once.
+    """Make the batches of one rank; together the ranks have every group once.
 
     Args:
-        draws: the groups of the step, the same list on every process.
+        draws: the groups of the step, the same list on every rank.
         encoder: makes token ids.
-        seed: of the dropout.
+        seed: seed of the dropout.
         budget: tokens a batch.
-        process: number of this process.
-        processes: how many there are.
-        device: where the batches go.
+        share: this rank and the number of ranks.
+        device: device of the batches.
     """
+    rank, ranks = share
     sizes = [int(encoder.lengths(_pairs(draw)).sum()) for draw in draws]
-    own = share_out(sizes, processes)[process]
-    # A process without a group still takes part in the reduction of gradients, with weight 0.
-    counts, chosen = bool(own), own or [sizes.index(min(sizes))]
+    chosen = share_out(sizes, ranks)[rank]
+    # A rank without a group still takes part in the exchange of gradients, with weight 0.
+    counts, chosen = bool(chosen), chosen or [sizes.index(min(sizes))]
     plan = plan_groups([sizes[index] for index in chosen], budget)
     return [
         _batch(draws, [chosen[place] for place in places], encoder, seed=seed, device=device, counts=counts)

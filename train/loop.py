@@ -1,53 +1,40 @@
-"""The training loop, written out."""
+"""The training loop."""
 
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict
 from functools import partial
 from typing import Any, NoReturn
 
 from rich.progress import Progress as Bar
 
-from ..configs.errors import UserError
 from ..data.store import write_folder
 from ..eval.scoring import LeftEarly
-from .monitor import Health, Stopped, StopRequest, explaining, report
+from .monitor import Monitor, Stopped, explaining
 from .optim import rate_factor, set_rate, update_average
-from .run_folder import (
-    MetricsFile,
-    Progress,
-    gather_states,
-    on_first,
-    read_metrics,
-    save_checkpoint,
-)
-from .state import Run, averaged
-from .step import prepare_step, train_step
+from .run_folder import Progress, gather_states, on_first, save_checkpoint
+from .state import Run
+from .step import Outcome, prepare_step, train_step
 
 log = logging.getLogger(__name__)
 
 
-def fit(
-    run: Run, progress: Progress, metrics: MetricsFile | None, bar: Bar, request: StopRequest
-) -> Progress:
-    """Train from `progress` to the last step; evaluate, keep the best model and checkpoints.
+def fit(run: Run, progress: Progress, monitor: Monitor, bar: Bar) -> None:
+    """Train from `progress`, which is updated, to the last step or until patience runs out.
 
-    Returns:
-        Where training ended: the last step, or earlier when patience ran out.
+    Evaluates, writes checkpoints and keeps the best model.
 
     Raises:
-        Stopped: a signal asked for it; a checkpoint of the last step was made.
+        Stopped: a signal came; a checkpoint of the last step was written.
         UserError: a file could not be written, or a loss was not finite.
     """
-    train, health = run.settings.train, _health(run)
+    train = run.settings.train
     task = bar.add_task("training", total=run.steps, completed=progress.step, note="")
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
         if _is_due(run, progress.step) and progress.evaluated < progress.step:
-            _evaluate(run, progress, metrics, health, request, "stopped before it")
+            _evaluate(run, progress, monitor, "stopped before it")
         coming = ahead.submit(prepare_step, run, progress.step)
         while progress.step < run.steps and not _out_of_patience(run, progress):
             begun = time.perf_counter()
@@ -58,79 +45,77 @@ def fit(
             factor = rate_factor(progress.step, steps=run.steps, warmup_ratio=run.settings.optim.warmup_ratio)
             rate = set_rate(run.optimizer, factor)
             with explaining(run, f"step {progress.step + 1}", step.batches):
-                told = train_step(run, step, stop=request.asked)
+                outcome = train_step(run, step, stop=monitor.asked)
             progress.step += 1
-            if told.skipped and run.scale:
-                run.scale.say_skipped(progress.step)
+            if outcome.skipped and run.scale:
+                run.scale.log_skipped(progress.step)
             else:
                 update_average(run.optimizer, train.ema, progress.step)
             seconds = time.perf_counter() - begun
             progress.seconds += seconds
-            speed = {
-                "queries_per_second": len(step.draws) / seconds,
-                "tokens_per_second": told.tokens / seconds,
-                "data_share": waited / seconds,
-            }
-            queries, words, _ = speed.values()
-            note = f"loss {told.loss:.3f}  {queries:.1f} queries/s  {words:.0f} tokens/s"
+            queries, tokens = len(step.draws) / seconds, outcome.tokens / seconds
+            note = f"loss {outcome.loss:.3f}  {queries:.1f} queries/s  {tokens:.0f} tokens/s"
             bar.update(task, completed=progress.step, note=note)
             if progress.step % train.log_every == 0 or progress.step == run.steps:
-                row = {"loss": told.loss, "learning_rate": rate, **speed}
-                row |= {} if told.skipped else {"grad_norm": told.grad_norm}
-                row |= run.scale.told() if run.scale else {}
-                row |= {
-                    "loss_of_equal_scores": told.loss_of_equal_scores,
-                    "score_spread": told.score_spread,
+                speed = {
+                    "queries_per_second": queries,
+                    "tokens_per_second": tokens,
+                    "data_share": waited / seconds,
                 }
-                epoch = run.mix.epoch(progress.step * train.queries_per_step)
-                row |= {} if epoch is None else {"epoch": epoch}
-                _write(run, metrics, health, request, progress.step, row)
-            if told.stop:
+                monitor.write(progress.step, _row(run, outcome, progress.step, rate, speed))
+            if outcome.stop:
                 wait([coming])
-                _stop(run, progress, request, told.stop)
+                _stop(run, progress, monitor, outcome.stop)
             if _is_due(run, progress.step):
                 wait([coming])  # the tokenizer serves one thread at a time
-                _evaluate(run, progress, metrics, health, request, note)
-    on_first(run.share, partial(_refuse, request))
+                _evaluate(run, progress, monitor, note)
+    on_first(run.share, monitor.refuse)
     bar.remove_task(task)
-    return progress
 
 
 def keep_best(run: Run, progress: Progress) -> None:
-    """Write the best model if it is that of this step; after its checkpoint, from which it can be made again.
+    """Write the best model if it is this step's; its checkpoint comes first, from which it can be made again.
 
     Raises:
         UserError: it cannot be written.
     """
     if progress.best_step == progress.step > 0:
-        with averaged(run):
+        with run.averaged():
             on_first(run.share, partial(write_folder, run.output / "best", run.reranker.save))
 
 
 def _is_due(run: Run, step: int) -> bool:
-    """Whether the dev queries are evaluated after this step."""
+    """Return True if the dev queries are evaluated after this step."""
     return step > 0 and (step % run.settings.train.eval_every == 0 or step == run.steps)
 
 
-def _evaluate(
-    run: Run,
-    progress: Progress,
-    metrics: MetricsFile | None,
-    health: Health,
-    request: StopRequest,
-    note: str,
-) -> None:
-    """Dev measures; a checkpoint is made, then the best model so far is kept.
+def _out_of_patience(run: Run, progress: Progress) -> bool:
+    patience = run.settings.train.patience
+    return patience is not None and progress.waited >= patience
+
+
+def _row(run: Run, outcome: Outcome, step: int, rate: float, speed: dict[str, float]) -> dict[str, Any]:
+    """Return the step's row of metrics.jsonl."""
+    row = {"loss": outcome.loss, "learning_rate": rate, **speed}
+    row |= {} if outcome.skipped else {"grad_norm": outcome.grad_norm}
+    row |= run.scale.stats() if run.scale else {}
+    row |= {"loss_of_equal_scores": outcome.loss_of_equal_scores, "score_spread": outcome.score_spread}
+    epoch = run.mix.epoch(step * run.settings.train.queries_per_step)
+    return row | ({} if epoch is None else {"epoch": epoch})
+
+
+def _evaluate(run: Run, progress: Progress, monitor: Monitor, note: str) -> None:
+    """Measure the dev queries, write a checkpoint, then keep the best model.
 
     Raises:
-        Stopped: a signal came; a run that goes on evaluates first.
+        Stopped: a signal came; the continued run evaluates first.
     """
     try:
         name = f"step-{progress.step:06d}"
-        with averaged(run), explaining(run, "an evaluation"):
-            values = run.dev.evaluate(run.reranker, run.share, name, stop=request.asked)
+        with run.averaged(), explaining(run, "an evaluation"):
+            values = run.dev.evaluate(run.reranker, run.share, name, stop=monitor.asked)
     except LeftEarly:
-        _stop(run, progress, request, request.signal or signal.SIGTERM)
+        _stop(run, progress, monitor, monitor.signal)
     leading = next(iter(values.values()))
     better = leading > progress.best_value
     if better:
@@ -142,18 +127,18 @@ def _evaluate(
     log.info(
         "step %d of %d: dev %s%s; %s", progress.step, run.steps, shown, " (best)" if better else "", note
     )
-    _write(run, metrics, health, request, progress.step, run.dev.row(name) if metrics else {})
-    _save(run, progress, request)
+    monitor.write(progress.step, run.dev.row(name) if run.accelerator.is_main_process else {})
+    _save(run, progress, monitor)
     keep_best(run, progress)
 
 
-def _save(run: Run, progress: Progress, request: StopRequest) -> None:
-    """A checkpoint of this step, unless a line of metrics.jsonl before it could not be written."""
+def _save(run: Run, progress: Progress, monitor: Monitor) -> None:
+    """Write a checkpoint of this step, unless metrics.jsonl lacks a row before it."""
     main = run.accelerator.is_main_process
     states = gather_states(run.trained, run.optimizer, keep=main) if run.sharded else None
 
     def write() -> None:
-        _refuse(request)
+        monitor.refuse()
         keep = run.settings.train.keep_checkpoints
         folder = run.output / "checkpoints"
         save_checkpoint(folder, run.trained, run.optimizer, progress, keep=keep, states=states)
@@ -161,47 +146,7 @@ def _save(run: Run, progress: Progress, request: StopRequest) -> None:
     on_first(run.share, write)
 
 
-def _stop(run: Run, progress: Progress, request: StopRequest, number: int) -> NoReturn:
-    """Save and leave; where a file could not be written, say so instead."""
-    _save(run, progress, request)
+def _stop(run: Run, progress: Progress, monitor: Monitor, number: int) -> NoReturn:
+    """Write a checkpoint and leave; if a file could not be written, raise that instead."""
+    _save(run, progress, monitor)
     raise Stopped(number, progress.step)
-
-
-def _refuse(request: StopRequest) -> None:
-    if request.error:
-        raise request.error
-
-
-def _health(run: Run) -> Health:
-    """What watches the run; of a run that is continued, with what it has seen before."""
-    health = Health(judge_base=not run.reranker.new_head)
-    file = run.output / "metrics.jsonl"
-    for row in read_metrics(file) if run.accelerator.is_main_process and file.is_file() else []:
-        if "dev" in row or "score_spread" in row:  # not of an older version
-            health.update(row)
-    return health
-
-
-def _write(
-    run: Run,
-    metrics: MetricsFile | None,
-    health: Health,
-    request: StopRequest,
-    step: int,
-    row: dict[str, Any],
-) -> None:
-    if metrics is not None:  # the main process
-        alarms = health.update({"step": step, **row})
-        told = {"alarms": [asdict(alarm) for alarm in alarms]} if alarms else {}
-        try:
-            metrics.write(step=step, **row, **told)
-        except UserError as error:  # the other processes learn of it after the next step
-            request.error = request.error or error
-        for alarm in alarms:
-            log.warning("step %d: ALARM: %s", step, alarm.text)
-        report(run, metrics, step, row)
-
-
-def _out_of_patience(run: Run, progress: Progress) -> bool:
-    patience = run.settings.train.patience
-    return patience is not None and progress.waited >= patience

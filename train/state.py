@@ -1,4 +1,4 @@
-"""What a run works on, and its weights as evaluation reads them: whole, and averaged."""
+"""The state of a training run, and its weights as evaluation reads them: gathered and averaged."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..model.forward import suitable_tokens
 from ..model.reranker import Reranker
 from .batches import largest_group
 from .dev import Dev
-from .optim import KEY, LossScale, empty, full, local
+from .optim import LossScale, empty, full, swap_average
 
 
 @dataclass
 class Run:
-    """What the loop works on.
+    """Everything that the training loop works on.
 
     Attributes:
         settings: the run's settings.
@@ -31,16 +31,15 @@ class Run:
         accelerator: processes and devices.
         reranker: the model; its scorer holds the weights.
         scorer: the scorer as accelerate prepared it for several processes.
-        optimizer: AdamW.
-        mix: the training groups, in the order in which they are learned from.
+        optimizer: AdamW or another.
+        mix: the training groups in training order.
         dev: the dev queries.
         steps: optimiser steps of the whole run.
-        replicas: the scorer again, with gradients of their own, for further streams on a CPU.
-        scale: what the loss is multiplied by in fp16.
-        cut_said: whether it was said that gradients of large groups are computed in parts.
-        sharded: whether the processes have shared the weights out (FSDP); the reranker's are then only there
-            within `sharded.whole`.
-        repeated: positives of queries that stand in several rows, where in-batch negatives are asked for.
+        replicas: copies of the scorer with the same weights and their own gradients, for streams on a CPU.
+        scale: the loss scale of fp16.
+        cut_said: True once the log has said that large groups are computed in parts.
+        sharded: True if the weights are sharded (FSDP); the reranker then has weights only within `whole`.
+        repeated: positives of queries that appear in several rows, for in-batch negatives.
     """
 
     settings: TrainCommand
@@ -60,80 +59,67 @@ class Run:
 
     @property
     def trained(self) -> Any:
-        """The transformers model whose parameters the optimiser has."""
+        """The transformers model whose parameters the optimiser updates."""
         return self.scorer.model if self.sharded else self.reranker.model
 
     @property
     def tokens_per_batch(self) -> int:
-        """Tokens of a batch: what was asked for, or what suits the device."""
-        fitting = suitable_tokens(self.accelerator.device.type, training=True)
-        return self.settings.train.tokens_per_batch or fitting
+        """Token budget of a batch: the setting, or what suits the device."""
+        suitable = suitable_tokens(self.accelerator.device.type, training=True)
+        return self.settings.train.tokens_per_batch or suitable
 
     @property
     def largest_group(self) -> int:
-        """Tokens of a group at most whose gradient is computed at once."""
+        """Most tokens of a group whose gradient is computed in one pass."""
         return largest_group(self.accelerator.device.type, self.settings.train.tokens_per_batch)
 
     @property
     def share(self) -> Share:
-        """What of every evaluation falls to this process."""
+        """Share of this rank in an evaluation."""
         return Share(self.accelerator.process_index, self.accelerator.num_processes, self.total)
 
     def total(self, array: np.ndarray) -> np.ndarray:
-        """Sum of an array over all processes."""
+        """Sum an array over all ranks (collective)."""
         if self.accelerator.num_processes == 1:
             return array
         tensor = torch.from_numpy(array).to(self.accelerator.device)
         summed: np.ndarray = self.accelerator.reduce(tensor, reduction="sum").cpu().numpy()
         return summed
 
-
-PIECE = 1 << 22  # numbers that are exchanged at a time: no second copy of a word table
-
-
-@contextmanager
-def averaged(run: Run) -> Iterator[None]:
-    """Let the model have the averaged weights meanwhile, where they are kept; under FSDP whole ones.
-
-    They change places with the weights, bit for bit and back again, also where an error ends it.
-    """
-    if run.settings.train.ema is None:
-        with whole(run):
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Temporarily gather sharded weights into the reranker (collective)."""
+        if not self.sharded:
             yield
-        return
-    _exchange(run)
-    try:
-        with whole(run):
+            return
+        weights = dict(self.reranker.model.named_parameters())
+        with torch.no_grad():
+            for name, shard in self.scorer.model.named_parameters():
+                weights[name].data = full(shard.detach())
+        self.reranker.scorer.weights_changed()
+        try:
             yield
-    finally:
-        _exchange(run)
+        finally:
+            empty(self.reranker.model)
+            self.reranker.scorer.weights_changed()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Temporarily give the reranker whole weights, averaged ones under `train.ema` (collective).
 
-@torch.no_grad()
-def _exchange(run: Run) -> None:
-    for parameter, state in run.optimizer.state.items():
-        if KEY in state:
-            pieces = (tensor.view(-1).split(PIECE) for tensor in map(local, (parameter.detach(), state[KEY])))
-            for weights, average in zip(*pieces, strict=True):
-                held = weights.clone()
-                weights.copy_(average)
-                average.copy_(held)
-    run.reranker.scorer.weights_changed()
+        Weights and averages are swapped and swapped back bit for bit, also after an error.
+        """
+        if self.settings.train.ema is None:
+            with self.whole():
+                yield
+            return
+        self._swap_average()
+        try:
+            with self.whole():
+                yield
+        finally:
+            self._swap_average()
 
-
-@contextmanager
-def whole(run: Run) -> Iterator[None]:
-    """Let the reranker have whole weights meanwhile, those of the trained copy; all processes are at it."""
-    if not run.sharded:
-        yield
-        return
-    own = dict(run.reranker.model.named_parameters())
-    with torch.no_grad():
-        for name, part in run.scorer.model.named_parameters():
-            own[name].data = full(part.detach())
-    run.reranker.scorer.weights_changed()
-    try:
-        yield
-    finally:
-        empty(run.reranker.model)
-        run.reranker.scorer.weights_changed()
+    def _swap_average(self) -> None:
+        swap_average(self.optimizer)
+        self.reranker.scorer.weights_changed()

@@ -20,7 +20,7 @@ from .state import Run
 
 
 def count_steps(settings: TrainCommand, groups: int) -> int:
-    """Optimiser steps of a run with so many groups an epoch; a step may reach over the end of an epoch."""
+    """Return the optimiser steps of a run with `groups` an epoch; a step may span the end of an epoch."""
     if settings.train.max_steps is not None:
         return settings.train.max_steps
     return max(1, math.ceil(settings.train.epochs * groups / settings.train.queries_per_step))
@@ -28,11 +28,11 @@ def count_steps(settings: TrainCommand, groups: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step learns from.
+    """The data of one optimiser step.
 
     Attributes:
-        draws: the groups of all processes.
-        batches: what of them falls to this process.
+        draws: the groups of all ranks.
+        batches: this rank's share of them.
     """
 
     draws: list[Draw]
@@ -40,7 +40,7 @@ class Step:
 
 
 def prepare_step(run: Run, number: int) -> Step:
-    """The groups and batches of a step counted from 0: a function of settings and data alone.
+    """Draw the groups of a step counted from 0 and make its batches, from settings and data alone.
 
     Raises:
         UserError: a row of a stream is wrong.
@@ -64,30 +64,29 @@ def prepare_step(run: Run, number: int) -> Step:
 
 
 def make_batches(run: Run, draws: list[Draw]) -> list[TrainBatch]:
-    """What of these groups falls to this process, as batches."""
+    """Make the batches of this rank's share of the groups."""
     return step_batches(
         draws,
         run.reranker.pairs,
         seed=run.settings.seed,
         budget=run.tokens_per_batch,
-        process=run.accelerator.process_index,
-        processes=run.accelerator.num_processes,
+        share=(run.accelerator.process_index, run.accelerator.num_processes),
         device=run.accelerator.device,
     )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one optimiser step tells, over all processes.
+    """The statistics of one optimiser step over all ranks.
 
     Attributes:
         loss: mean over the groups.
-        loss_of_equal_scores: what it would be if all passages had the same score.
+        loss_of_equal_scores: the loss if all passages had the same score.
         score_spread: standard deviation of the scores within a group, mean over the groups.
-        grad_norm: of the whole gradient before clipping.
-        tokens: in all batches.
-        stop: number of the signal that asked some process to stop, 0 if none did.
-        skipped: whether nothing was learned, as the gradient was beyond fp16; `grad_norm` is then no number.
+        grad_norm: norm of the whole gradient before clipping.
+        tokens: tokens of all batches.
+        stop: number of the signal that asked some rank to stop, 0 if none did.
+        skipped: True if the gradient overflowed fp16 and no weight changed; `grad_norm` is then not finite.
     """
 
     loss: float
@@ -100,26 +99,25 @@ class Outcome:
 
 
 def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcome:
-    """One optimiser step over the groups of all processes.
+    """Take an optimiser step over the groups of all ranks.
 
-    The gradient is that of the mean loss over the groups of the step, whatever the token
-    budget and the number of processes (contract 1).
+    The gradient is that of the mean loss over the groups of the step, for every token budget and number of
+    ranks (contract 1).
 
     Args:
-        run: what is trained.
+        run: the run; its weights change.
         step: the groups.
-        stop: asked after the gradients: number of the signal that asked this process to stop, or 0. All
-            processes learn of it.
+        stop: called after the backward pass; returns the signal that asks this rank to stop, or 0. All ranks
+            learn of it.
 
     Raises:
-        UserError: the loss or the gradient is not finite, and no scale of the loss helps; nothing was
-            learned from this step.
+        UserError: the loss or the gradient is not finite, and no loss scale helps; no weight changed.
     """
     run.scorer.train()
     run.optimizer.zero_grad(set_to_none=True)
-    told = backward(run, step.batches, len(step.draws))
+    stats = backward(run, step.batches, len(step.draws))
     sums = np.zeros(5)  # loss, loss of equal scores, spread, tokens, signal
-    for batch, values in zip(step.batches, told, strict=True):
+    for batch, values in zip(step.batches, stats, strict=True):
         if batch.counts:
             sums += [*values.sum(axis=1) / len(step.draws), batch.packed.tokens, 0]
     asked_here = sums[-1] = stop()
@@ -129,7 +127,7 @@ def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcom
     if run.scale and math.isfinite(loss):
         run.scale.update(finite=finite)
     if not math.isfinite(loss) or not (finite or (run.scale and not run.scale.hopeless)):
-        raise _not_finite(run, step, told, loss, norm)
+        raise _not_finite(run, step, stats, loss, norm)
     if finite:
         run.optimizer.step()
         run.reranker.scorer.weights_changed()
@@ -138,7 +136,7 @@ def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcom
 
 
 def _unscale_and_clip(run: Run) -> float:
-    """The norm that the gradient had before clipping, the same on every process."""
+    """Unscale and clip the gradient; return its norm before clipping, equal on every rank."""
     parameters = [parameter for group in run.optimizer.param_groups for parameter in group["params"]]
     if run.scale:
         for parameter in parameters:
@@ -148,13 +146,13 @@ def _unscale_and_clip(run: Run) -> float:
     return float(full(norm))
 
 
-def _not_finite(run: Run, step: Step, told: Sequence[np.ndarray], loss: float, norm: float) -> UserError:
-    """The error that names the groups at fault, or all of the step where no loss of a group tells."""
+def _not_finite(run: Run, step: Step, stats: Sequence[np.ndarray], loss: float, norm: float) -> UserError:
+    """Return the error, which names the groups without a finite loss, or all of the step."""
     wrong = np.zeros(len(step.draws))
-    for batch, values in zip(step.batches, told, strict=True):
+    for batch, values in zip(step.batches, stats, strict=True):
         wrong[batch.places] += ~np.isfinite(values[0]) * batch.counts
-    wrong = run.total(wrong)  # every process is here: the loss and the norm are those of all
-    at_fault = [draw.where for draw, found in zip(step.draws, wrong, strict=True) if found]
+    wrong = run.total(wrong)  # collective: loss and norm are equal on every rank, so every rank is here
+    at_fault = [draw.where for draw, count in zip(step.draws, wrong, strict=True) if count]
     rows = sorted(set(at_fault or [draw.where for draw in step.draws]))
     more = f" and {len(rows) - 10} more" if len(rows) > 10 else ""
     which = "Groups without a finite loss" if at_fault else "Its groups"

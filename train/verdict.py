@@ -24,7 +24,6 @@ from .run_folder import (
     read_metrics,
     write_manifest,
 )
-from .state import averaged
 
 if TYPE_CHECKING:
     from .state import Run
@@ -35,7 +34,7 @@ log = logging.getLogger(__name__)
 def end(run: Run, progress: Progress) -> None:
     """Keep the last model and let the first process finish the run."""
     run.optimizer.zero_grad()  # the best model is loaded beside this one
-    with averaged(run):
+    with run.averaged():
         on_first(run.share, partial(write_folder, run.output / "last", run.reranker.save))
     on_first(run.share, partial(finish, run, progress))
 

@@ -1,7 +1,7 @@
-"""Attention within each sequence of a packed batch, one way for each kind of machine.
+"""Attention within each sequence of a packed batch, with one implementation for each kind of machine.
 
-Everywhere: query (T, heads, D), or (S, heads, D) for first tokens only; key and value (T, heads, D) with
-the batch's unused tokens at the end; the result is (T or S, heads * D) with zeros in unused rows.
+Shapes everywhere: query (T, heads, D), or (S, heads, D) for first tokens only; key and value (T, heads, D)
+with the batch's unused tokens at the end; result (T or S, heads * D) with zeros in unused rows.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    batch: PackedBatch,
     dropout: KeyedDropout,
     rate: float,
     site: int,
 ) -> torch.Tensor:
-    """The way that suits the device and the dropout.
+    """Compute attention in the way that suits the device and the dropout.
 
     Args:
-        query: see above.
-        key: see above.
-        value: see above.
-        batch: the spans of the sequences.
-        dropout: draws the masks of the attention weights.
+        query: shapes as above.
+        key: shapes as above.
+        value: shapes as above.
+        dropout: has the batch and draws the masks of the attention weights.
         rate: dropout rate of the attention weights.
-        site: where in the network, for the dropout.
+        site: place in the network, for the dropout.
     """
+    batch = dropout.batch
     dropping = dropout.active and rate > 0
     if query.device.type != "cpu" and not dropping:
         if varlen_kernel(query) is not None:
@@ -49,13 +48,13 @@ def attend(
     with torch.autocast(query.device.type, enabled=False):
         if not dropping:
             return attend_by_length(query, key, value, batch)
-        return attend_dropping(query, key, value, batch, dropout, rate, site)
+        return attend_dropping(query, key, value, dropout, rate, site)
 
 
 def attend_by_length(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: PackedBatch
 ) -> torch.Tensor:
-    """One kernel for neighbours of equal length: no padding and no mask."""
+    """Compute neighbours of equal length in one kernel, without padding and mask."""
     runs = [(count, length) for length, count in _runs(batch)]
     tokens = [count * length for count, length in runs]
     queries = _parts(query, [count for count, _ in runs] if _firsts_only(query, key) else tokens)
@@ -72,17 +71,16 @@ def attend_dropping(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    batch: PackedBatch,
     dropout: KeyedDropout,
     rate: float,
     site: int,
 ) -> torch.Tensor:
-    """With dropout on the attention weights, sequence by sequence.
+    """Compute attention with dropout on its weights, sequence by sequence.
 
-    Written out, because the fused kernels draw their own masks; the weights are computed again in the
-    backward pass, so that memory grows with the length of a sequence and not with its square.
+    Written out, because fused kernels draw their own masks. The backward pass recomputes the weights, so
+    memory grows with the length of a sequence and not with its square.
     """
-    lengths = batch.lengths
+    lengths = dropout.batch.lengths
     queries = _parts(query, [1] * len(lengths) if _firsts_only(query, key) else lengths)
     mixed = []
     for number, parts in enumerate(zip(queries, _parts(key, lengths), _parts(value, lengths), strict=True)):
@@ -95,7 +93,7 @@ def attend_dropping(
 class _Dropping(Function):
     """softmax(q kᵀ / sqrt(D)) with dropout, times v, of one sequence; (heads, L, D) each.
 
-    Dao et al. 2022, FlashAttention, appendix B.2, has the backward pass; here a sequence is one tile.
+    The backward pass is that of Dao et al. 2022, FlashAttention, appendix B.2, with a sequence as one tile.
     """
 
     @staticmethod
@@ -113,7 +111,7 @@ class _Dropping(Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, kept, mixed = ctx.saved_tensors
-        # What the softmax takes off is a row sum over (gradient * weight), which is the same as this.
+        # Equals the softmax's row sum over (gradient * weight).
         taken_off = (grad * mixed).sum(-1, keepdim=True)
         grad = grad.contiguous() / ctx.share
         weights, left, other = _scratch(q, k)
@@ -130,7 +128,7 @@ _kept_buffers = threading.local()
 
 
 def _scratch(q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-    """Three buffers (heads, queries, L) of this thread: new memory would take as long as the work."""
+    """Return three buffers (heads, queries, L) of this thread; new memory would take as long as the work."""
     shape = (3, *q.shape[:2], k.shape[1])
     size = math.prod(shape)
     flat = getattr(_kept_buffers, "flat", None)
@@ -146,9 +144,9 @@ def _softmax(q: torch.Tensor, k: torch.Tensor, scores: torch.Tensor, *, out: tor
 
 
 def varlen_kernel(query: torch.Tensor) -> Any:
-    """PyTorch's flash attention over sequences laid end to end, where it runs: CUDA, 16 bit.
+    """Return PyTorch's flash attention over packed sequences for 16 bit on CUDA, None elsewhere.
 
-    None elsewhere. Never run on a GPU by us; the plan it is given is tested against the other ways.
+    Not yet run on a GPU; the tests compare its arguments with the other implementations.
     """
     if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16):
         return None
@@ -164,7 +162,7 @@ def varlen_kernel(query: torch.Tensor) -> Any:
 def attend_varlen(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: PackedBatch, kernel: Any = None
 ) -> torch.Tensor:
-    """One kernel for the batch without any padding; `kernel` as PyTorch's `varlen_attn`."""
+    """Compute the batch in one kernel without padding; `kernel` as PyTorch's `varlen_attn`."""
     kernel = kernel or varlen_kernel(query)
     ends = torch.tensor(batch.offsets, dtype=torch.int32, device=query.device)
     longest = max(batch.lengths)
@@ -182,7 +180,7 @@ def attend_varlen(
 def attend_padded(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: PackedBatch
 ) -> torch.Tensor:
-    """Padding for the attention alone: one kernel for the batch, which GPUs prefer to many."""
+    """Compute the batch in one kernel with padding for the attention alone; GPUs prefer one to many."""
     lengths = torch.tensor(batch.lengths, device=query.device)
     longest = max(batch.lengths)
     real = torch.arange(longest, device=query.device) < lengths[:, None]  # (S, L)
@@ -201,12 +199,12 @@ def attend_padded(
 
 
 def _runs(batch: PackedBatch) -> list[tuple[int, int]]:
-    """Neighbours of equal length: their length, and how many they are."""
+    """Return length and count of each run of neighbours of equal length."""
     return [(length, len(list(same))) for length, same in groupby(batch.lengths)]
 
 
 def _parts(states: torch.Tensor, sizes: list[int]) -> tuple[torch.Tensor, ...]:
-    """States by sequence; one operation, as each slice's gradient would be as large as the whole."""
+    """Split states by sequence in one operation; a slice's gradient would be as large as the whole."""
     return states[: sum(sizes)].split(sizes)
 
 
@@ -215,7 +213,7 @@ def _firsts_only(query: torch.Tensor, key: torch.Tensor) -> bool:
 
 
 def _with_unused(mixed: list[torch.Tensor], query: torch.Tensor) -> torch.Tensor:
-    """Join the parts, (rows, heads * D) each, and add zero rows for the unused tokens at the end."""
+    """Join parts of (rows, heads * D), and add zero rows for the unused tokens at the end."""
     unused = query.shape[0] - sum(map(len, mixed))
     zeros = [mixed[0].new_zeros(unused, mixed[0].shape[1])] if unused else []
     return torch.cat([*mixed, *zeros]) if len(mixed) + len(zeros) > 1 else mixed[0]

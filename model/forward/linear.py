@@ -1,8 +1,8 @@
-"""Linear layers and the word table of training: what a step needs only once is done once a step.
+"""Linear layers and the word table of training, with work that is done once a step and not once a batch.
 
-fp32 master weights, products in fp32 or 16 bit. A step is many batches on the same weights, so the 16-bit
-copies live as long as the weights do; and the gradient of a word table with 250,000 rows, of which
-a batch touches some hundreds, is written once a step and not once a batch.
+Master weights are fp32, products fp32 or 16 bit. A step has many batches on the same weights, so the 16-bit
+copies live as long as the weights do. A batch touches some hundreds of the 250,000 rows of a word table, so
+its gradient is written once a step.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..lora import adapted
 
 
 class Products:
-    """Matrix products in the precision of training, with copies of the weights that follow the weights.
+    """Matrix products in the training precision, with cached 16-bit copies of the weights.
 
     Args:
         dtype: float32, bfloat16 or float16.
-        keep: False where weights come and go at the same address (FSDP): copies are made for each use.
+        keep: False makes a copy for each use, for weights that come and go at the same address (FSDP).
     """
 
     def __init__(self, dtype: torch.dtype = torch.float32, *, keep: bool = True) -> None:
@@ -32,11 +32,11 @@ class Products:
         self._copies: dict[int, tuple[int, torch.Tensor, torch.Tensor]] = {}
 
     def forget(self) -> None:
-        """Drop the copies: fused optimisers write weights without raising their version."""
+        """Drop the copies; fused optimisers write weights without raising their version."""
         self._copies.clear()
 
     def __call__(self, states: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
-        """(T, in) to (T, out) in `dtype`."""
+        """Map (T, in) to (T, out) in `dtype`."""
         if self.dtype == torch.float32:
             return layer(states)
         if (parts := adapted(layer)) is not None:
@@ -55,24 +55,24 @@ class Products:
     def _copy(self, parameter: torch.Tensor) -> torch.Tensor:
         if not self._keep:
             return parameter.detach().to(self.dtype)
-        place = parameter.data_ptr()  # the replicas of several streams have weights in common
+        place = parameter.data_ptr()  # replicas share their weights
         version, copy, _ = self._copies.get(place, (-1, parameter, parameter))
         if version != version_of(parameter):
-            # Also when scoring makes the copy: what inference mode makes cannot be trained with.
+            # Scoring may make the copy, and tensors of inference mode cannot be trained with.
             with torch.inference_mode(False), torch.no_grad():
-                kept = parameter.detach()  # as long as it is here, its address means this weight
+                kept = parameter.detach()  # keeps the address from being reused
                 copy = kept.to(self.dtype)
             self._copies[place] = (version_of(parameter), copy, kept)
         return copy
 
 
 def version_of(weight: torch.Tensor) -> int:
-    """A number that changes whenever a weight is written; tensors of inference mode have none."""
+    """Return a number that changes whenever a weight is written; 0 for tensors of inference mode."""
     return 0 if weight.is_inference() else weight._version
 
 
 class _Linear(Function):
-    """states wᵀ + b from the copies; the gradient goes to the master weights in their own precision."""
+    """states wᵀ + b from the copies; the gradient goes to the master weights in their precision."""
 
     @staticmethod
     def forward(
@@ -100,26 +100,26 @@ class _Linear(Function):
         )
 
 
-# Rows of gradients that wait at most: some batches' worth, so that memory does not grow with the step.
+# Most rows of gradients kept before they are folded, so that memory does not grow with the step.
 MOST_ROWS = 32_768
 
 
 class WordTable:
-    """Looks tokens up in the word embeddings; the gradient of several batches is written at the last."""
+    """Look-up in the word embeddings; the gradient of a step is written with its last batch."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def __call__(self, ids: torch.Tensor, embedding: nn.Embedding, *, more: bool) -> torch.Tensor:
-        """(T,) ids to (T, H) states; `more` says that further batches of the step follow."""
+    def __call__(self, ids: torch.Tensor, embedding: nn.Embedding, *, last: bool) -> torch.Tensor:
+        """Map ids (T,) to states (T, H); `last` as in `PackedBatch`."""
         weight = embedding.weight
         if type(embedding) is not nn.Embedding or not (weight.requires_grad and torch.is_grad_enabled()):
             return embedding(ids)
-        states: torch.Tensor = _Lookup.apply(weight, ids, embedding.padding_idx, self, more)
+        states: torch.Tensor = _Lookup.apply(weight, ids, embedding.padding_idx, self, last)
         return states
 
     def wait(self, ids: torch.Tensor, grad: torch.Tensor, most: int) -> None:
-        """Keep the gradient (T, H) of the states of these ids (T,), of at most about `most` rows in all."""
+        """Keep the gradient (T, H) for ids (T,); fold equal ids once there are more than `most` rows."""
         self._waiting.append((ids, grad))
         if len(self._waiting) > 1 and sum(len(waiting) for waiting, _ in self._waiting) > most:
             ids = torch.cat([waiting for waiting, _ in self._waiting])
@@ -130,21 +130,21 @@ class WordTable:
 
     @property
     def waits(self) -> bool:
-        """Whether there is anything to collect."""
+        """True if there is a gradient to collect."""
         return bool(self._waiting)
 
     def collect(self, weight: torch.Tensor, padding: int | None) -> torch.Tensor:
-        """The gradient of the whole table, (V, H), from all that waits."""
+        """Return the gradient of the whole table, (V, H), from everything kept."""
         table = torch.zeros_like(weight)
         for ids, grad in self._waiting:
             table.index_add_(0, ids, grad)
         self._waiting.clear()
         if padding is not None:
-            table[padding] = 0  # as nn.Embedding has it
+            table[padding] = 0  # as in nn.Embedding
         return table
 
     def take(self, other: WordTable) -> None:
-        """Take over what waits in another one."""
+        """Take over the gradients kept in another table."""
         self._waiting += other._waiting
         other._waiting = []
 
@@ -152,15 +152,15 @@ class WordTable:
 class _Lookup(Function):
     @staticmethod
     def forward(
-        ctx: Any, weight: torch.Tensor, ids: torch.Tensor, padding: int | None, table: WordTable, more: bool
+        ctx: Any, weight: torch.Tensor, ids: torch.Tensor, padding: int | None, table: WordTable, last: bool
     ) -> torch.Tensor:
         ctx.save_for_backward(weight, ids)
-        ctx.padding, ctx.table, ctx.more = padding, table, more
+        ctx.padding, ctx.table, ctx.last = padding, table, last
         return functional.embedding(ids, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weight, ids = ctx.saved_tensors
         ctx.table.wait(ids, grad, MOST_ROWS)
-        whole = None if ctx.more else ctx.table.collect(weight, ctx.padding)
+        whole = ctx.table.collect(weight, ctx.padding) if ctx.last else None
         return whole, None, None, None, None

@@ -1,4 +1,4 @@
-"""Packed batches: sequences laid end to end without padding, and the plan of what goes together."""
+"""Packed batches: sequences laid end to end without padding, and plans of batches."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 from ...data.encoding import FlatPairs
 
-# Token counts are rounded up to this: oneDNN builds a new bf16 kernel for every new number of
-# rows, which costs as much as running it. The few tokens at the end belong to no sequence.
+# Token counts are rounded up to this: oneDNN builds a new bf16 kernel for every new number of rows, which
+# costs as much as running it. The unused tokens at the end belong to no sequence.
 GRAIN = 32
-# Few pairs are scored in about so many batches of at least so many tokens.
+# Few pairs are scored in about PARTS batches of at least SMALLEST tokens.
 PARTS, SMALLEST = 8, 512
 
 
 def suitable_tokens(device: str, *, training: bool = False) -> int:
-    """Tokens of a batch where the user does not say: what stays in a core's cache, or what fills a GPU."""
+    """Return the default token budget of a batch: what stays in a core's cache, or what fills a GPU."""
     if device.startswith("cpu"):
         return 2048
     return 8192 if training else 16_384
@@ -26,14 +26,16 @@ def suitable_tokens(device: str, *, training: bool = False) -> int:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Sequences laid end to end, with fewer than `GRAIN` unused tokens behind the last.
+    """Sequences laid end to end, followed by fewer than `GRAIN` unused tokens.
 
     Attributes:
         ids: token ids, shape (T,), int64.
         types: token type ids, shape (T,), int64.
-        positions: place of each token in its own sequence from 0, shape (T,), int64.
+        positions: position of each token in its sequence from 0, shape (T,), int64.
         offsets: sequence s is tokens `offsets[s]:offsets[s + 1]`; S + 1 numbers.
-        keys: one number a sequence, from which its dropout is drawn; S numbers.
+        keys: dropout key of each sequence; S numbers.
+        last: False if more batches of the same step follow. Until the last one's backward pass the gradient
+            of the word table is incomplete, and ranks exchange no gradients.
     """
 
     ids: torch.Tensor
@@ -41,6 +43,7 @@ class PackedBatch:
     positions: torch.Tensor
     offsets: list[int]
     keys: list[int]
+    last: bool = True
 
     @property
     def tokens(self) -> int:
@@ -54,12 +57,12 @@ class PackedBatch:
 
     @property
     def spans(self) -> list[tuple[int, int]]:
-        """First token and end of each sequence."""
+        """First and end token of each sequence."""
         return list(zip(self.offsets, self.offsets[1:], strict=False))
 
 
 def pack(flat: FlatPairs, *, device: torch.device, keys: Sequence[int] | None = None) -> PackedBatch:
-    """Pairs of `PairEncoder.encode_flat(…, multiple_of=GRAIN)` as a batch on a device."""
+    """Make a batch on a device from pairs of `PairEncoder.encode_flat(…, multiple_of=GRAIN)`."""
     offsets = flat.offsets.tolist()
     ids, types, positions = (torch.from_numpy(part) for part in (flat.ids, flat.types, flat.positions))
     return PackedBatch(
@@ -72,19 +75,18 @@ def pack(flat: FlatPairs, *, device: torch.device, keys: Sequence[int] | None = 
 
 
 def plan_by_length(lengths: np.ndarray, budget: int, *, padded: bool = True) -> list[np.ndarray]:
-    """Batches for scoring: indices of pairs, longest first, at most `budget` tokens each.
+    """Plan batches for scoring: indices of pairs, longest first, at most `budget` tokens each.
 
-    Sorted, so that models that cannot be packed pad little, and neighbours of equal length share an
-    attention kernel; the longest come first, so that too large a budget fails in the first batch
-    and not in the last hour.
+    Sorted, so that unpacked models pad little and neighbours of equal length share an attention kernel;
+    longest first, so that too large a budget fails in the first batch and not in the last hour.
 
     Args:
         lengths: tokens of each pair, shape (N,).
-        budget: tokens a batch; one pair that is longer makes a batch of its own.
-        padded: whether every pair of a batch counts as long as the longest.
+        budget: tokens a batch; a longer pair is a batch by itself.
+        padded: count every pair of a batch as long as the longest.
 
-    Few pairs that are not padded are split into about `PARTS`, so that several streams have work. How many
-    there are has no say: what stands in a batch, and with it the last bit of a score, is the same everywhere.
+    Few pairs that are not padded are split into about `PARTS` batches, so that several streams have work. The
+    plan ignores how many streams there are: batches, and so the last bit of a score, are the same everywhere.
     """
     order = np.argsort(-lengths, kind="stable")
     total = int(lengths.sum())
@@ -103,10 +105,9 @@ def plan_by_length(lengths: np.ndarray, budget: int, *, padded: bool = True) -> 
 
 
 def plan_groups(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Batches for training: indices of whole groups, in order, at most `budget` tokens together.
+    """Plan batches for training: indices of whole groups, in order, at most `budget` tokens a batch.
 
-    A softmax needs the whole group, so a group is never split; one that is larger than the
-    budget makes a batch of its own.
+    A softmax needs the whole group, so a group is never split; one above the budget is a batch by itself.
 
     Args:
         sizes: tokens of each group.
@@ -124,20 +125,20 @@ def plan_groups(sizes: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def split_batch(batch: PackedBatch, budget: int) -> list[PackedBatch]:
-    """A batch as several of at most `budget` tokens, in order; a longer sequence is one by itself.
+    """Split a batch into batches of at most `budget` tokens, in order; a longer sequence is one by itself.
 
-    The sequences keep their keys, and so their dropout.
+    Sequences keep their keys, and so their dropout. Only the last part can be the last batch of a step.
     """
     parts, first = [], 0
     for number in range(1, len(batch.keys)):
         if batch.offsets[number + 1] - batch.offsets[first] > budget:
-            parts.append(_slice(batch, first, number))
+            parts.append(_slice(batch, first, number, last=False))
             first = number
-    return [*parts, _slice(batch, first, len(batch.keys))]
+    return [*parts, _slice(batch, first, len(batch.keys), last=batch.last)]
 
 
-def _slice(batch: PackedBatch, first: int, end: int) -> PackedBatch:
-    """Sequences `first` to `end` of a batch, with unused tokens behind them up to the grain."""
+def _slice(batch: PackedBatch, first: int, end: int, *, last: bool) -> PackedBatch:
+    """Return sequences `first` to `end` of a batch, followed by unused tokens up to the grain."""
     start, stop = batch.offsets[first], batch.offsets[end]
     unused = -(stop - start) % GRAIN
     ids, types, positions = (
@@ -145,17 +146,17 @@ def _slice(batch: PackedBatch, first: int, end: int) -> PackedBatch:
         for flat in (batch.ids, batch.types, batch.positions)
     )
     offsets = [offset - start for offset in batch.offsets[first : end + 1]]
-    return PackedBatch(ids, types, positions, offsets, batch.keys[first:end])
+    return PackedBatch(ids, types, positions, offsets, batch.keys[first:end], last)
 
 
 def share_out(sizes: Sequence[int], shares: int) -> list[list[int]]:
-    """Split groups over processes so that each has about as many tokens: the largest go first.
+    """Share groups out, largest first, so that each share has about as many tokens.
 
-    Deterministic, so every process computes the same plan without talking to the others.
+    Deterministic, so every rank computes the same plan without communication.
 
     Args:
         sizes: tokens of each group.
-        shares: number of processes.
+        shares: number of shares.
     """
     loads = [0] * shares
     chosen: list[list[int]] = [[] for _ in range(shares)]

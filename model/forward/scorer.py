@@ -1,4 +1,4 @@
-"""From a packed batch to scores: the fastest way that the model, the device and the purpose allow."""
+"""The scorer: from a packed batch to scores, the fastest way that model, device and purpose allow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Scorer(nn.Module):
 
     Args:
         model: a transformers `…ForSequenceClassification` with one label.
-        precision: `fp32`, or matrix products in `bf16` or `fp16`; weights, norms, softmax and head stay fp32
-            in training.
+        precision: of matrix products: `fp32`, `bf16` or `fp16`; in training, weights, norms, softmax and head
+            stay fp32.
     """
 
     def __init__(self, model: Any, precision: str = "fp32") -> None:
@@ -37,66 +37,60 @@ class Scorer(nn.Module):
         self._checkpointing = False
 
     def checkpoint_layers(self) -> None:
-        """From now on keep only what enters each layer for the backward pass; the rest is computed again.
+        """Keep only each layer's input for the backward pass, which recomputes the rest.
 
         Raises:
-            UserError: the model cannot.
+            UserError: the model does not support it.
         """
         if not self.packed:
             if not self.model.supports_gradient_checkpointing:
                 raise UserError(
-                    f"train.gradient_checkpointing=true: {type(self.model).__name__} cannot do it",
+                    f"train.gradient_checkpointing=true: {type(self.model).__name__} does not support it",
                     advice="Leave it out; a lower train.tokens_per_batch saves memory, too.",
                 )
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         self._checkpointing = True
 
-    def forward(self, batch: PackedBatch, *, more: bool = False) -> torch.Tensor:
-        """Raw scores of S sequences, shape (S,), float32.
-
-        Args:
-            batch: S sequences.
-            more: in training, whether further batches of the same step follow: the gradient of the word
-                table is then complete only after the backward pass of the last one.
-        """
+    def forward(self, batch: PackedBatch) -> torch.Tensor:
+        """Return the raw scores of S sequences, shape (S,), float32."""
         if not self.packed:
             return padded_logits(self.model, batch, self._dtype)
         if torch.is_grad_enabled() or self.training:
             return packed_logits(
-                self.model, batch, self._products, self._table, more=more, checkpointing=self._checkpointing
+                self.model, batch, self._products, self._table, checkpointing=self._checkpointing
             )
         fused = self.prepare()
         return fused.logits(batch) if fused else packed_logits(self.model, batch, self._products)
 
     def replica(self) -> Scorer:
-        """One with the same weights, in the same memory, and gradients of its own."""
+        """Return a scorer that shares the memory of the weights and has its own gradients."""
         shared = {id(weight): nn.Parameter(weight.detach()) for weight in self.parameters()}
-        for weight, own in zip(self.parameters(), shared.values(), strict=True):
-            own.requires_grad_(weight.requires_grad)
+        for weight, twin_weight in zip(self.parameters(), shared.values(), strict=True):
+            twin_weight.requires_grad_(weight.requires_grad)
         shared_buffers = {id(buffer): buffer for buffer in self.buffers()}
         twin = copy.deepcopy(self, {**shared, **shared_buffers, id(self._products): self._products})
         twin._table = WordTable()
         return twin
 
     def gather(self, replicas: Sequence[Scorer]) -> None:
-        """Add the gradients of replicas to this one's, in order; theirs are gone then.
+        """Move the gradients of replicas to this scorer, added in order.
 
-        All batches must have been scored with `more`.
+        No batch may have been the `last`.
         """
         for replica in replicas:
             self._table.take(replica._table)
-            for weight, own in zip(self.parameters(), replica.parameters(), strict=True):
-                if own.grad is not None:
-                    weight.grad = own.grad if weight.grad is None else weight.grad.add_(own.grad)
-                    own.grad = None
+            for weight, other in zip(self.parameters(), replica.parameters(), strict=True):
+                if other.grad is not None:
+                    weight.grad = other.grad if weight.grad is None else weight.grad.add_(other.grad)
+                    other.grad = None
         if self._table.waits:
             embedding = self.model.get_input_embeddings()
             table = self._table.collect(embedding.weight, embedding.padding_idx)
-            own = embedding.weight.grad
-            embedding.weight.grad = table if own is None else own.add_(table)
+            grad = embedding.weight.grad
+            embedding.weight.grad = table if grad is None else grad.add_(table)
 
     def prepare(self) -> FusedForward | None:
-        """Make what scoring needs of the weights, once for each state of them; None where nothing is."""
+        """Return the fused forward, rebuilt after the weights changed; None if the model cannot be fused."""
         if not self.packed:
             return None
         if self._fused is None or not self._fused.is_current():
@@ -105,11 +99,11 @@ class Scorer(nn.Module):
         return self._fused
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: without what is made of the weights anew."""
+        """Return the state for copies, without the fused forward."""
         return {**self.__dict__, "_fused": None}
 
     def weights_changed(self) -> None:
-        """To be called when weights were written: what was made of them is made anew.
+        """Drop everything derived from the weights; call this after weights were written.
 
         Writes by PyTorch's usual operations are noticed without it, those of fused optimisers are not.
         """
@@ -117,21 +111,21 @@ class Scorer(nn.Module):
         self._products.forget()
 
     def keep_no_copies(self) -> None:
-        """For weights that come and go at the same address, without a sign of having changed: FSDP's."""
+        """Cache no 16-bit copies: FSDP's weights change at the same address without a new version."""
         self._products = Products(self._dtype, keep=False)
 
     def train(self, mode: bool = True) -> Scorer:
-        """Copies of weights that are about to change only cost memory."""
+        """Set the mode; training drops the fused forward, whose copies would only cost memory."""
         if mode:
             self._fused = None
         return super().train(mode)
 
 
 def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """The plain transformers forward on a padded batch, shape (S,), float32.
+    """Return scores of the plain transformers forward on a padded batch, shape (S,), float32.
 
-    Its dropout comes from the global generator, seeded by the first sequence: reproducible
-    and resumable, but dependent on what is in the batch.
+    Dropout comes from the global generator, seeded by the first sequence: reproducible and resumable, but
+    dependent on the rest of the batch.
     """
     lengths = torch.tensor(batch.lengths, device=batch.ids.device)
     real = torch.arange(max(batch.lengths), device=batch.ids.device) < lengths[:, None]  # (S, L)
@@ -144,6 +138,6 @@ def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.flo
         inputs["token_type_ids"] = types
     if model.training:
         torch.manual_seed(batch.keys[0])
-    # Autocast keeps the casts of the weights for one batch only; such models are not what we are fast at.
+    # Autocast caches the casts of the weights for one batch only, which is slow; such models are rare.
     with torch.autocast(ids.device.type, dtype=dtype, enabled=dtype != torch.float32):
         return model(**inputs).logits[:, 0].float()

@@ -14,8 +14,9 @@ from uprank.model.forward.packing import GRAIN, split_batch
 from uprank.model.lora import add_adapters
 from uprank.model.reranker import Reranker
 from uprank.train import backward as backward_file
-from uprank.train.backward import backward, batch_losses, make_replicas
+from uprank.train.backward import backward, make_replicas
 from uprank.train.batches import largest_group
+from uprank.train.losses.objective import group_losses
 from uprank.train.state import Run
 from uprank.train.step import Step, make_batches, train_step
 
@@ -129,7 +130,8 @@ def test_a_model_that_cannot_be_packed_has_the_same_dropout_in_both_passes(tiny_
     for batch in batches:
         parts = split_batch(batch.packed, 300) if batch.packed.tokens > 300 else [batch.packed]
         scores = torch.cat([run.scorer(part) for part in parts])
-        (batch_losses(run.settings.loss, scores, batch).sum() / len(draws)).backward()
+        losses = group_losses(run.settings.loss, scores, batch.labels, batch.offsets, batch.teacher)
+        (losses.sum() / len(draws)).backward()
     expected = {name: p.grad for name, p in run.reranker.model.named_parameters() if p.grad is not None}
     found, _ = gradient(run, draws)
     assert_equal(found, expected)
@@ -138,12 +140,12 @@ def test_a_model_that_cannot_be_packed_has_the_same_dropout_in_both_passes(tiny_
 def test_no_more_tokens_than_the_budget_are_ever_in_a_pass_with_gradients(tiny_xlmr, groups):
     """So the memory does not know how large a group is; every passage has both passes."""
     run = make_run(tiny_xlmr, budget=200)
-    draws, real, passes, follows = draw(groups), run.scorer.forward, [], []
+    draws, real, passes, lasts = draw(groups), run.scorer.forward, [], []
 
-    def forward(batch, **more):
+    def forward(batch):
         passes.append((torch.is_grad_enabled(), batch.tokens, len(batch.keys)))
-        follows.append(more.get("more"))
-        return real(batch, **more)
+        lasts.append(batch.last)
+        return real(batch)
 
     quiet = 0
 
@@ -160,8 +162,8 @@ def test_no_more_tokens_than_the_budget_are_ever_in_a_pass_with_gradients(tiny_x
     assert max(tokens for graded, tokens, _ in passes if graded) <= 200
     passages = sum(batch.offsets[-1] for batch in batches)
     assert sum(count for graded, _, count in passes if graded) == passages
-    graded = [more for more, (graded, _, _) in zip(follows, passes, strict=True) if graded]
-    assert graded == [True] * (len(graded) - 1) + [False]  # processes exchange gradients with the last one
+    graded = [last for last, (graded, _, _) in zip(lasts, passes, strict=True) if graded]
+    assert graded == [False] * (len(graded) - 1) + [True]  # ranks exchange gradients with the last one
     assert quiet == len(graded) - 1
     cut = sum(batch.offsets[-1] for batch in batches if batch.packed.tokens > 200)
     assert sum(count for graded, _, count in passes if not graded) == cut

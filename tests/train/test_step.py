@@ -3,7 +3,6 @@
 import random
 from contextlib import nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +13,9 @@ from uprank.data.groups import Group
 from uprank.data.sampling.draws import draw_step
 from uprank.data.sampling.mix import DataSource, Mix
 from uprank.model.reranker import Reranker
-from uprank.train.backward import batch_losses, make_replicas
+from uprank.train.backward import make_replicas
 from uprank.train.batches import step_batches
+from uprank.train.losses.objective import group_losses
 from uprank.train.optim.optimizer import make_optimizer, set_rate
 from uprank.train.state import Run
 from uprank.train.step import Step, make_batches, prepare_step, train_step
@@ -70,18 +70,13 @@ def gradient(folder, groups, *, budget, processes=1, dropout=True):
             reranker.pairs,
             seed=SEED,
             budget=budget,
-            process=process,
-            processes=processes,
+            share=(process, processes),
             device=accelerator.device,
         )
-        run = SimpleNamespace(accelerator=accelerator, scorer=reranker.scorer, settings=settings)
-        settings.model.precision = "fp32"
         for batch in batches:
-            (
-                batch_losses(run.settings.loss, run.scorer(batch.packed), batch).sum()
-                / len(draws)
-                * batch.counts
-            ).backward()
+            scores = reranker.scorer(batch.packed)
+            losses = group_losses(settings.loss, scores, batch.labels, batch.offsets, batch.teacher)
+            (losses.sum() / len(draws) * batch.counts).backward()
     return {name: p.grad for name, p in reranker.model.named_parameters() if p.grad is not None}
 
 
@@ -183,8 +178,8 @@ def test_the_groups_whose_loss_is_not_finite_are_named(budget, tiny_xlmr, groups
     wrong = step.batches[3].packed
     real = run.scorer.forward
 
-    def forward(batch, **more):
-        return real(batch, **more) * (float("nan") if {*batch.keys} <= {*wrong.keys} else 1.0)
+    def forward(batch):
+        return real(batch) * (float("nan") if {*batch.keys} <= {*wrong.keys} else 1.0)
 
     run.scorer.forward = forward
     with pytest.raises(UserError) as caught:

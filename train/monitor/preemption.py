@@ -1,4 +1,4 @@
-"""Pre-emption: a run that is asked to stop finishes its step, saves, and says how to go on."""
+"""Pre-emption: on a signal a run finishes its step, saves, and prints the command that continues it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
-from ...configs.errors import UserError
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SETTLED = 0.3  # seconds
-COPIES = 2.0  # seconds in which another signal is the same one, sent by a launcher, too
+COPIES = 2.0  # seconds in which another signal counts as the launcher's copy of the first
 
 
 class Stopped(Exception):
-    """The run was stopped by a signal; what it had learned is in a checkpoint.
+    """A signal stopped the run; a checkpoint holds its state.
 
     Attributes:
-        signal: its number; the exit code is 128 plus it, as a shell has it.
+        signal: number of the signal; the exit code is 128 plus this, as in a shell.
         step: optimiser steps done.
-        command: what continues the run.
+        command: the command that continues the run.
     """
 
     def __init__(self, number: int, step: int) -> None:
@@ -36,7 +34,7 @@ class Stopped(Exception):
 
 
 def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """The command that starts this process again, with the launcher that started it.
+    """Return the command that starts this process again, launcher included.
 
     >>> again(["output=runs/a"], {})
     'uprank train output=runs/a'
@@ -49,7 +47,7 @@ def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     count = int(environment.get("WORLD_SIZE", "1"))
     if count == 1 and "TORCHELASTIC_RUN_ID" not in environment:
         return f"uprank train {words}"
-    # Also for `accelerate launch`, which does not say in which file it found how many to start.
+    # Also for `accelerate launch`, whose configuration file is not known here.
     here = int(environment.get("LOCAL_WORLD_SIZE", count))
     fsdp = environment.get("ACCELERATE_USE_FSDP") == "true"
     shared = "ACCELERATE_USE_FSDP=true FSDP_VERSION=2 " if fsdp else ""
@@ -61,16 +59,14 @@ def again(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 class StopRequest:
-    """Notes SIGTERM and SIGINT while it is entered; a second one, seconds later, ends the process.
+    """A context that notes SIGTERM and SIGINT; a second signal, seconds later, ends the process.
 
     Attributes:
-        signal: number of the signal that came, 0 before.
-        error: what else ends the run: a file that could not be written.
+        signal: number of the first signal, 0 before it.
     """
 
     def __init__(self) -> None:
         self.signal = 0
-        self.error: UserError | None = None
         self._came = 0.0
         self._before: dict[int, Any] = {}
 
@@ -85,10 +81,6 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def asked(self) -> int:
-        """Number of the signal that came, SIGTERM if there was an error, else 0."""
-        return self.signal or (signal.SIGTERM if self.error else 0)
-
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             if time.monotonic() - self._came < COPIES:
@@ -98,29 +90,24 @@ class StopRequest:
             return
         self.signal, self._came = number, time.monotonic()
         name = signal.Signals(number).name
-        # Not through logging or print, whose locks the interrupted code may hold.
-        os.write(sys.stderr.fileno() if _has_number(sys.stderr) else 2, _words(name))
+        words = "the run stops after this step, or leaves this evaluation, and saves; again stops it now"
+        # Logging and print have locks, which the interrupted code may hold.
+        os.write(_stderr(), f"\n{name}: {words}\n".encode())
 
 
 def settle(processes: int) -> None:
-    """Let the threads of gloo drop what they hold, before the model and its process group are let go.
+    """Wait until gloo's threads have dropped their tensors, before the process group is destroyed.
 
-    After a collective such a thread drops its tensors, for which it needs the interpreter's lock. The
-    destructor of the process group, which DistributedDataParallel keeps until the end, waits for that thread
-    with the lock held: for ever, if it comes first (seen with torch 2.13).
+    After a collective such a thread needs the interpreter's lock to drop its tensors. The destructor of the
+    process group, which DistributedDataParallel keeps until the end, waits for that thread with the lock
+    held: for ever if it comes first (seen with torch 2.13).
     """
     if processes > 1:
         time.sleep(SETTLED)
 
 
-def _has_number(stream: Any) -> bool:
+def _stderr() -> int:
     try:
-        stream.fileno()
+        return sys.stderr.fileno()
     except (OSError, ValueError, AttributeError):
-        return False
-    return True
-
-
-def _words(name: str) -> bytes:
-    words = "the run stops after this step, or leaves this evaluation, and saves; again stops it now"
-    return f"\n{name}: {words}\n".encode()
+        return 2

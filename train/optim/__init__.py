@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from ...lazy import lazy
 
 if TYPE_CHECKING:
-    from .ema import KEY, update_average
+    from .ema import swap_average, update_average
     from .freeze import freeze_parameters
-    from .fsdp import YES, empty, exchange, full, is_wanted, local, restore_weights, shard, sharding_problems
+    from .fsdp import YES, empty, exchange, full, is_wanted, restore_weights, shard, sharding_problems
     from .loss_scale import LossScale
     from .optimizer import make_optimizer, optimizer_state, rate_factor, restore_optimizer, set_rate
 else:
     __getattr__ = lazy(
         __name__,
-        ema="KEY update_average",
+        ema="swap_average update_average",
         freeze="freeze_parameters",
-        fsdp="YES empty exchange full is_wanted local restore_weights shard sharding_problems",
+        fsdp="YES empty exchange full is_wanted restore_weights shard sharding_problems",
         loss_scale="LossScale",
         optimizer="make_optimizer optimizer_state rate_factor restore_optimizer set_rate",
     )

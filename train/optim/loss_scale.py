@@ -1,9 +1,9 @@
-"""The scale of the loss that training in fp16 needs, and the steps that are skipped on its account.
+"""Loss scaling for training in fp16, and the steps that it skips.
 
-float16 reaches from 6e-8 to 65,504, and gradients are soon too small for it. So the loss is multiplied before
-the backward pass and the gradients are divided after it (Micikevicius et al. 2018, arXiv:1710.03740). The
-factor is sought while training runs, with the numbers of `torch.amp.GradScaler`; that one is not used, as
-the norm of the gradient, which a step computes anyway, tells all there is to know, the same on every process.
+float16 reaches from 6e-8 to 65,504, and gradients are often below. So the loss is multiplied by a factor
+before the backward pass and the gradients are divided by it afterwards (Micikevicius et al. 2018,
+arXiv:1710.03740). Training adapts the factor with the constants of `torch.amp.GradScaler`. That class is not
+used: the gradient norm, which every step computes anyway, is all that is needed, and equal on every rank.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 GROWS_AFTER = 2000  # good steps
 MOST_SKIPPED = 20  # in a row
-SMALLEST = 1.0  # below it a gradient is itself beyond float16, and no factor helps
+SMALLEST = 1.0  # below it the gradient itself overflows float16, and no factor helps
 
 
 @dataclass
 class LossScale:
-    """The factor of the loss and how it came about; a checkpoint keeps all of it.
+    """The loss factor and its history; checkpoints keep all of it.
 
     Attributes:
-        factor: of the loss, a power of 2, so that multiplying and dividing change no digit.
-        good_steps: since the factor was last changed.
+        factor: a power of 2, so that multiplying and dividing are exact.
+        good_steps: steps since the last change of the factor.
         skipped: steps skipped so far.
-        in_a_row: how many of them just now.
+        in_a_row: steps skipped since the last good one.
 
     >>> scale = LossScale()
     >>> scale.update(finite=False)
@@ -39,7 +39,7 @@ class LossScale:
     in_a_row: int = 0
 
     def update(self, *, finite: bool) -> None:
-        """Choose the next factor, after a step whose gradients were finite, or one to skip: they were not."""
+        """Choose the next factor after a step with finite gradients, or one to skip."""
         if not finite:
             self.factor, self.good_steps = self.factor / 2, 0
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
@@ -50,14 +50,14 @@ class LossScale:
 
     @property
     def hopeless(self) -> bool:
-        """Whether a smaller factor cannot be what is missing."""
+        """True if a smaller factor will not help."""
         return self.in_a_row >= MOST_SKIPPED or self.factor < SMALLEST
 
-    def told(self) -> dict[str, float]:
-        """What metrics.jsonl says of it."""
+    def stats(self) -> dict[str, float]:
+        """Return the values for metrics.jsonl."""
         return {"skipped_steps": self.skipped, "loss_scale": self.factor}
 
-    def say_skipped(self, step: int) -> None:
-        """One line for a step that was skipped."""
+    def log_skipped(self, step: int) -> None:
+        """Log a skipped step."""
         text = "step %d: skipped, its gradients were beyond fp16; loss scale now %s, %d skipped so far"
         log.info(text, step, f"{self.factor:,.0f}", self.skipped)

@@ -93,6 +93,6 @@ def test_with_dropout(states, batch):
         rows = 1 if len(states[0]) == len(LENGTHS) else length
         masks.append(dropout.kept((HEADS, rows, length), rate, site, number).double() / (1 - rate))
     expected = by_definition(*states, batch, masks)
-    found = attend_dropping(*states, batch, dropout, rate, site)
+    found = attend_dropping(*states, dropout, rate, site)
     assert_same(found, expected, states)
     assert any(bool((mask == 0).any()) for mask in masks)

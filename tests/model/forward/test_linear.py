@@ -14,11 +14,11 @@ def test_gradient_of_several_batches_is_written_at_the_last():
     table = WordTable()
     for number, (ids, direction) in enumerate(zip(batches, directions, strict=True)):
         last = number == len(batches) - 1
-        (table(ids, ours, more=not last) * direction).sum().backward()
+        (table(ids, ours, last=last) * direction).sum().backward()
         assert (ours.weight.grad is None) != last
         (theirs(ids) * direction).sum().backward()
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
-    (table(batches[0], ours, more=False) * directions[0]).sum().backward()  # nothing is left of the last step
+    (table(batches[0], ours, last=True) * directions[0]).sum().backward()  # nothing is left of the last step
     (theirs(batches[0]) * directions[0]).sum().backward()
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
 
@@ -31,7 +31,7 @@ def test_what_waits_does_not_grow_with_the_step(monkeypatch):
     table = WordTable()
     for number in range(50):
         ids, direction = torch.randint(0, 20, (7,)), torch.randn(7, 4)
-        (table(ids, ours, more=number < 49) * direction).sum().backward()
+        (table(ids, ours, last=number == 49) * direction).sum().backward()
         (theirs(ids) * direction).sum().backward()
         assert sum(len(waiting) for waiting, _ in table._waiting) <= 30
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
@@ -51,7 +51,7 @@ def test_adapters_and_layers_without_bias_take_part_in_bf16():
 def test_a_frozen_table_has_no_gradient():
     embedding = nn.Embedding(20, 4)
     embedding.weight.requires_grad_(False)
-    assert not WordTable()(torch.tensor([1, 2]), embedding, more=False).requires_grad
+    assert not WordTable()(torch.tensor([1, 2]), embedding, last=True).requires_grad
 
 
 def test_bf16_products_are_those_of_autocast_and_follow_the_weights():

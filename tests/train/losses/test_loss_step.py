@@ -10,8 +10,8 @@ from uprank.configs.validate_loss import NEEDS
 from uprank.data.sampling.draws import draw_step
 from uprank.data.sampling.in_batch import in_batch_negatives
 from uprank.model.reranker import Reranker
-from uprank.train.backward import batch_losses
 from uprank.train.batches import step_batches
+from uprank.train.losses.objective import group_losses
 from uprank.train.start.preflight import read_inputs
 from uprank.train.start.setup import make_accelerator, make_run
 from uprank.train.step import prepare_step
@@ -44,11 +44,12 @@ def gradient(reranker, draws, loss, *, budget, processes=1):
     total = 0.0
     for process in range(processes):
         batches = step_batches(
-            draws, reranker.pairs, seed=SEED, budget=budget, process=process, processes=processes,
+            draws, reranker.pairs, seed=SEED, budget=budget, share=(process, processes),
             device=torch.device("cpu"),
         )  # fmt: skip
         for batch in batches:
-            share = batch_losses(loss, reranker.scorer(batch.packed), batch).sum() / len(draws)
+            scores = reranker.scorer(batch.packed)
+            share = group_losses(loss, scores, batch.labels, batch.offsets, batch.teacher).sum() / len(draws)
             (share * batch.counts).backward()
             total += share.item() * batch.counts
     return {name: p.grad for name, p in reranker.model.named_parameters() if p.grad is not None}, total

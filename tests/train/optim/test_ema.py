@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from uprank.configs.schema_train import TrainCommand, TrainSettings
 from uprank.model.reranker import Reranker
 from uprank.train.optim.ema import KEY, decay_at, update_average
 from uprank.train.run import train
-from uprank.train.state import averaged
+from uprank.train.state import Run
 
 
 def test_the_average_is_the_weighted_sum_of_all_steps():
@@ -44,7 +45,7 @@ def test_without_the_setting_nothing_is_kept():
 
 
 def test_weights_and_average_change_places_and_back_to_the_bit(monkeypatch):
-    monkeypatch.setattr("uprank.train.state.PIECE", 4)
+    monkeypatch.setattr("uprank.train.optim.ema.PIECE", 4)
     weight, frozen = (
         torch.nn.Parameter(torch.tensor([[0.1, -0.0, 3e-39]] * 5)),
         torch.nn.Parameter(torch.ones(2)),
@@ -53,23 +54,28 @@ def test_weights_and_average_change_places_and_back_to_the_bit(monkeypatch):
     average = torch.arange(15.0).view(5, 3)
     optimizer.state[weight][KEY] = average.clone()
     before, told = weight.detach().clone(), []
-    run = SimpleNamespace(
-        settings=SimpleNamespace(train=SimpleNamespace(ema=0.9)),
-        optimizer=optimizer,
-        sharded=False,
+    run = Run(
+        TrainCommand(train=TrainSettings(ema=0.9)),
+        output=None,
+        accelerator=None,
         reranker=SimpleNamespace(scorer=SimpleNamespace(weights_changed=lambda: told.append(1))),
+        scorer=None,
+        optimizer=optimizer,
+        mix=None,
+        dev=None,
+        steps=1,
     )
-    with averaged(run):
+    with run.averaged():
         assert torch.equal(weight, average)
         assert len(told) == 1
     assert len(told) == 2
-    with pytest.raises(KeyboardInterrupt), averaged(run):
+    with pytest.raises(KeyboardInterrupt), run.averaged():
         raise KeyboardInterrupt
     assert torch.equal(weight.view(torch.int32), before.view(torch.int32))
     assert torch.equal(optimizer.state[weight][KEY], average)
     assert torch.equal(frozen, torch.ones(2))
     run.settings.train.ema = None
-    with averaged(run):
+    with run.averaged():
         assert torch.equal(weight, before)
 
 
