@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ...data.store import writing
 
-log = logging.getLogger("uprank")
+log = logging.getLogger("uprank")  # the parent of all our loggers
 
 
 def set_up_logging(console: Console, *, main: bool) -> None:

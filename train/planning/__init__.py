@@ -1,8 +1,7 @@
 """Estimate a run before it starts (`plan=true`).
 
-plan.py      measure a few steps, extrapolate
-estimate.py  count tokens, padding, bytes
-text.py      print the plan
+plan.py  count tokens, padding and bytes; measure a few steps; extrapolate
+text.py  print the plan
 """
 
 from typing import TYPE_CHECKING

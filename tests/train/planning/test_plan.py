@@ -15,7 +15,7 @@ from uprank.model.reranker import Reranker
 from uprank.train import run as run_file
 from uprank.train.monitor.memory import peak_memory, reset_peak, used_memory
 from uprank.train.planning import text as plan_text
-from uprank.train.planning.estimate import Bytes, disk_bytes, padded_tokens, size_step
+from uprank.train.planning.plan import Bytes, disk_bytes, padded_tokens, size_step
 from uprank.train.run import train
 from uprank.train.run_folder.metrics import read_metrics
 
