@@ -1,4 +1,4 @@
-"""The dev queries: measured before the first step and while training, on the same candidates."""
+"""The dev queries, evaluated before and during training on the same candidates."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Dev:
 
     Attributes:
         collection: judged queries.
-        candidates: what is ranked.
-        measures: what is measured; the first one chooses the best checkpoint.
+        candidates: the documents to rank.
+        measures: the measures; the first one chooses the best checkpoint.
         folder: `eval/` of the run folder; one folder for the base and each evaluated step.
-        seed: of the intervals.
+        seed: seed of the intervals.
     """
 
     collection: Collection
@@ -45,16 +45,16 @@ class Dev:
     def evaluate(
         self, reranker: Reranker, share: Share, name: str, *, stop: Callable[[], int] = int
     ) -> dict[str, float]:
-        """Measure a model and keep its scores as `NAME/`; the means by measure.
+        """Evaluate a model, keep its scores in `NAME/`, and return the means by measure.
 
         Args:
             reranker: the model.
-            share: of this process.
-            name: of the folder.
-            stop: asked now and then; the evaluation is left when it gives anything but 0.
+            share: share of this rank.
+            name: name of the folder.
+            stop: called now and then; anything but 0 ends the evaluation.
 
         Raises:
-            LeftEarly: it was left; nothing is kept.
+            LeftEarly: `stop` ended it; nothing is kept.
             UserError: the scores cannot be written.
         """
         scored = score_candidates(
@@ -65,16 +65,16 @@ class Dev:
         return values
 
     def has(self, name: str) -> bool:
-        """Whether an evaluation of that name was kept."""
+        """Return True if an evaluation of that name was kept."""
         return all((self.folder / name / file).is_file() for file in ("scores.npy", "measures.json"))
 
     def row(self, name: str) -> dict[str, dict[str, Any]]:
-        """Means of an earlier evaluation with their 95 % intervals, as a line of metrics.jsonl has them."""
+        """Return means and 95 % intervals of an earlier evaluation, as a row of metrics.jsonl."""
         about = json.loads((self.folder / name / "measures.json").read_text())
         return {"dev": about["measures"], "intervals": about.get("intervals", {})}
 
     def kept(self, name: str) -> Scored:
-        """Scores of an earlier evaluation."""
+        """Load the scores of an earlier evaluation."""
         folder = self.folder / name
         about = json.loads((folder / "measures.json").read_text())
         scores = np.load(folder / "scores.npy", allow_pickle=False)
@@ -97,7 +97,7 @@ class Dev:
 
 
 def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, seed: int) -> Dev:
-    """Find the candidates of the dev queries, all of them or a seeded sample.
+    """Find the candidates of the dev queries, or of a seeded sample of them.
 
     Raises:
         UserError: the measures or the candidates are not possible.

@@ -1,4 +1,4 @@
-"""The end of a run: best against base on the dev queries, and a verdict in words."""
+"""The end of a run: compare the best model with the base on the dev queries, and write the verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def end(run: Run, progress: Progress) -> None:
-    """Keep the last model and let the first process finish the run."""
+    """Write the last model, then finish the run on rank 0."""
     run.optimizer.zero_grad()  # the best model is loaded beside this one
     with run.averaged():
         on_first(run.share, partial(write_folder, run.output / "last", run.reranker.save))
@@ -40,7 +40,7 @@ def end(run: Run, progress: Progress) -> None:
 
 
 def finish(run: Run, progress: Progress) -> None:
-    """Write the dev report of the best model, and close the manifest."""
+    """Write the dev report of the best model and close the manifest."""
     output, manifest = run.output, read_manifest(run.output)
     best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
@@ -62,14 +62,14 @@ def finish(run: Run, progress: Progress) -> None:
             steps=read_metrics(output / "metrics.jsonl"),
         ).replace(output / "report.html")
     sentence = _verdict(report, new_head)
-    found = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
+    outcome = {"best_step": progress.best_step, "best_weights": best, "stopped_at": progress.step}
     closing = {"seconds": round(progress.seconds, 1), "verdict": sentence, "finished": now()}
     if progress.scale:
-        found["skipped_steps"] = progress.scale.skipped
-        log.info("steps skipped as their gradients were beyond fp16: %d", progress.scale.skipped)
-    data = {"data": manifest["data"] | {"train": run.mix.facts()}}  # a stream now knows what it left out
+        outcome["skipped_steps"] = progress.scale.skipped
+        log.info("steps skipped because their gradients overflowed fp16: %d", progress.scale.skipped)
+    data = {"data": manifest["data"] | {"train": run.mix.facts()}}  # a stream now knows its skipped rows
     report_end(run, progress.step, _summary(report, progress, sentence))
-    write_manifest(output, manifest | data | found | closing)
+    write_manifest(output, manifest | data | outcome | closing)
     print_report(report, Console(), page)
     log.info("best model: step %d of %d, in %s", progress.best_step, progress.step, output / "best")
     log.info("verdict on the dev queries: %s", sentence)
@@ -78,17 +78,17 @@ def finish(run: Run, progress: Progress) -> None:
 
 
 def _summary(report: Report, progress: Progress, sentence: str) -> dict[str, Any]:
-    """What the card of the model will say: the best step, each dev measure with its interval, the verdict."""
-    found: dict[str, Any] = {"best_step": progress.best_step, "verdict": sentence}
+    """Return the tracker's summary: best step, dev measures with intervals, verdict."""
+    summary: dict[str, Any] = {"best_step": progress.best_step, "verdict": sentence}
     for name in ("base", "tuned"):
         for measure, estimate in report.system(name).results.items():
             ends = {"": estimate.mean, "/low": estimate.low, "/high": estimate.high}
-            found |= {f"{name}/{measure}{end}": value for end, value in ends.items()}
-    return found
+            summary |= {f"{name}/{measure}{end}": value for end, value in ends.items()}
+    return summary
 
 
 def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
-    """First stage, base and best model, from the scores that the evaluations kept."""
+    """Return first stage, base and best model with the scores that the evaluations kept."""
     precision, path, budgets = run.settings.model.precision, run.settings.model.path, run.reranker.budgets
     entries = [first_stage_entry(run.dev.candidates)] if run.dev.candidates.first_stage else []
     read = run.reranker.prompts
@@ -99,13 +99,13 @@ def _entries(run: Run, progress: Progress, base: str, best: str) -> list[Entry]:
 
 
 def _baseline(run: Run, new_head: bool) -> str:
-    """The base; where its head was random, beating it proves nothing and the first stage stands in."""
+    """Return the base, or the first stage if the base's head was random and beating it proves nothing."""
     return run.dev.candidates.first_stage if new_head and run.dev.candidates.first_stage else "base"
 
 
 def _verdict(report: Report, new_head: bool) -> str:
     comparison = report.comparison("tuned", report.measures[0])
-    assert comparison is not None  # the report was made with it
+    assert comparison is not None  # the report has this measure
     sentence = verdict(
         comparison, baseline_mean=report.system(report.baseline).results[report.measures[0]].mean
     )

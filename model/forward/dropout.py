@@ -1,8 +1,8 @@
 """Dropout as a pure function of (sequence key, place in the network).
 
-The mask of a sequence does not depend on what else is in the batch, on the process or on
-history. So the gradient of a step is the same for every token budget and number of
-processes (contract 1), and a resumed run needs no generator states (contract 3).
+The mask of a sequence does not depend on the rest of the batch, on the rank or on history. So the gradient of
+a step is the same for every token budget and number of ranks (contract 1), and a resumed run needs no
+generator states (contract 3).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MIX = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: spreads neighbouring k
 
 
 def mix_bits(*numbers: int) -> int:
-    """One 63-bit key from several numbers."""
+    """Return a 63-bit key from several numbers."""
     key = 0
     for number in numbers:
         key = (key ^ (number & (2**64 - 1))) * _MIX % 2**64
@@ -32,8 +32,8 @@ class KeyedDropout:
     """Dropout for one packed batch.
 
     Args:
-        batch: gives the spans and the keys of its sequences.
-        active: False leaves everything as it is (evaluation).
+        batch: gives spans and keys of the sequences.
+        active: False drops nothing (evaluation).
     """
 
     def __init__(self, batch: PackedBatch, *, active: bool) -> None:
@@ -41,15 +41,15 @@ class KeyedDropout:
         self.active = active
 
     def tokens(self, states: torch.Tensor, rate: float, site: int) -> torch.Tensor:
-        """Drop elements of states of shape (T, H), token by token of each sequence."""
+        """Drop elements of states (T, H), all tokens of each sequence."""
         return self._apply(states, rate, site, self.batch.lengths)
 
     def firsts(self, states: torch.Tensor, rate: float, site: int) -> torch.Tensor:
-        """Drop elements of states of shape (S, H), one row a sequence."""
+        """Drop elements of states (S, H), one row a sequence."""
         return self._apply(states, rate, site, [1] * len(states))
 
     def kept(self, shape: Sequence[int], rate: float, site: int, sequence: int) -> torch.Tensor:
-        """Which elements of one sequence stay (1) and go (0): uint8 of this shape, for attention weights."""
+        """Return the mask of one sequence's attention weights: uint8 of this shape, 1 keeps and 0 drops."""
         size = int(np.prod(shape))
         return self._draw([size], [self.batch.keys[sequence]], size, rate, site).view(*shape)
 
@@ -64,12 +64,10 @@ class KeyedDropout:
     def _draw(
         self, sizes: list[int], keys: Sequence[int], total: int, rate: float, site: int
     ) -> torch.Tensor:
-        """(total,) uint8, 1 for what stays: `sizes[i]` elements from `keys[i]`, one after the other.
+        """Return a mask (total,) uint8, 1 to keep: `sizes[i]` elements from `keys[i]`, one after the other.
 
-        Elements of no key, at the end, go.
-
-        16 random bits an element decide: a rate is met to 1/65,536, at a fifth of the cost of the
-        library's Bernoulli numbers, which would take longer than the attention itself.
+        Elements beyond the last key are dropped. Each element takes 16 random bits: the rate is exact to
+        1/65,536, at a fifth of the cost of torch's Bernoulli numbers, which would take longer than attention.
         """
         bits = np.full(total, 2**16 - 1, dtype=np.uint16)
         at = 0

@@ -1,8 +1,8 @@
-"""The forward of scoring on a CPU: no gradient, no dropout, linear layers fused with what follows them.
+"""The forward for scoring on a CPU: no gradient, no dropout, linear layers fused with the next operation.
 
 oneDNN adds bias, GELU and residual while a matrix product is still in the cache. The layers' weights are
 copied once for each state of the model: query, key and value become one product, and bf16 weights get
-the layout that the products want. Embeddings and head stay float32 and are the model's own.
+oneDNN's layout. Embeddings and head are the model's own, in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .linear import version_of
 from .packed import embed, head_logits
 from .packing import PackedBatch
 
-_ROWS = 1024  # rows that a bf16 weight is laid out for; it serves every other number as well
+_ROWS = 1024  # rows for which a bf16 weight is laid out; other numbers work as well
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Layer:
 
 
 def can_fuse(model: Any, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether a packed model can be scored this way: on a CPU with oneDNN, plain layers, exact GELU."""
+    """Return True for a packed model with plain layers and exact GELU on a CPU with oneDNN."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -71,25 +71,25 @@ class FusedForward:
 
     Args:
         model: a `…ForSequenceClassification` that `can_fuse` accepts.
-        dtype: of the products and of what flows between the layers: float32 or bfloat16.
+        dtype: float32 or bfloat16, for products and the states between layers.
     """
 
     def __init__(self, model: Any, dtype: torch.dtype) -> None:
         self._model = model
         self._dtype = dtype
         self._state = _state(model)
-        # As long as these are here, their addresses mean these weights.
+        # Keeps the addresses from being reused.
         self._kept = [weight.detach() for weight in model.base_model.encoder.parameters()]
         layers = model.base_model.encoder.layer
         with torch.no_grad():
             self._layers = [self._take(layer, last=layer is layers[-1]) for layer in layers]
 
     def is_current(self) -> bool:
-        """Whether the model still has the weights that this was made of."""
+        """Return True if the model's weights have not changed since."""
         return self._state == _state(self._model)
 
     def logits(self, batch: PackedBatch) -> torch.Tensor:
-        """Raw scores, shape (S,), float32."""
+        """Return raw scores, shape (S,), float32."""
         states = embed(self._model, batch).to(self._dtype)  # (T, H)
         for layer in self._layers[:-1]:
             query, key, value = (
@@ -116,7 +116,7 @@ class FusedForward:
         )
 
     def _join(self, *parts: nn.Linear) -> _Linear:
-        """Layers with one input as one; a single float32 layer is not copied."""
+        """Join layers with the same input; a single float32 layer is not copied."""
         weights, biases = ([getattr(part, name) for part in parts] for name in ("weight", "bias"))
         weight = (weights[0] if len(parts) == 1 else torch.cat(weights)).detach().to(self._dtype)
         bias = (biases[0] if len(parts) == 1 else torch.cat(biases)).detach().to(self._dtype)
@@ -130,7 +130,7 @@ class FusedForward:
 
 
 def _rest(layer: _Layer, states: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-    """What a layer does after its attention; `states` is the residual."""
+    """Compute a layer after its attention; `states` is the residual."""
     states = _normed(_linear_plus(mixed, layer.mix, states), layer.mix_norm)
     grown = _linear(states, layer.grow, "gelu")
     return _normed(_linear_plus(grown, layer.shrink, states), layer.shrink_norm)
@@ -167,5 +167,5 @@ def _linears(layer: Any) -> tuple[Any, ...]:
 
 
 def _state(model: Any) -> list[tuple[int, int]]:
-    """Changes whenever a layer's weight is written or replaced (but not by writes through `.data`)."""
+    """Return a value that changes when a weight is written or replaced (but not through `.data`)."""
     return [(weight.data_ptr(), version_of(weight)) for weight in model.base_model.encoder.parameters()]

@@ -1,8 +1,7 @@
-"""Several streams of work side by side on the cores of one processor.
+"""Several streams of work side by side on the cores of a CPU.
 
-A stream of one thread wastes nothing on waiting for other threads after every operation, and what it
-works on stays in its core's cache: two streams of one thread are 8 to 20 % faster than two threads on
-one stream.
+A stream of one thread never waits for other threads after an operation, and its data stay in its core's
+cache: two streams of one thread are 8 to 20 % faster than two threads on one stream.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ import torch
 
 Item = TypeVar("Item")
 
-MOST = 8  # streams: with more, Python's lock would be what they wait for; each then has several threads
+MOST = 8  # with more streams, Python's lock would be the bottleneck; each then has several threads
 
 
 def count_streams(device: torch.device) -> int:
-    """Streams that make sense on a device: one where the work is not done by this processor."""
+    """Return the number of streams for a device; 1 unless the CPU does the work."""
     return min(MOST, torch.get_num_threads()) if device.type == "cpu" else 1
 
 
 def run_in_streams(work: Callable[[Item], object], items: Iterable[Item], streams: int) -> None:
-    """Call `work` with every item, the first ones first; the first error ends all and is raised.
+    """Call `work` with every item, in order; the first error ends all streams and is raised.
 
-    The threads of PyTorch are shared out among the streams meanwhile.
+    PyTorch's threads are divided among the streams.
 
     Args:
-        work: safe to call from several threads at once.
-        items: what to work on.
-        streams: how many work at the same time; 1 works in the calling thread.
+        work: a thread-safe function.
+        items: its arguments.
+        streams: number of streams; 1 works in the calling thread.
     """
     waiting = deque(items)
     if streams == 1 or len(waiting) < 2:
@@ -56,7 +55,7 @@ def run_in_streams(work: Callable[[Item], object], items: Iterable[Item], stream
             thread.start()
         for thread in threads:
             thread.join()
-    except BaseException as error:  # Ctrl-C: the streams finish what they have begun
+    except BaseException as error:  # Ctrl-C: the streams finish their items
         errors.insert(0, error)
         for thread in threads:
             thread.join()

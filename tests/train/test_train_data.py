@@ -149,7 +149,7 @@ def test_the_manifest_of_a_mix_tells_its_parts(runs, data):
     assert [part["share"] for part in facts["sources"]] == [6, 18]
     assert (facts["groups"], facts["groups_per_epoch"]) == (24, 24)
     log = (runs / "mix" / "train.log").read_text()
-    assert "b.jsonl: 7 groups, 75.0 % of what is learned from" in log
+    assert "b.jsonl: 7 groups, 75.0 % of the training groups" in log
     assert read_metrics(runs / "mix" / "metrics.jsonl")[-2]["epoch"] == 1.0
     assert "epoch" not in read_metrics(runs / "stream" / "metrics.jsonl")[-2]
     assert manifest_of(runs / "stream")["data"]["train"]["groups"] is None

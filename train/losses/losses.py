@@ -1,18 +1,18 @@
-"""The losses: scores, labels and group offsets in, one number a group out; ragged groups.
+"""The losses: scores, labels and offsets of ragged groups in, one number a group out.
 
 | input | shape | meaning |
 |---|---|---|
 | scores | (N,) float | s: scores of all passages, group after group, over `loss.temperature` |
-| labels | (N,) float | y: grade of a positive (> 0), 0 of a negative; a group has at least one of each |
+| labels | (N,) float | y: grade of a positive (> 0), 0 for a negative; a group has at least one of each |
 | offsets | G + 1 ints | group g is `offsets[g]:offsets[g + 1]` |
-| teacher | (N,) float | t: scores of a teacher, for `margin_mse` and `kl` |
+| teacher | (N,) float | t: a teacher's scores, for `margin_mse` and `kl` |
 
-Each returns shape (G,), in the precision of the scores. A group's number depends on that group alone, so
-it is the same in every batch (contract 1); the caller divides by the number of groups of the step. Nothing
-depends on the order of the passages, and ties are shared out evenly. What each loss takes is one table,
-`configs.check_loss.NEEDS`; `train/objective.py` calls the losses that the settings name.
+Each returns shape (G,), in the precision of the scores. A group's number depends on that group alone, so it
+is the same in every batch (contract 1); the caller divides by the number of groups of the step. The order of
+the passages does not matter, and ties are shared evenly. The table `configs.validate_loss.NEEDS` lists the
+inputs of each loss; `objective.py` calls the losses that the settings name.
 
-With one positive and else negatives `listwise`, `softmax`, `listmle` and `p_listmle` are the same number.
+With a single positive, `listwise`, `softmax`, `listmle` and `p_listmle` are equal.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def softmax(scores: Tensor, labels: Tensor, offsets: Offsets, *, label_smoothing
 
     -sum of q_i log softmax(s)_i with q_i = y_i / sum of y (Bruch et al. 2019, doi:10.1145/3341981.3344221;
     ListNet, Cao et al. 2007, doi:10.1145/1273496.1273513, takes q = softmax(y), which gives mass to
-    negatives). Positives share the probability in proportion to their grades, so at its least the loss is
+    negatives). Positives share the probability in proportion to their grades, so the minimum of the loss is
     the entropy of q and not 0. Label smoothing e moves the share e of q evenly onto the group.
 
     | labels | teacher |
@@ -95,12 +95,12 @@ def bce(
     label_smoothing: float = 0.0,
     positive_share: float | None = None,
 ) -> Tensor:
-    """Binary cross-entropy of each passage by itself (Nogueira and Cho 2019, arXiv:1901.04085).
+    """Binary cross-entropy of each passage alone (Nogueira and Cho 2019, arXiv:1901.04085).
 
     -log sigmoid(s) of a positive and -log(1 - sigmoid(s)) of a negative, averaged over the group. With
     `positive_share` w it is w times the mean over the positives plus 1 - w times that over the negatives:
-    0.5 balances the classes, within the group and so never by the batch. The one loss under which a score
-    has a meaning of its own, log odds of relevance; the others learn differences within a group.
+    0.5 balances the classes within each group. Only under this loss has a single score a meaning, the log
+    odds of relevance; the others learn differences within a group.
     Label smoothing e has the targets 1 - e/2 and e/2.
 
     | labels | teacher |
@@ -122,12 +122,12 @@ def bce(
 def ranknet(scores: Tensor, labels: Tensor, offsets: Offsets) -> Tensor:
     """Logistic loss of every pair of different grades (Burges et al. 2005, doi:10.1145/1102351.1102363).
 
-    log(1 + e^(s_j - s_i)), averaged over the pairs with y_i > y_j. The pairs count alike, where
-    `lambdaloss` weighs them by what they matter to nDCG; `listwise` looks at the hardest negatives most.
+    log(1 + e^(s_j - s_i)), averaged over the pairs with y_i > y_j. All pairs count alike, while
+    `lambdaloss` weighs them by their effect on nDCG and `listwise` emphasises the hardest negatives.
 
     | labels | teacher |
     |---|---|
-    | grades: which of two is better | – |
+    | grades: order of each pair | – |
 
     >>> ranknet(torch.zeros(3), torch.tensor([2.0, 1.0, 0.0]), [0, 3]).item()  # log 2
     0.6931471824645996
@@ -145,7 +145,7 @@ def lambdaloss(
     k: int | None = None,
     gain: str = "exponential",
 ) -> Tensor:
-    """RankNet's pairs weighed by nDCG: LambdaLoss (Wang et al. 2018, doi:10.1145/3269206.3271784).
+    """RankNet with pairs weighed by nDCG: LambdaLoss (Wang et al. 2018, doi:10.1145/3269206.3271784).
 
     Sum over pairs of w_ij log2(1 + e^(s_j - s_i)). G is the gain over the ideal DCG, r the rank by score,
     1/D(r) = 1 / log2(1 + r) the discount; ranks, and so weights, have no gradient.
@@ -157,9 +157,9 @@ def lambdaloss(
     | `lambdarank` | y_i > y_j | p abs(G_i - G_j), p = abs(1/D(r_i) - 1/D(r_j)); Burges 2010, MSR-TR-2010-82 |
     | `ndcg_loss2++` | y_i > y_j | (p + 10 d) abs(G_i - G_j) |
 
-    With `k`, pairs of which one is among the first k, and the ideal DCG at k. Of equal scores the lower grade
-    ranks first, so that a model with one score for all learns; passages equal in both share their mean rank.
-    (Scores closer than rounding may rank either way: weights jump there, as in every loss made of ranks.)
+    With `k`, only pairs with a passage among the first k count, and the ideal DCG is cut at k. Equal scores
+    rank the lower grade first, so a model that scores all alike can learn; passages equal in both share their
+    mean rank. (Weights jump where scores differ by rounding, as in every loss made of ranks.)
 
     | labels | teacher |
     |---|---|
@@ -192,18 +192,18 @@ def lambdaloss(
 def listmle(scores: Tensor, labels: Tensor, offsets: Offsets, *, position_aware: bool = False) -> Tensor:
     """Likelihood of the whole order under Plackett and Luce (Xia et al. 2008, doi:10.1145/1390156.1390306).
 
-    Each passage i that has lower ones is chosen from itself and these:
+    Each passage i with lower-graded ones is chosen from itself and these:
     -log(e^s_i / (e^s_i + sum of e^s_j over y_j < y_i)), averaged over such i (the paper sums). Passages of
-    one grade do not compete, so the order asked for is just the grades'.
+    one grade do not compete.
 
     Position-aware (`p_listmle`; Lan et al. 2014, "Position-Aware ListMLE", UAI), i at place 1, 2, … of the
-    ideal order has the weight 2^(n - place) - 1 of a group of n, over the sum of these weights: the first
-    places count most. Passages of one grade share the mean weight of their places.
-    Both are `listwise` where the positives have one grade.
+    ideal order of n has the weight 2^(n - place) - 1, over the sum of these weights: the first places count
+    most. Passages of one grade share the mean weight of their places.
+    Both equal `listwise` if all positives have one grade.
 
     | labels | teacher |
     |---|---|
-    | grades: the order; of use from three different ones | – |
+    | grades: the order; useful with at least three grades | – |
 
     >>> listmle(torch.zeros(3), torch.tensor([2.0, 1.0, 0.0]), [0, 3]).item()  # (log 3 + log 2) / 2
     0.8958797454833984
@@ -224,8 +224,8 @@ def approx_ndcg(scores: Tensor, labels: Tensor, offsets: Offsets, *, gain: str =
     """1 - nDCG with smooth ranks (Qin et al. 2010, doi:10.1007/s10791-009-9124-x; Bruch et al. 2019, below).
 
     nDCG = sum of G_i / log2(1 + r_i), G the gain over the ideal DCG, r_i = 1 + sum of
-    sigmoid(10 (s_j - s_i)) over j != i (doi:10.1145/3331184.3331347 has the 10). The one loss which is the
-    measure itself; where scores lie far apart its gradient vanishes, so it suits a model that ranks already.
+    sigmoid(10 (s_j - s_i)) over j != i (doi:10.1145/3331184.3331347 has the 10). The loss approximates
+    the measure itself; its gradient vanishes for scores far apart, so it suits a model that ranks already.
 
     | labels | teacher |
     |---|---|
@@ -235,16 +235,16 @@ def approx_ndcg(scores: Tensor, labels: Tensor, offsets: Offsets, *, gain: str =
     0.0
     """
     grades = pad(labels, offsets, -1)
-    ahead = torch.sigmoid(-10 * minus(pad(scores, offsets)))  # (G, n, n) how far j is before i
-    rank = 0.5 + torch.where((grades >= 0)[:, None, :], ahead, 0).sum(2)  # j = i has added one half
+    ahead = torch.sigmoid(-10 * minus(pad(scores, offsets)))  # (G, n, n) degree to which j ranks before i
+    rank = 0.5 + torch.where((grades >= 0)[:, None, :], ahead, 0).sum(2)  # j = i adds one half
     return 1 - (gains(grades, None, gain) / torch.log2(1 + rank)).sum(1)
 
 
 def margin_mse(scores: Tensor, labels: Tensor, offsets: Offsets, teacher: Tensor) -> Tensor:
     """Squared difference to the teacher's margins (Hofstätter et al. 2020, arXiv:2010.02666).
 
-    ((s_p - s_n) - (t_p - t_n))^2, averaged over the pairs of a positive p and a negative n. Learns the
-    teacher's scale as well, where `kl` learns its distribution; a constant added to the scores is free.
+    ((s_p - s_n) - (t_p - t_n))^2, averaged over the pairs of a positive p and a negative n. It learns the
+    teacher's scale, where `kl` learns its distribution; a constant added to the scores has no effect.
 
     | labels | teacher |
     |---|---|
@@ -265,18 +265,18 @@ def kl(
 
     Sum of q_i (log q_i - log softmax(s)_i), q = softmax(t / `teacher_temperature`) over the group (Hinton et
     al. 2015, arXiv:1503.02531; over passages Cao et al. 2007's ListNet with the teacher's scores as grades).
-    Without the factor temperature^2 of Hinton et al.: `loss.weights` is the place for a weight.
+    The factor temperature^2 of Hinton et al. is left out; `loss.weights` can add it.
 
     | labels | teacher |
     |---|---|
-    | not looked at | raw scores |
+    | ignored | raw scores |
 
     >>> student, labels, teacher = torch.tensor([[4.0, 2.0], [1.0, 0.0], [3.0, 1.0]])
     >>> kl(student, labels, [0, 2], teacher).item()
     0.0
     """
     wanted = log_softmax(teacher / teacher_temperature, offsets)
-    # Both are 0 on padding, and so is what it adds.
+    # Both are 0 on padding, which adds nothing.
     return (wanted.exp() * (wanted - log_softmax(scores, offsets))).sum(1)
 
 

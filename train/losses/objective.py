@@ -1,4 +1,4 @@
-"""What a run minimises: the losses that its settings name, and what they need of the data."""
+"""The objective of a run: the weighted losses of its settings, and the data that they need."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def group_losses(
     offsets: Sequence[int],
     teacher: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The weighted sum of the losses for each group, shape (G,), in float32 or the scores' higher precision.
+    """Return the weighted sum of losses for each group, (G,), in float32 or the scores' higher precision.
 
     Args:
-        settings: which losses, and their options.
+        settings: the losses and their options.
         scores: raw scores (N,), group after group.
-        labels: grade of each positive, 0 of a negative (N,).
+        labels: grade of each positive, 0 for a negative (N,).
         offsets: group g is `offsets[g]:offsets[g + 1]`.
-        teacher: scores of a teacher (N,).
+        teacher: a teacher's scores (N,).
 
     Raises:
-        UserError: a loss learns from a teacher and these groups have no scores of one.
+        UserError: a loss needs a teacher's scores and these groups have none.
 
     >>> one = group_losses(LossSettings(), torch.zeros(2), torch.tensor([1.0, 0.0]), [0, 2])
     >>> two = LossSettings(weights={"listwise": 1.0, "bce": 0.5})
@@ -54,9 +54,9 @@ def group_losses(
 
 
 def data_problems(settings: TrainCommand, groups: Iterable[Group]) -> list[str]:
-    """What the losses need and the training groups have not, with the first rows that lack it.
+    """Return what the losses need and the training groups lack, with the first such rows.
 
-    Costs nothing where positives and negatives are enough, else one pass over the groups.
+    Takes one pass over the groups, and none if positives and negatives are enough.
     """
     loss = settings.loss
     problems: list[str] = []

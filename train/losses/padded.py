@@ -1,7 +1,7 @@
-"""Groups of different sizes as one padded array: what the losses of `loss.py` are made of.
+"""Building blocks of the losses: groups of different sizes as one padded array.
 
-(N,) values, group after group, become (G, n) with n the largest size; pairs are (G, n, n). Values that
-stand for nothing are 0, scores as well, so that no gradient through them is infinite.
+Values (N,), group after group, become (G, n) with n the largest size; pairs are (G, n, n). Padding is 0, also
+for scores, so that no gradient through it is infinite.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 def pad(values: Tensor, offsets: Sequence[int], fill: float = 0.0) -> Tensor:
-    """(N,) to (G, n).
+    """Pad (N,) to (G, n).
 
     >>> pad(torch.tensor([1.0, 2.0, 3.0]), [0, 1, 3])
     tensor([[1., 0.],
@@ -27,30 +27,30 @@ def pad(values: Tensor, offsets: Sequence[int], fill: float = 0.0) -> Tensor:
 
 
 def mean(values: Tensor, mask: Tensor) -> Tensor:
-    """(G,) means over what the mask, of the same shape (G, …), counts; 0 where that is nothing."""
+    """Return means (G,) over the values that the mask selects, both (G, …); 0 if there are none."""
     over = tuple(range(1, values.dim()))
     return torch.where(mask, values, 0).sum(over) / mask.sum(over).clamp(min=1)
 
 
 def minus(values: Tensor) -> Tensor:
-    """(G, n) to (G, n, n): value i minus value j."""
+    """Return differences (G, n, n), value i minus value j, of values (G, n)."""
     return values[:, :, None] - values[:, None, :]
 
 
 def log_softmax(scores: Tensor, offsets: Sequence[int]) -> Tensor:
-    """(G, n) logarithms of each group's softmax; 0 on padding."""
+    """Return the logarithm of each group's softmax, (G, n); 0 on padding."""
     real = pad(torch.ones_like(scores), offsets) > 0
     values = pad(scores, offsets, -float("inf")).log_softmax(1)
     return values.masked_fill(~real, 0)
 
 
 def better(grades: Tensor) -> Tensor:
-    """(G, n, n) whether i has a higher grade than j, from grades (G, n) that are -1 on padding."""
+    """Return a mask (G, n, n), True if i has a higher grade than j, from grades (G, n), -1 on padding."""
     return (minus(grades) > 0) & (grades >= 0)[:, None, :]
 
 
 def gains(grades: Tensor, k: int | None, gain: str) -> Tensor:
-    """(G, n) gains over the ideal DCG@k of the group, from grades (G, n) that are -1 on padding."""
+    """Return gains (G, n) over the group's ideal DCG@k, from grades (G, n), -1 on padding."""
     known = grades.clamp(min=0)
     if gain == "exponential":
         top = known.amax(1, keepdim=True)
@@ -61,7 +61,7 @@ def gains(grades: Tensor, k: int | None, gain: str) -> Tensor:
 
 
 def ranks(scores: Tensor, grades: Tensor) -> Tensor:
-    """(G, n) ranks from 1 by falling score, then by rising grade; what is equal in both has its mean rank."""
+    """Return ranks (G, n) from 1 by falling score, then rising grade; ties in both share the mean rank."""
     tied, real = minus(scores) == 0, (grades >= 0)[:, None, :]
     before = real & ((minus(scores) < 0) | (tied & (minus(grades) > 0)))
     same = real & tied & (minus(grades) == 0)
@@ -69,13 +69,13 @@ def ranks(scores: Tensor, grades: Tensor) -> Tensor:
 
 
 def choices(scores: Tensor, grades: Tensor) -> tuple[Tensor, Tensor]:
-    """-log probability that i is chosen from itself and those of lower grades, and whether it has such.
+    """Return -log probability that i is chosen from itself and lower grades, and a mask of i with such.
 
-    Both (G, n), from scores (G, n) and grades (G, n) that are -1 on padding.
+    Both (G, n), from scores (G, n) and grades (G, n), -1 on padding.
     """
     lower = better(grades)
     counted = lower.any(2)
-    # Only rows with something below: a logsumexp over nothing has no gradient.
+    # Only rows with lower grades: a logsumexp over nothing has no gradient.
     gaps = (-minus(scores))[counted].masked_fill(~lower[counted], -float("inf"))  # (rows, n)
     terms = functional.softplus(gaps.logsumexp(1))
     return torch.zeros_like(scores).masked_scatter(counted, terms), counted

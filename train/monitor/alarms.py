@@ -1,4 +1,4 @@
-"""Alarms: what a healthy run does not do, said in one line while it can still be stopped."""
+"""Alarms: signs of an unhealthy run, one line each, while it can still be stopped."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
-# Rows (logged steps) that a judgement looks back over: a few steps say nothing.
+# Rows (logged steps) that a judgement takes into account; a few steps prove nothing.
 LONG, SHORT = 50, 10
-NO_RATE = 3  # rows with a learning rate of 0; the very first of a warm-up and the last of a decay may be
-STUCK = 0.98  # of the loss of equal scores
+NO_RATE = 3  # rows with a learning rate of 0; the first of a warm-up and the last of a decay may have it
+STUCK = 0.98  # share of the loss of equal scores
 SMALLEST_SPREAD = 1e-4  # of raw scores within a group, standard deviation
-COLLAPSED = 0.01  # of the largest spread that the run has had
+COLLAPSED = 0.01  # share of the largest spread of the run
 EXPLOSION = 20.0  # times the usual gradient norm
-LEARNED = 0.1  # of the loss of equal scores: little is left to learn
-FALLS = 2  # evaluations in a row that are below the base, or the best: one says nothing
+LEARNED = 0.1  # share of the loss of equal scores: little is left to learn
+FALLS = 2  # evaluations in a row below the base, or the best; one proves nothing
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """One thing that is wrong.
+    """A sign of an unhealthy run.
 
     Attributes:
         kind: `stuck`, `collapse`, `explosion`, `no_rate`, `below_base` or `overfit`.
-        text: what is seen, and what to try.
+        text: the observation and what to try.
     """
 
     kind: str
@@ -34,13 +34,13 @@ class Alarm:
 
 @dataclass
 class Health:
-    """Watches the rows of metrics.jsonl as they are written.
+    """The health of a run, judged by its rows of metrics.jsonl.
 
-    It has no other source, so a run that is continued gives the same alarms after it was fed its rows again.
+    There is no other source, so a continued run raises the same alarms after it was fed its rows again.
 
     Attributes:
-        judge_base: False where the base's head was random: to be better than it says nothing.
-        active: kinds that are on; an alarm is given when its kind comes on, and again after it was off.
+        judge_base: False if the base's head was random, so that beating it proves nothing.
+        active: kinds that are on; an alarm is raised when its kind comes on, and again after it was off.
     """
 
     judge_base: bool = True
@@ -51,12 +51,12 @@ class Health:
     _dev: list[float] = field(default_factory=list)
 
     def update(self, row: Mapping[str, Any]) -> list[Alarm]:
-        """Alarms that come on with this row of metrics.jsonl.
+        """Return the alarms that come on with this row of metrics.jsonl.
 
         Args:
-            row: either `dev` (measure to value; the first one counts, that of step 0 is the base's), or
-                `loss`, `loss_of_equal_scores`, `score_spread`, `grad_norm` and `learning_rate` of a step; one
-                without `grad_norm` was skipped and says nothing.
+            row: either `dev` (measure to value; the first one counts, step 0 is the base), or `loss`,
+                `loss_of_equal_scores`, `score_spread`, `grad_norm` and `learning_rate` of a step; a row
+                without `grad_norm` is a skipped step and is ignored.
         """
         if "dev" not in row and "grad_norm" not in row:
             return []

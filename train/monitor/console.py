@@ -16,7 +16,7 @@ log = logging.getLogger("uprank")  # the parent of all our loggers
 
 
 def set_up_logging(console: Console, *, main: bool) -> None:
-    """Our lines on the terminal, from the main process only."""
+    """Show our log on the terminal, on rank 0 only."""
     log.handlers.clear()
     log.propagate = False
     log.setLevel(logging.INFO if main else logging.ERROR)
@@ -24,24 +24,24 @@ def set_up_logging(console: Console, *, main: bool) -> None:
         handler: logging.Handler = RichHandler(
             console=console, show_path=False, show_level=False, log_time_format="%H:%M:%S", highlighter=None
         )
-    else:  # a pipe: no colours, and no lines broken at a width that is not there
+    else:  # a pipe has no colours and no width
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
 
 
 class _LogFile(logging.FileHandler):
-    """A log that gives up, with one line on the terminal, when its disk is full."""
+    """A log file that gives up with one line on the terminal when its disk is full."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say why, once."""
+        """Log the reason once."""
         log.removeHandler(self)
         reason = sys.exc_info()[1]
         log.error("%s: cannot be written (%s); the log goes on here alone", self.baseFilename, reason)
 
 
 def log_to_file(path: Path) -> None:
-    """Copy our lines into train.log.
+    """Copy our log into train.log.
 
     Raises:
         UserError: it cannot be opened.
@@ -53,7 +53,7 @@ def log_to_file(path: Path) -> None:
 
 
 def progress_bar(console: Console, *, enabled: bool) -> Progress:
-    """A bar with loss, speed and time left; silent where the output is not a terminal."""
+    """Return a bar with loss, speed and time left; silent unless the output is a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),

@@ -1,4 +1,4 @@
-"""Memory: what a process uses at most, what it may use, and what to set where that was not enough."""
+"""Memory: the use of a process, its limit, and what to set when it was not enough."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..state import Run
 
 CGROUP = Path("/sys/fs/cgroup")
-# How allocators that have no exception of their own say it: of CPU, MPS, C++ and the system.
+# Messages of allocators without an exception of their own: CPU, MPS, C++ and the system.
 WORDS = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -30,7 +30,7 @@ WORDS = (
 
 
 def used_memory(device: torch.device) -> int:
-    """Bytes in use now: of the process on a CPU, of its tensors on a GPU."""
+    """Return the bytes in use: of the process on a CPU, of its tensors on a GPU."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
     import psutil
@@ -39,7 +39,7 @@ def used_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most that was in use since `reset_peak`, in bytes; since the start where that cannot be reset."""
+    """Return the most bytes in use since `reset_peak`, or since the start if that cannot be reset."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     with suppress(OSError, StopIteration):  # Linux
@@ -53,7 +53,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin to count the peak anew, where the system allows it."""
+    """Reset the peak if the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -62,20 +62,20 @@ def reset_peak(device: torch.device) -> None:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that this process could have beyond those in use: of the machine, its container, or the GPU."""
+    """Return the bytes free for this process on the machine, in its container, or on the GPU."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
     free = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # "max" where a container has no limit
+    with suppress(OSError, ValueError):  # "max" without a limit
         limit, held = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         free = min(free, max(0, limit - held))
     return free
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not enough."""
+    """Return True for errors that mean too little memory."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     text = str(error).lower()
@@ -87,9 +87,9 @@ def explaining(run: Run, what: str, batches: Sequence[TrainBatch] = ()) -> Itera
     """Turn running out of memory into an error that says what to set.
 
     Args:
-        run: what is trained.
-        what: is done meanwhile, for the message: `step 12`.
-        batches: that are learned from; none in an evaluation.
+        run: the run.
+        what: the work, for the message: `step 12`.
+        batches: the training batches; none in an evaluation.
 
     Raises:
         UserError: there was not enough memory.
@@ -99,18 +99,18 @@ def explaining(run: Run, what: str, batches: Sequence[TrainBatch] = ()) -> Itera
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
-        told = _error(run, what, batches)
-        if run.accelerator.process_index:  # of several processes only the first would print it
-            sys.stderr.write(f"uprank train: process {run.accelerator.process_index}: {told}\n")
-        raise told from None
+        explained = _error(run, what, batches)
+        if run.accelerator.process_index:  # the command prints errors of rank 0 only
+            sys.stderr.write(f"uprank train: process {run.accelerator.process_index}: {explained}\n")
+        raise explained from None
 
 
 @contextmanager
 def explaining_model(what: str, advice: str) -> Iterator[None]:
-    """The same where no step is to blame: before the first one, and after the last.
+    """Do the same before the first step and after the last, where no step is to blame.
 
     Args:
-        what: is done meanwhile, for the message: `loading the model`.
+        what: the work, for the message: `loading the model`.
         advice: what to do.
 
     Raises:
@@ -127,7 +127,7 @@ def explaining_model(what: str, advice: str) -> Iterator[None]:
 def _error(run: Run, what: str, batches: Sequence[TrainBatch]) -> UserError:
     held, least, size = run.reranker.tokens_per_batch, run.reranker.budgets[1], ""
     if batches:
-        # Which of those that were worked on side by side asked for too much, nobody knows: name the largest.
+        # Streams work side by side, so the batch at fault is unknown: name the largest.
         batch = max(batches, key=lambda batch: batch.packed.tokens)
         ends = [batch.packed.offsets[place] for place in batch.offsets]
         longest = max(stop - start for start, stop in pairwise(ends))
@@ -138,7 +138,7 @@ def _error(run: Run, what: str, batches: Sequence[TrainBatch]) -> UserError:
             f"{'groups' if groups > 1 else 'group'}, its longest group {longest:,}"
         )
     same, other = savings(run)
-    if held > least:  # else it is one pair that is held, which nothing cuts
+    if held > least:  # else it is a single pair, which cannot be cut
         same.insert(0, f"train.tokens_per_batch={max(held // 2, least)}")
     kept = sorted((run.output / "checkpoints").glob("step-*"))
     lost = f"{kept[-1].name} is kept" if kept else "There is no checkpoint yet"
@@ -151,7 +151,7 @@ def _error(run: Run, what: str, batches: Sequence[TrainBatch]) -> UserError:
 
 
 def savings(run: Run) -> tuple[list[str], list[str]]:
-    """Settings with which less memory is needed: those that change no result, and those for a new run."""
+    """Return settings that need less memory: those that change no result, and those for a new run."""
     settings, same, other = run.settings, [], []
     if not settings.train.gradient_checkpointing:
         same.append("train.gradient_checkpointing=true")
@@ -166,7 +166,7 @@ def savings(run: Run) -> tuple[list[str], list[str]]:
 
 
 def state_bytes(optimizer: torch.optim.Optimizer, parameters: Sequence[Any] | None = None) -> int:
-    """Bytes of an optimiser's states, of all parameters or of some; 0 before its first step."""
+    """Return the bytes of an optimiser's states, for all parameters or some; 0 before its first step."""
     states = optimizer.state.values() if parameters is None else map(optimizer.state.get, parameters)
     return sum(
         value.numel() * value.element_size()
@@ -177,7 +177,7 @@ def state_bytes(optimizer: torch.optim.Optimizer, parameters: Sequence[Any] | No
 
 
 def size_words(count: float) -> str:
-    """Bytes in words.
+    """Return bytes in words.
 
     >>> size_words(3_400), size_words(2_340_000_000)
     ('3 kB', '2.3 GB')

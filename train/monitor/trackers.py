@@ -1,4 +1,4 @@
-"""Trackers besides metrics.jsonl: Weights & Biases, TensorBoard, Trackio, all through accelerate."""
+"""Trackers beside metrics.jsonl: Weights & Biases, TensorBoard and Trackio, all through accelerate."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ..run_folder import MetricsFile
     from ..state import Run
 
-FILE = "tracker.json"  # of the run folder: under what id the tracker knows the run
+FILE = "tracker.json"  # in the run folder: the id under which the tracker knows the run
 
 
 def require_tracker(name: str) -> None:
     """Refuse a tracker that is not installed.
 
     Raises:
-        UserError: with the line that installs it.
+        UserError: it is not installed; gives the line that installs it.
     """
     if name == "none":
         return
@@ -35,14 +35,14 @@ def require_tracker(name: str) -> None:
 
 
 def start_tracker(run: Run, after: int) -> None:
-    """Begin to report on the first process, or go on with what an earlier start reported.
+    """Start the tracker on rank 0, or continue the report of an earlier start.
 
-    Weights & Biases and Trackio know the run by an id that the run folder keeps. TensorBoard hides what an
-    earlier start wrote after the checkpoint. Weights & Biases takes no step twice by itself.
+    Weights & Biases and Trackio know the run by an id in the run folder. TensorBoard hides rows that an
+    earlier start wrote after the checkpoint; Weights & Biases ignores repeated steps.
 
     Args:
-        run: what is trained.
-        after: step of the checkpoint that training goes on from, 0 if there is none.
+        run: the run.
+        after: step of the checkpoint that training continues from, 0 without one.
 
     Raises:
         UserError: the tracker refuses: no account, no network.
@@ -58,7 +58,7 @@ def start_tracker(run: Run, after: int) -> None:
     }
     config: dict[str, Any] | None = {key: _simple(value) for key, value in flat(run.settings).items()}
     if name == "tensorboard" and begun:
-        config = None  # it would show the settings of each start as a run of their own
+        config = None  # it would show the settings of each start as another run
     # TensorBoard's folder has the name of the project.
     project = "tensorboard" if name == "tensorboard" else run.settings.tracker.project
     try:
@@ -69,15 +69,15 @@ def start_tracker(run: Run, after: int) -> None:
 
 
 def report(run: Run, metrics: MetricsFile, step: int, row: Mapping[str, Any]) -> None:
-    """Hand a row of metrics.jsonl to the tracker; the first process does."""
+    """Report a row of metrics.jsonl to the tracker, on rank 0."""
     if run.settings.tracker.name == "trackio" and (step, "dev" in row) in metrics.told:
-        return  # by an earlier start, with the same values; Trackio would have it twice
+        return  # an earlier start reported the same values, and Trackio keeps duplicates
     values = {f"dev/{key}": value for key, value in row["dev"].items()} if "dev" in row else dict(row)
     run.accelerator.log(values, step=step)
 
 
 def report_end(run: Run, step: int, values: Mapping[str, Any]) -> None:
-    """What the run found, as the tracker's summary: numbers and sentences by name."""
+    """Write the results of the run, numbers and sentences by name, to the tracker's summary."""
     name = run.settings.tracker.name
     if name == "none":
         return
@@ -95,7 +95,7 @@ def report_end(run: Run, step: int, values: Mapping[str, Any]) -> None:
 
 
 def _identity(run: Run) -> str:
-    """The id under which trackers know the run; made at the first start."""
+    """Return the id under which trackers know the run; the first start makes it."""
     file = run.output / FILE
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["id"])
@@ -106,5 +106,5 @@ def _identity(run: Run) -> str:
 
 
 def _simple(value: Any) -> str | int | float | bool:
-    """A setting as every tracker takes it."""
+    """Return a setting in a type that every tracker accepts."""
     return value if isinstance(value, (str, int, float, bool)) else "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Parameters that training leaves as they are."""
+"""Parameters that training does not change."""
 
 from __future__ import annotations
 
@@ -12,21 +12,17 @@ log = logging.getLogger(__name__)
 
 
 def freeze_parameters(model: Any, names: str | Sequence[str]) -> int:
-    """Stop the gradients of all parameters that lie in the named parts.
+    """Freeze all parameters in the named parts; return the count of frozen numbers.
 
-    The word table of bge-reranker-base is 192 of its 278 million parameters: frozen, it has no gradients and
-    no moments to keep.
+    The word table has 192 of bge-reranker-base's 278 million parameters; frozen, it needs no gradients and no
+    moments.
 
     Args:
-        model: what is trained.
-        names: part of parameter names, or several, whole between dots: `embeddings`, `word_embeddings`,
-            `layer.0`.
-
-    Returns:
-        How many numbers are frozen.
+        model: the model.
+        names: parts of parameter names, complete between dots: `embeddings`, `word_embeddings`, `layer.0`.
 
     Raises:
-        UserError: a name is part of no parameter, or nothing is left to train.
+        UserError: a name matches no parameter, or nothing is left to train.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
@@ -56,11 +52,11 @@ def _within(name: str, parameter: str) -> bool:
 
 
 def _parts(parameters: Sequence[str]) -> list[str]:
-    """What one may want to freeze: names up to the number of a layer, embeddings, and the head."""
-    found: dict[str, None] = {}
+    """Return the parts to freeze: names up to the number of a layer, embeddings, and the head."""
+    parts: dict[str, None] = {}
     for parameter in parameters:
         pieces = parameter.split(".")
         number = next((place for place, piece in enumerate(pieces) if piece.isdigit()), None)
         outer = pieces[1:2] if "embeddings" in pieces or "pooler" in pieces else pieces[:1]
-        found[".".join(pieces[number - 1 : number + 1] if number else outer)] = None
-    return list(found)
+        parts[".".join(pieces[number - 1 : number + 1] if number else outer)] = None
+    return list(parts)

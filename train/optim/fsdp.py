@@ -1,11 +1,11 @@
-"""FSDP: each process keeps its part of weights, gradients, moments and averages, and all of them for a step.
+"""FSDP: each rank keeps a shard of weights, gradients, moments and averages, and all of them during a step.
 
-What is trained is a copy of the scorer under PyTorch's `fully_shard` (FSDP 2; Zhao et al. 2023,
-arXiv:2304.11277). The reranker itself, which evaluations, hashes and `best/` read, has weights only within
-`whole`; between, they are empty. In a step the weights are gathered with the first forward pass and kept, as
-are the gradients, until the last backward pass shares the sums out: so processes may have different numbers
-of batches and parts, and a step sends each weight once (ZeRO stage 2; Rajbhandari et al. 2020,
-arXiv:1910.02054, with the weights of stage 3 between the steps).
+PyTorch's `fully_shard` (FSDP 2; Zhao et al. 2023, arXiv:2304.11277) trains a copy of the scorer. The reranker
+itself, which evaluations, hashes and `best/` read, has weights only within `Run.whole`; otherwise they are
+empty. The first forward pass of a step gathers the weights; weights and gradients are kept until the last
+backward pass reduces and scatters the gradients. So ranks may have different numbers of batches and parts,
+and a step sends each weight once (ZeRO stage 2; Rajbhandari et al. 2020, arXiv:1910.02054, with the weights
+of stage 3 between steps).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def is_wanted(environment: Mapping[str, str] | None = None) -> bool:
-    """Whether `accelerate launch` was told to use FSDP, and there are several processes to share with."""
+    """Return True if `accelerate launch` was told to use FSDP and there are several processes."""
     values = os.environ if environment is None else environment
     asked = values.get("ACCELERATE_USE_FSDP", "false").lower() in YES
     return asked and int(values.get("WORLD_SIZE", "1")) > 1
 
 
 def sharding_problems(settings: TrainCommand) -> list[str]:
-    """What of the settings does not go with FSDP; empty where it is not wanted."""
+    """Return the settings that FSDP does not support; none without FSDP."""
     if not is_wanted():
         return []
     problems = []
@@ -56,10 +56,10 @@ def sharding_problems(settings: TrainCommand) -> list[str]:
 
 
 def shard(scorer: Any, accelerator: Any) -> Any:
-    """A copy of the scorer that is trained in parts; the scorer's own weights are then gone but for `whole`.
+    """Return a sharded copy of the scorer to train, and empty the scorer's own weights.
 
     Raises:
-        UserError: the model is one that is padded.
+        UserError: the model cannot be packed.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -84,25 +84,25 @@ def shard(scorer: Any, accelerator: Any) -> Any:
 
 
 def exchange(scorer: Any, *, last: bool) -> None:
-    """Say before a forward pass whether the backward pass after it is the last of the step."""
+    """Announce before a forward pass if its backward pass is the last of the step."""
     scorer.set_requires_gradient_sync(last)
     scorer.set_reshard_after_backward(last)
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
-    """The part of a tensor that is kept here, in the same memory; the tensor itself if that is all of it."""
+    """Return this rank's shard of a tensor, in the same memory; the tensor itself if it is not sharded."""
     part: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return part
 
 
 def full(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole of a tensor; every process has to ask for it."""
+    """Gather a tensor (collective)."""
     complete: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return complete
 
 
 def spread_like(parameter: Any, value: torch.Tensor) -> torch.Tensor:
-    """A whole tensor with the shape of a parameter, shared out as it is; every process has to ask for it."""
+    """Shard a whole tensor like a parameter of its shape (collective)."""
     if not hasattr(parameter, "device_mesh") or value.shape != parameter.shape:
         return value.to(parameter.device)
     from torch.distributed.tensor import distribute_tensor
@@ -112,7 +112,7 @@ def spread_like(parameter: Any, value: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def restore_weights(model: Any, state: Mapping[str, torch.Tensor]) -> None:
-    """Put whole weights into a model, whole or in parts."""
+    """Load whole weights into a model, sharded or not."""
     if not any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
         model.load_state_dict(state)
         return

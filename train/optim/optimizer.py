@@ -1,4 +1,4 @@
-"""The optimisers with their parameter groups, and the learning rate as a function of the step."""
+"""Optimisers with their parameter groups, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> torch.optim.Optimizer:
-    """The optimiser over what is trained; biases and norms without decay, a new head with its own rate.
+    """Make the optimiser; biases and norms have no weight decay, a new head has its own rate.
 
-    With `layer_decay` d, layer l of L (from 0) learns at d^(L - l) of the rate, the embeddings at
-    d^(L + 1), the head at the whole rate (Clark et al. 2020, arXiv:2003.10555, counted as by Bao et al. 2021,
+    With `layer_decay` d, layer l of L (from 0) has the rate times d^(L - l), the embeddings times d^(L + 1),
+    the head the full rate (Clark et al. 2020, arXiv:2003.10555, counted as in Bao et al. 2021,
     arXiv:2106.08254).
 
-    Each group carries `base_lr`, its highest learning rate, and `body`, whether it is no part of a new head.
+    Each group has `base_lr`, its highest learning rate, and `body`, False for a new head.
     """
     layers = 1 + max((_layer(name) or 0 for name, _ in model.named_parameters()), default=0)
     groups: dict[tuple[bool, bool, int], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             head, layer = is_head(model, name), _layer(name)
-            outside = layers + 1 if "embed" in name else 1  # a last norm goes with the last layer
+            outside = layers + 1 if "embed" in name else 1  # a final norm has the last layer's rate
             depth = 0 if head else outside if layer is None else layers - layer
             key = (new_head and head, parameter.ndim > 1, 0 if settings.layer_decay == 1 else depth)
             groups.setdefault(key, []).append(parameter)
@@ -55,12 +55,12 @@ def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> to
 
 
 def _eight_bit() -> Any:
-    """AdamW with moments of 8 bit, block by block (Dettmers et al. 2022, arXiv:2110.02861).
+    """Return AdamW with block-wise 8-bit moments (Dettmers et al. 2022, arXiv:2110.02861).
 
     Raises:
-        UserError: `bitsandbytes` is not installed, or cannot work here.
+        UserError: `bitsandbytes` is not installed or does not work here.
     """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it has no kernels for is not used
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of kernels we do not use
     try:
         from bitsandbytes.optim import AdamW8bit
     except (ImportError, OSError, RuntimeError) as error:
@@ -72,10 +72,10 @@ def _eight_bit() -> Any:
 
 
 def rate_factor(step: int, *, steps: int, warmup_ratio: float) -> float:
-    """Share of the highest learning rate at a step counted from 0: linear up from 0, then linear down to 0.
+    """Return the share of the highest learning rate at a step from 0: linear up from 0, linear down to 0.
 
-    That of transformers' `get_linear_schedule_with_warmup`. In the first step of a warm-up Adam only begins
-    its moments: of a single gradient they are its signs, and every weight would move alike.
+    Same schedule as transformers' `get_linear_schedule_with_warmup`. Step 0 of a warm-up has rate 0: Adam's
+    first update is only the sign of the gradient.
 
     >>> [round(rate_factor(s, steps=5, warmup_ratio=0.4), 2) for s in range(5)]
     [0.0, 0.5, 1.0, 0.67, 0.33]
@@ -85,7 +85,7 @@ def rate_factor(step: int, *, steps: int, warmup_ratio: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group to its share and return the body's learning rate, of its last layer if they differ."""
+    """Set the learning rate of every group; return the body's, that of its last layer if they differ."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
     body = [group["lr"] for group in optimizer.param_groups if group["body"]]
@@ -93,39 +93,39 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 def _layer(name: str) -> int | None:
-    """Number of the layer that a parameter belongs to; None for embeddings and head."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else None
+    """Return the number of a parameter's layer; None for embeddings and head."""
+    match = _LAYER.search(name)
+    return int(match[1]) if match else None
 
 
 def optimizer_state(
     model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
-    """The optimiser's tensors and counts by parameter name, ready for safetensors.
+    """Return the optimiser's tensors and counts by parameter name, ready for safetensors.
 
     Args:
-        model: has the names.
-        optimizer: where parameters are shared out (FSDP), every process has to ask, and gets whole ones.
-        keep: False gives nothing: this process only helps to gather.
+        model: gives the names.
+        optimizer: the optimiser; states sharded by FSDP are gathered (collective).
+        keep: False returns nothing: this rank only helps to gather.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}
-    found: dict[str, torch.Tensor] = {}
-    shared = set()
+    state_dict: dict[str, torch.Tensor] = {}
+    seen = set()
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensor = full(torch.as_tensor(value).detach())
             if not keep:
                 continue
             tensor = tensor.cpu().contiguous()
-            # The parameters have tables of bitsandbytes in common, which safetensors refuses.
-            tensor = tensor.clone() if tensor.data_ptr() in shared else tensor
-            shared.add(tensor.data_ptr())
-            found[f"{names[parameter]}/{key}"] = tensor
-    return found
+            # Parameters share tables of bitsandbytes, and safetensors refuses shared tensors.
+            tensor = tensor.clone() if tensor.data_ptr() in seen else tensor
+            seen.add(tensor.data_ptr())
+            state_dict[f"{names[parameter]}/{key}"] = tensor
+    return state_dict
 
 
 def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[str, torch.Tensor]) -> None:
-    """Put tensors of `optimizer_state` back."""
+    """Load tensors of `optimizer_state`."""
     parameters = dict(model.named_parameters())
     for entry, value in state.items():
         name, _, key = entry.rpartition("/")
@@ -133,6 +133,6 @@ def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, state: dict[
         if key == "step" and not value.is_floating_point():
             optimizer.state[parameter][key] = int(value)  # bitsandbytes counts in Python
         else:
-            # The fused AdamW has its step count beside the parameter, the others on the CPU.
+            # The fused AdamW has its step count on the parameter's device, the others on the CPU.
             beside = key != "step" or optimizer.defaults.get("fused")
             optimizer.state[parameter][key] = spread_like(parameter, value) if beside else value

@@ -1,4 +1,4 @@
-"""Ways of starting several processes that this loop cannot work with; found before anything is loaded."""
+"""Refuse launchers that training cannot work with, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ REFUSED = {
         "DeepSpeed: its engine clips and steps inside the backward pass, so that a loss or gradient that is "
         "not finite could not be refused before the step"
     ),
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM: it knows no cross-encoders of transformers",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM: it does not support cross-encoders of transformers",
     "ACCELERATE_USE_PARALLELISM_CONFIG": (
-        "a parallelism_config: it leaves each process a part of every weight or text, where whole ones are "
-        "read"
+        "a parallelism_config: it shards every weight or text over the processes, where whole ones are read"
     ),
 }
 
 
 def launch_problems(environment: Mapping[str, str] | None = None) -> list[str]:
-    """What was asked of `accelerate launch` that training refuses.
+    """Return the settings of `accelerate launch` that training refuses.
 
     Args:
-        environment: that of this process when None; `accelerate launch` writes its settings there.
+        environment: where `accelerate launch` writes its settings; that of this process if None.
     """
     values = os.environ if environment is None else environment
     asked = [name for name in REFUSED if values.get(name, "false").lower() in YES]
@@ -39,9 +38,9 @@ def launch_problems(environment: Mapping[str, str] | None = None) -> list[str]:
 
 
 def _fsdp_problems(values: Mapping[str, str]) -> list[str]:
-    """Settings of FSDP in the environment that would change what it does, and are not there."""
+    """Return settings of FSDP that training does not support."""
     version = values.get("FSDP_VERSION", "1")
-    problems = [] if version == "2" else [f"FSDP version {version}: 2 is what there is"]
+    problems = [] if version == "2" else [f"FSDP version {version}: only 2 is supported"]
     if values.get("FSDP_OFFLOAD_PARAMS", "false").lower() in YES:
         problems.append("FSDP's fsdp_offload_params: weights stay on their device")
     return problems

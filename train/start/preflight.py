@@ -1,4 +1,4 @@
-"""Everything that a training run reads, checked before the model is loaded."""
+"""The inputs of a training run, read and checked before the model is loaded."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .launchers import launch_problems
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run learns from and is measured by.
+    """The data of a run.
 
     Attributes:
-        mix: the training groups, in the order in which they are learned from.
+        mix: the training groups in training order.
         dev: the dev queries with their candidates.
-        dev_fingerprint: of the dev queries.
-        found: what the check of the data says, in lines.
-        resuming: whether the output folder holds a run to continue.
+        dev_fingerprint: fingerprint of the dev queries.
+        found: lines from the check of the data.
+        resuming: True if the output folder holds a run to continue.
     """
 
     mix: Mix
@@ -51,7 +51,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     """Check settings, paths and data.
 
     Raises:
-        UserError: with every problem found, together.
+        UserError: with all problems together.
     """
     output = Path(settings.output)
     problems = Problems()
@@ -72,7 +72,7 @@ def read_inputs(settings: TrainCommand) -> Inputs:
 
 
 def _read_data(settings: TrainCommand, problems: Problems) -> tuple[Mix, Collection, list[str]]:
-    """Training groups, dev queries, and what was found in them that does not forbid training.
+    """Read training groups and dev queries, and the lines of their check that do not forbid training.
 
     Raises:
         UserError: their problems, together with those found before.
@@ -108,13 +108,11 @@ def _read_source(
     refuse: Callable[[Group], str],
     problems: Problems,
 ) -> DataSource:
-    """One data set of `data.train`, read whole or looked at; what is wrong is added to `problems`."""
+    """Read one data set of `data.train`, or the first rows of a stream; add its faults to `problems`."""
     data, skip = settings.data, settings.data.on_error == "skip"
     if data.streaming:
         if not isinstance(given, str):
-            problems.add(
-                "file", f"data.streaming=true: {dict(given)} is put together by ids; give files of rows"
-            )
+            problems.add("file", f"data.streaming=true: {dict(given)} is joined by ids; give files of rows")
             return DataSource(given, [], "")
         read = partial(iterate_groups, given)
         stream = Stream(
@@ -131,10 +129,10 @@ def _read_source(
 
 
 def _refuser(settings: TrainCommand, dev: Collection | None) -> Callable[[Group], str]:
-    """What makes a row of a stream wrong for this run, which is known of other data before training."""
+    """Return a check of a stream's rows for what other data are checked for before training."""
     asked = {same_query(text) for text in dev.queries.values()} if dev else set()
-    meant = NEEDS.keys() >= chosen_losses(settings.loss).keys()  # else the settings are refused
-    scored = meant and needs_teacher(settings.loss)
+    known = NEEDS.keys() >= chosen_losses(settings.loss).keys()  # else the settings are refused
+    scored = known and needs_teacher(settings.loss)
 
     def refuse(group: Group) -> str:
         if same_query(group.query) in asked:

@@ -1,4 +1,4 @@
-"""From settings to what the loop works on: processes, model, optimiser, token ids."""
+"""Build what the loop works on from settings: processes, model, optimiser, token ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def make_accelerator(settings: TrainCommand) -> Any:
-    """Processes, devices and tracker.
+    """Make the accelerator: processes, devices and tracker.
 
     Raises:
         UserError: the tracker's package is not installed, or the device is not there.
@@ -38,8 +38,8 @@ def make_accelerator(settings: TrainCommand) -> Any:
     require_tracker(settings.tracker.name)
     tracker = None if settings.tracker.name == "none" else settings.tracker.name
     cpu = works_on_cpu(settings.model.device)
-    # Processes may have different numbers of batches in a step, so only the gradients are exchanged. The
-    # argument that replaces this one is not there in older versions of torch, nor in accelerate.
+    # Ranks may have different numbers of batches in a step, so only gradients are exchanged. Older versions
+    # of torch, and accelerate, lack the argument that replaces this one.
     warnings.filterwarnings("ignore", message=".?broadcast_buffers.? is deprecated", category=FutureWarning)
     gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
     accelerator = Accelerator(
@@ -55,10 +55,10 @@ def make_accelerator(settings: TrainCommand) -> Any:
 
 
 def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
-    """The model as it will be trained, its optimiser, and the data as token ids.
+    """Load the model, make its optimiser, and tokenize the data.
 
     Raises:
-        UserError: the model cannot be loaded, or not trained as asked.
+        UserError: the model cannot be loaded, or not trained with these settings.
     """
     from ...model.lora import add_adapters
     from ...model.reranker import Reranker
@@ -86,7 +86,7 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
     epochs = steps * settings.train.queries_per_step / inputs.mix.per_epoch
     for source, share in zip(inputs.mix.sources, inputs.mix.shares, strict=True):
         if not isinstance(source.groups, Stream):
-            # Few steps on many groups: tokenising what they draw takes less time than tokenising all.
+            # For few steps on many groups it is faster to tokenize only what they draw.
             build = epochs * share >= len(source.groups) / 4
             prepare_groups(reranker.pairs, source.groups, prompts=prompts, build=build)
     prepare_texts(reranker.pairs, _dev_texts(inputs.dev, prompts))
@@ -111,7 +111,7 @@ def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
 
 
 def _rows(inputs: Inputs) -> Iterator[Group]:
-    """All rows that lie in memory or in files; those of streams are only known as they come."""
+    """Yield the rows of all data sets but streams, whose rows are not known yet."""
     for source in inputs.mix.sources:
         if not isinstance(source.groups, Stream):
             yield from source.groups

@@ -1,4 +1,4 @@
-"""Settings that change nothing in this run: said at its start, as somebody meant something by them."""
+"""Warn about settings that have no effect in this run."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ WITHOUT_PROJECTS = ("none", "tensorboard")
 
 
 def warn_unused(run: Run) -> None:
-    """Say what `unused_settings` found."""
+    """Log the settings without effect."""
     for line in unused_settings(run.settings, new_head=run.reranker.new_head, steps=run.steps):
         log.warning("%s", line)
 
 
 def unused_settings(settings: TrainCommand, *, new_head: bool, steps: int) -> list[str]:
-    """One line for each setting that differs from its default and decides nothing.
+    """Return a line for each setting that differs from its default and has no effect.
 
     Args:
         settings: the run's settings.
-        new_head: whether the model came without a head.
+        new_head: True if the model came without a head.
         steps: optimiser steps of the run.
     """
     train, optim, data, dev = settings.train, settings.optim, settings.data, settings.dev
-    found = _optim(optim, new_head=new_head, steps=steps)
+    lines = _optim(optim, new_head=new_head, steps=steps)
     if data.stream_block != DataSettings().stream_block and not data.streaming:
-        found.append(f"data.stream_block={data.stream_block} changes nothing without data.streaming=true")
+        lines.append(f"data.stream_block={data.stream_block} changes nothing without data.streaming=true")
     if train.max_steps is not None and train.epochs != TrainSettings().epochs:
-        found.append(f"train.epochs={train.epochs} changes nothing beside train.max_steps={train.max_steps}")
+        lines.append(f"train.epochs={train.epochs} changes nothing beside train.max_steps={train.max_steps}")
     evaluations = -(-steps // train.eval_every)
     if train.patience is not None and train.patience >= evaluations:
-        found.append(f"train.patience={train.patience} changes nothing: there are {evaluations} evaluations")
+        lines.append(f"train.patience={train.patience} changes nothing: there are {evaluations} evaluations")
     others = train.positives_per_group * (train.queries_per_step - 1)
     if train.in_batch_negatives > others:
-        found.append(f"train.in_batch_negatives={train.in_batch_negatives}: a step has {others} at most")
+        lines.append(f"train.in_batch_negatives={train.in_batch_negatives}: a step has {others} at most")
     if dev.dense != DevSettings().dense and dev.candidates not in ("dense", "hybrid"):
-        found.append(f"dev.dense changes nothing with dev.candidates={dev.candidates}")
+        lines.append(f"dev.dense changes nothing with dev.candidates={dev.candidates}")
     if settings.tracker.project != TrackerSettings().project and settings.tracker.name in WITHOUT_PROJECTS:
-        found.append(f"tracker.project changes nothing with tracker.name={settings.tracker.name}")
-    return found
+        lines.append(f"tracker.project changes nothing with tracker.name={settings.tracker.name}")
+    return lines
 
 
 def _optim(optim: OptimSettings, *, new_head: bool, steps: int) -> list[str]:
-    found = []
+    lines = []
     if optim.head_learning_rate is not None and not new_head:
         rate = optim.head_learning_rate
-        found.append(f"optim.head_learning_rate={rate} changes nothing: the model came with its head")
+        lines.append(f"optim.head_learning_rate={rate} changes nothing: the model came with its head")
     if optim.name == "adafactor":
         given: dict[str, Any] = {"betas": list(optim.betas), "eps": optim.eps}
-        found += [
+        lines += [
             f"optim.{name}={value} changes nothing with optim.name=adafactor"
             for name, value in given.items()
             if value != getattr(OptimSettings(), name)
         ]
     if optim.warmup_ratio and not round(steps * optim.warmup_ratio):
-        found.append(f"optim.warmup_ratio={optim.warmup_ratio} of {steps} steps is none: there is no warm-up")
-    return found
+        lines.append(f"optim.warmup_ratio={optim.warmup_ratio} of {steps} steps is none: there is no warm-up")
+    return lines
