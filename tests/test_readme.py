@@ -1,4 +1,4 @@
-"""Every command of the README, and of two pages that continue it, runs as written on small data and models."""
+"""Every command of the README, and the two pages after it, runs as written, on small data and models."""
 
 import os
 import re
