@@ -1,4 +1,4 @@
-"""Contract 4: one pair encoder, held against the model's own tokenizer called on the pair."""
+"""Contract 4: the pair encoder equals the model's own tokenizer called on the pair."""
 
 import os
 import random
@@ -37,8 +37,21 @@ def tight(tokenizer):
     return PairEncoder(tokenizer, query_tokens=5, max_tokens=16)
 
 
+@pytest.fixture
+def counting(tokenizer, monkeypatch):
+    """An encoder, with the texts of each call of its tokenizer."""
+    encoder, calls = PairEncoder(tokenizer, query_tokens=8, max_tokens=32), []
+
+    def call(texts, **options):
+        calls.append(texts)
+        return tokenizer(texts, **options)
+
+    monkeypatch.setattr(encoder, "tokenizer", call)
+    return encoder, calls
+
+
 def own(tokenizer, query, passage):
-    """Ids and types of the tokenizer itself, called on a batch of one: alone it takes "" for no passage."""
+    """Return ids and types of the tokenizer, called on a batch of one: else it takes "" for no passage."""
     both = tokenizer([query], [passage], return_token_type_ids=True, verbose=False)
     return both["input_ids"][0], both["token_type_ids"][0]
 
@@ -84,7 +97,7 @@ def test_ids_equal_those_of_the_tokenizer_for_any_text(tokenizer, roomy, query, 
 
 
 def check_cut(encoder, tokenizer, query, passage):
-    """What the budgets promise, said without the encoder's own arithmetic."""
+    """Check the promise of the budgets without the encoder's own arithmetic."""
     encoded = encoder.encode(query, passage)
     q, p = alone(tokenizer, query), alone(tokenizer, passage)
     specials = len(own(tokenizer, "", "")[0])
@@ -117,7 +130,7 @@ def check_cut(encoder, tokenizer, query, passage):
 
 
 def joined(tokenizer, query, passage):
-    """The pair of two lists of ids, with the special tokens where an empty pair has them."""
+    """Return the pair of two lists of ids, with special tokens in the places of an empty pair."""
     ids, types = own(tokenizer, "", "")
     # <s> q </s></s> p </s> and [CLS] q [SEP] p [SEP]
     middle, second = len(ids) - 1, types[-1]
@@ -199,48 +212,29 @@ def test_tokens_of_a_spelled_special_token_are_those_of_its_text(tokenizer, room
     assert (encoded.ids.tolist(), encoded.types.tolist()) == (ids, types)
 
 
-def test_each_distinct_text_is_tokenised_once(tokenizer, monkeypatch):
-    encoder = PairEncoder(tokenizer, query_tokens=8, max_tokens=32)
-    seen = []
-    calls = []
-
-    class Counting:
-        def __call__(self, texts, **options):
-            calls.append(len(texts))
-            seen.extend(texts)
-            return tokenizer(texts, **options)
-
-    monkeypatch.setattr(encoder, "tokenizer", Counting())
+def test_each_distinct_text_is_tokenised_once(counting):
+    encoder, calls = counting
     pairs = [(f"query {k % 7}", f"passage {k % 11}") for k in range(200)] + [("query 1", "query 2")]
     encoder.lengths(pairs)
     encoder.full_lengths(pairs)
     for pair in pairs:
         encoder.encode(*pair)
     encoder.add(text for pair in pairs for text in pair)
-    assert sorted(seen) == sorted({text for pair in pairs for text in pair})
-    assert calls == [18]
+    assert [sorted(texts) for texts in calls] == [sorted({text for pair in pairs for text in pair})]
+    assert len(calls[0]) == 18
     encoder.encode("query 1", "new")
-    assert seen[18:] == ["new"]
+    assert calls[1:] == [["new"]]
     encoder.forget()
     encoder.encode("query 1", "passage 1")
-    assert seen[19:] == ["query 1", "passage 1"]
+    assert calls[2:] == [["query 1", "passage 1"]]
 
 
-def test_many_texts_are_tokenised_in_bounded_calls(tokenizer, monkeypatch):
-    encoder = PairEncoder(tokenizer, query_tokens=8, max_tokens=32)
-    calls = []
-
-    def counting(texts, **options):
-        calls.append(len(texts))
-        return tokenizer(texts, **options)
-
-    monkeypatch.setattr(encoder, "tokenizer", counting)
+def test_many_texts_are_tokenised_in_bounded_calls(tokenizer, counting):
+    encoder, calls = counting
     encoder.add(f"text {k}" for k in range(CHUNK + 3))
-    assert calls == [CHUNK, 3]
-    assert (
-        encoder.encode("text 0", f"text {CHUNK + 2}").ids.tolist()
-        == own(tokenizer, "text 0", f"text {CHUNK + 2}")[0]
-    )
+    assert list(map(len, calls)) == [CHUNK, 3]
+    pair = "text 0", f"text {CHUNK + 2}"
+    assert encoder.encode(*pair).ids.tolist() == own(tokenizer, *pair)[0]
 
 
 @pytest.mark.parametrize(("query_tokens", "rest"), [(0, 100), (-1, 100), (10, 10), (10, 9), (10, 0)])

@@ -1,4 +1,4 @@
-"""Tokens on disk: ids of the tokenizer itself, each distinct text once, nothing in a later run."""
+"""Tokens on disk equal those of the tokenizer; each distinct text is tokenised once for all runs."""
 
 import os
 

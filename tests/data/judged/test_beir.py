@@ -1,4 +1,4 @@
-"""BEIR folders: what is read, and that whatever is wrong in their three files is named by file and line."""
+"""BEIR folders are read, and every defect of their three files is named by file and line."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Groups of ids: the same as from dicts in memory, however the lines lie, and every defect at its line."""
+"""Groups joined by ids equal those of dicts in memory, in any order of lines; every defect has its line."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def file(tmp_path, name, text):
 
 
 def files(tmp_path, *, qrels=None, run=None, triples=None, depth=None, queries="q1\tone\nq2\ttwo\n", texts=9):
-    """The files of a source; passages are `d1` to `d9`, with texts `text 1` to `text 9`."""
+    """Write the files of a source; passages are `d1` to `d9`, with texts `text 1` to `text 9`."""
     texts = "".join(f"d{k}\ttext {k}\n" for k in range(1, texts + 1)) if isinstance(texts, int) else texts
     return Files(
         "it",
@@ -100,7 +100,7 @@ def test_triples_are_brought_together_by_query(tmp_path):
 
 
 def by_hand(qrels, run, texts, depth):
-    """What is expected of judgments and a run, made of dicts."""
+    """Return the expected groups of judgments and a run, from dicts."""
     expected = {}
     for query, judged in qrels.items():
         ranked = sorted(

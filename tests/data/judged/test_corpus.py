@@ -1,4 +1,4 @@
-"""Texts by id on disk: the same as in a dict, in little memory, and whatever is wrong is named by line."""
+"""Texts by id on disk equal those of a dict, in little memory; every defect is named by line."""
 
 import gzip
 import json
@@ -154,7 +154,7 @@ def test_a_file_of_another_kind_is_not_read_to_its_end(tmp_path, monkeypatch, na
 
 
 def resident():
-    """Bytes of memory that this process holds now."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -1,4 +1,4 @@
-"""Data of several files as a mapping: which keys it may have, what they mean, and what is wrong with them."""
+"""Data of several files as a mapping: its keys, their meaning, and their problems."""
 
 import shutil
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_judged_queries_of_trec_judgments(given):
 
 
 def wrong_with(source):
-    """What is wrong with a source: the cheap check and both readers say the same."""
+    """Return the problems of a source; the cheap check and both readers must agree."""
     found, read, judged = role_problems(source), Problems(), Problems()
     assert list(read_role_groups(source, read)) == []
     assert read_role_judged(source, judged) is None

@@ -13,7 +13,7 @@ from uprank.data.judged.trec import read_qrels, read_run
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The quick reader for small files too, in blocks of few lines; counts how often it gave a table."""
+    """Use the quick reader for small files too, in small blocks; returns its answers."""
     monkeypatch.setattr(columns, "_LARGE", 0)
     monkeypatch.setattr(columns, "_BLOCK", 64)
     answers = []
@@ -23,7 +23,7 @@ def quick(monkeypatch):
 
 
 def both_readings(read, path, quick):
-    """What the quick reader and the slow one make of a file: table or problems."""
+    """Return the table or the problems of the quick reader and of the slow one."""
     found = []
     for large in (0, 2**60):
         columns._LARGE = large

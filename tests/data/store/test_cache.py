@@ -1,4 +1,4 @@
-"""The cache: built once, never half-used, and damage is recognised."""
+"""Cache entries are built once and never half-used; damage is noticed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Merging: as a dictionary does it, whatever the number of buckets, in bounded memory and without traces."""
+"""Rows are grouped by key as a dictionary does it, in bounded memory, and leave no files behind."""
 
 import random
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Groups on disk: the same ones as read into memory, with constant memory, whatever else happens."""
+"""Groups on disk equal those read into memory, and take constant memory."""
 
 import gzip
 import json

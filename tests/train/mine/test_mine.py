@@ -1,4 +1,4 @@
-"""Mined negatives: none judged relevant or a copy, the same bytes for the same seed, nothing overwritten."""
+"""Mined negatives are no positives and no copies; one seed writes one file; nothing is overwritten."""
 
 import json
 
@@ -16,7 +16,7 @@ def normal(text):
 
 @pytest.fixture
 def tricky(tmp_path):
-    """A corpus in which the first stage finds positives, copies of them, of the query and of each other."""
+    """Return a corpus whose first stage finds positives, copies of them, of the query and of each other."""
     corpus = {
         "p1": "river stone light",
         "p1-copy": "River  STONE light",

@@ -1,4 +1,4 @@
-"""Mining that was cut off, is started twice, or is shared by processes: the same bytes."""
+"""Mining that is killed, started twice or shared by ranks writes the same bytes."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from uprank.train.mine.search import Search
 
 @contextmanager
 def killed_at(monkeypatch, number):
-    """Mining is killed at a query, in the middle of its line."""
+    """Kill mining at a query, in the middle of its line."""
 
     def write(log, entry, real=Parts.write):
         if entry["number"] == number:
@@ -76,7 +76,7 @@ def test_a_second_start_is_refused_while_the_first_is_at_it(
 
 
 def test_two_processes_write_the_same_bytes_as_one(mined, beir, dense_model, tiny_bert, tmp_path):
-    """One part after the other; real processes are started in the slow test below."""
+    """One rank after the other; the slow test below starts real processes."""
     options = {"retriever": "hybrid", "dense": DenseSettings(path=str(dense_model)), "negatives": 5}
     options["teacher"] = TeacherSettings(path=str(tiny_bert))
     mined(beir, tmp_path / "one", **options)

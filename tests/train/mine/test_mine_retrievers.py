@@ -1,4 +1,4 @@
-"""What mines: bi-encoders, both stages, chance, a corpus of its own; and a teacher that vetoes."""
+"""Mining by every retriever, from a separate corpus, and with a teacher's veto."""
 
 import json
 

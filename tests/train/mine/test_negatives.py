@@ -1,4 +1,4 @@
-"""The choice of negatives: what each filter removes, and how the samplings draw."""
+"""The choice of negatives: every filter and every sampling."""
 
 import random
 import string
@@ -124,7 +124,7 @@ def test_the_margin_is_to_the_lowest_positive_whatever_its_sign():
 
 
 class Teacher:
-    """Scores by the last letter, and remembers what it was asked."""
+    """A teacher that scores by the last letter, and remembers its inputs."""
 
     def __init__(self, **scores):
         self.scores, self.asked = scores, []
@@ -173,7 +173,7 @@ MANY = {f"d{k}": f"text number {k}" for k in range(10)}
 
 
 def drawn(sampling, draws=3000, **options):
-    """How often each rank was drawn, over many queries."""
+    """Count how often each rank is drawn over many queries."""
     counts = Counter()
     for number in range(draws):
         chosen = pick(

@@ -1,4 +1,4 @@
-"""Runs that are killed at random instants end with the bits of one that nobody disturbed (contract 3)."""
+"""Runs killed at random instants end with the same bits as an undisturbed one (contract 3)."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Checkpoints that were truncated, flipped in a bit, or lost a file: named, and the one before is used."""
+"""Checkpoints that are truncated, have a flipped bit or lack a file are named; the one before is used."""
 
 import json
 import logging

@@ -1,5 +1,6 @@
-"""Files that cannot be written: named, with the last good checkpoint kept, and a later start goes on."""
+"""Files that cannot be written are named, the last good checkpoint stays, and a later start resumes."""
 
+import io
 import json
 import logging
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ resource = pytest.importorskip("resource")  # not on Windows
 
 @contextmanager
 def full_disk(room=0):
-    """No file can grow beyond `room` bytes."""
+    """Let no file grow beyond `room` bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
     try:
@@ -129,26 +130,16 @@ def test_a_log_on_a_full_disk_is_left_with_one_line(tmp_path, capsys):
         log_to_file(tmp_path / "train.log")
         with full_disk():
             # What a test says on the terminal goes into a file, too, for which there is no room.
-            log.handlers[0].setStream(stream := Lines())
+            log.handlers[0].setStream(stream := io.StringIO())
             log.info("step 1")
             log.info("step 2")
     finally:
         log.handlers[:] = before
-    assert [line.split(":")[0] for line in stream.lines] == ["step 1", str(tmp_path / "train.log"), "step 2"]
-    assert "cannot be written ([Errno 27] File too large)" in stream.lines[1]
+    lines = stream.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["step 1", str(tmp_path / "train.log"), "step 2"]
+    assert "cannot be written ([Errno 27] File too large)" in lines[1]
     with pytest.raises(UserError, match=r"train\.log: cannot be written"):
         log_to_file(tmp_path / "nowhere" / "train.log")
-
-
-class Lines:
-    def __init__(self):
-        self.lines = []
-
-    def write(self, text):
-        self.lines += [line for line in text.splitlines() if line]
-
-    def flush(self):
-        pass
 
 
 def test_what_the_first_process_was_refused_ends_all():
@@ -173,26 +164,16 @@ def test_what_the_first_process_was_refused_ends_all():
 
 
 def refuse_at(monkeypatch, what, place):
-    """From its `place`-th call on the writer in the loop finds the disk full."""
-    calls = []
-    if what == "metrics":
-        real = MetricsFile.write
-
-        def write(self, **row):
-            calls.append(1)
-            with full_disk() if len(calls) >= place else full_disk(resource.RLIM_INFINITY):
-                real(self, **row)
-
-        monkeypatch.setattr(MetricsFile, "write", write)
-        return
-    real = getattr(loop, what)
+    """Let a writer of the loop find the disk full from its `place`-th call on."""
+    owner, name, room = (MetricsFile, "write", 0) if what == "metrics" else (loop, what, 2000)
+    real, calls = getattr(owner, name), []
 
     def write(*args, **given):
         calls.append(1)
-        with full_disk(2000) if len(calls) >= place else full_disk(resource.RLIM_INFINITY):
+        with full_disk(room if len(calls) >= place else resource.RLIM_INFINITY):
             real(*args, **given)
 
-    monkeypatch.setattr(loop, what, write)
+    monkeypatch.setattr(owner, name, write)
 
 
 @pytest.mark.parametrize(

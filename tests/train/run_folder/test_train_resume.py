@@ -1,4 +1,4 @@
-"""A run folder that was cut off or damaged: resumed to the same bits, or refused by name."""
+"""A run that was killed or damaged resumes to the same bits, or is refused by name."""
 
 import json
 import shutil
