@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..configs.errors import UserError
 
@@ -24,13 +24,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Audit:
-    """One check of how far the figures can be trusted.
+    """A check of how far the figures can be trusted.
 
     Attributes:
         name: `ties`, `spread`, `recall`, `truncation`, `judged`, `leak`, `calibration`, `speed`…
-        loud: whether it limits the result; a healthy check is one quiet line.
-        text: the finding, one sentence.
-        values: its figures by name.
+        loud: true if it limits the result; a healthy check is one quiet line.
+        text: result of the check, one sentence.
+        values: figures by name.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Audit:
 
 @dataclass(frozen=True)
 class DepthPoint:
-    """The result when only the best `depth` of the first stage are reranked and the rest follow behind.
+    """The result when only the best `depth` of the first stage are reranked and the rest follow.
 
     Attributes:
-        depth: candidates a query that are reranked.
+        depth: reranked candidates a query.
         results: measure name to estimate.
-        pairs: pairs that have to be scored for it.
-        seconds: what scoring them takes, from those that were scored; None where all came from the cache.
+        pairs: pairs to score.
+        seconds: time to score them, at the speed of the pairs scored now; None if all came from the cache.
     """
 
     depth: int
@@ -76,11 +76,11 @@ class Calibration:
     """How far sigmoid scores are probabilities of relevance, in equal bins from 0 to 1.
 
     Attributes:
-        over: `judged` candidates; or `all`, unjudged ones counted as not relevant, where the judgments
-            hold only relevant documents and would make every score look too low.
+        over: `judged` candidates; or `all`, unjudged ones counted as not relevant, if the judgments hold only
+            relevant documents, which would make every score look too low.
         counts: B counts of candidates.
-        scores: B mean sigmoid scores; 0 where a bin is empty.
-        relevant: B shares of relevant candidates; 0 where a bin is empty.
+        scores: B mean sigmoid scores; 0 for an empty bin.
+        relevant: B shares of relevant candidates; 0 for an empty bin.
         error: expected calibration error, the mean over candidates of |score - share| of their bin.
     """
 
@@ -99,23 +99,23 @@ class System:
         name: short name, unique in the report (`bm25`, `base`, `tuned`…).
         kind: `first_stage`, `run` (a TREC file) or `model`.
         path: hub id or folder; empty for a first stage.
-        weights: `sha256:…` of the weights that produced the scores; empty for a first stage.
+        weights: hash of the weights that produced the scores, `sha256:…`; empty for a first stage.
         results: measure name to estimate.
         pairs: query-passage pairs scored.
-        truncated_pairs: pairs that had to be cut to the token budget.
-        tied_queries: queries in which two scores within the top 10 are equal.
+        truncated_pairs: pairs cut to the token budget.
+        tied_queries: queries with equal scores within the top 10.
         seconds: wall time of scoring.
         precision: `fp32`, `bf16`; empty for a first stage.
         query_tokens: token budget of the query; 0 for a first stage.
         max_tokens: token budget of the pair; 0 for a first stage.
-        query_prompt: put before every query; mostly empty.
-        passage_prompt: put before every passage; mostly empty.
-        backend: what scored: `uprank`, `onnx`…; empty for a first stage.
+        query_prompt: text before every query; mostly empty.
+        passage_prompt: text before every passage; mostly empty.
+        backend: backend that scored: `uprank`, `onnx`…; empty for a first stage.
         cached_pairs: pairs whose score came from the cache.
         audits: checks of this system's scores.
-        depths: the depth curve; empty without a first stage that orders the candidates.
+        depths: depth curve; empty without a first stage that orders the candidates.
         histogram: distribution of the scores; None for a first stage or a run.
-        calibration: of the sigmoid scores; None for a first stage or a run.
+        calibration: calibration of the sigmoid scores; None for a first stage or a run.
     """
 
     name: str
@@ -147,11 +147,11 @@ class Comparison:
     Attributes:
         difference: mean of (system - baseline) over queries.
         low: lower end of its bootstrap 95 % interval.
-        high: upper end of it.
+        high: upper end of this interval.
         p: two-sided paired randomisation test; never 0.
         wins: queries on which the system is better.
         ties: queries on which both are equal.
-        losses: queries on which it is worse.
+        losses: queries on which the system is worse.
         p_holm: p after Holm's correction over the systems compared on this measure; None in old reports.
         detectable: smallest true difference that a test at 0.05 finds with a probability of 0.8 with so
             many queries and this spread of differences; None in old reports.
@@ -192,16 +192,16 @@ class Report(Compared):
         queries: judged queries; every one of them counts in every mean.
         missing_queries: ids of judged queries without candidates (each counts 0).
         unanswerable_queries: ids of queries without any relevant document (each counts 0).
-        candidates: where the candidates come from: `bm25`, `groups`, `judged` or a run file; empty where
-            runs were measured, each on its own documents.
+        candidates: source of the candidates: `bm25`, `groups`, `judged` or a run file; empty if runs were
+            measured, each on its own documents.
         depth: most candidates a query; 0 without candidates.
         recall: mean share of relevant documents among the candidates, the ceiling of any reranker; without
             candidates that of the baseline's own documents.
         baseline: name of the system the others are compared with.
-        added_positives: relevant passages that the first stage missed and the evaluation put in.
+        added_positives: relevant passages that the first stage missed and the evaluation added.
         hardware: processor, threads and device of the run, in words.
         audits: checks of the data and the candidates.
-        seed: of intervals and tests; with it everything can be computed again from `per_query`.
+        seed: seed of intervals and tests, which can be computed again from it and `per_query`.
         per_query: measure -> system -> query id -> value; saved apart as `per_query.jsonl`.
     """
 
@@ -258,30 +258,25 @@ class Report(Compared):
             raise UserError(f"{path}: no report here", advice="Give a folder that `uprank eval` wrote.")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            values["systems"] = [_system(system) for system in values["systems"]]
-            values["audits"] = [Audit(**audit) for audit in values.get("audits", [])]
-            values["comparisons"] = [Comparison(**c) for c in values["comparisons"]]
             per_query = _read_per_query(path.with_name("per_query.jsonl"))
-            return cls(**values, per_query=per_query)
+            report: Report = _typed(cls, values | {"per_query": per_query})
+            return report
         # Not UTF-8, not JSON, or of another shape.
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not an Uprank report ({error})") from error
 
 
-def _system(values: dict[str, Any]) -> System:
-    """Build a system from its JSON form; values that older reports lack keep their defaults."""
-    values = dict(values, results=_estimates(values["results"]))
-    values["audits"] = [Audit(**audit) for audit in values.get("audits", [])]
-    values["depths"] = [
-        DepthPoint(**{**point, "results": _estimates(point["results"])}) for point in values.get("depths", [])
-    ]
-    values["histogram"] = Histogram(**values["histogram"]) if values.get("histogram") else None
-    values["calibration"] = Calibration(**values["calibration"]) if values.get("calibration") else None
-    return System(**values)
-
-
-def _estimates(values: dict[str, dict[str, float]]) -> dict[str, Estimate]:
-    return {measure: Estimate(**estimate) for measure, estimate in values.items()}
+def _typed(hint: Any, value: Any) -> Any:
+    """Build a value from its JSON form; fields that older reports lack keep their defaults."""
+    inner = get_args(hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return hint(**{name: _typed(hints[name], each) for name, each in value.items()})
+    if get_origin(hint) is list:
+        return [_typed(inner[0], each) for each in value]
+    if get_origin(hint) is dict:
+        return {name: _typed(inner[1], each) for name, each in value.items()}
+    return _typed(inner[0], value) if inner and value is not None else value  # of `X | None`
 
 
 def _read_per_query(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -175,21 +175,21 @@ def clean(measures: Mapping[str, Floats], leaked: np.ndarray, seed: int) -> Audi
         return Audit("leak", True, "no query is left that is not in data.train", {"queries": 0.0})
     figures = {"queries": float((~leaked).sum())}
     rows = estimates([values[~leaked] for values in measures.values()], seed)
-    for name, found in zip(measures, rows, strict=True):
-        figures |= {name: found.mean, f"{name} low": found.low, f"{name} high": found.high}
+    for name, estimate in zip(measures, rows, strict=True):
+        figures |= {name: estimate.mean, f"{name} low": estimate.low, f"{name} high": estimate.high}
     first, values = next(iter(measures.items()))
     text = f"{first} {format_estimate(rows[0])} on the {count_of(int((~leaked).sum()), 'query')} "
     return Audit("leak", True, f"{text}not in data.train, {float(values.mean()):.3f} on all", figures)
 
 
-def calibrated(found: Calibration) -> Audit:
+def calibrated(calibration: Calibration) -> Audit:
     """Check that sigmoid scores may be read as probabilities; the ranking does not depend on it."""
-    over = "judged candidates" if found.over == "judged" else "all candidates, unjudged as not relevant"
-    loud = found.error > CALIBRATION_ERROR
+    over = "judged candidates" if calibration.over == "judged" else "all candidates, unjudged as not relevant"
+    loud = calibration.error > CALIBRATION_ERROR
     words = "sigmoid scores are no probabilities" if loud else "sigmoid scores are near probabilities"
-    text = f"{words}: expected calibration error {found.error:.3f} over {over}"
+    text = f"{words}: expected calibration error {calibration.error:.3f} over {over}"
     return Audit("calibration", loud, text + ("; the ranking is not affected" if loud else ""),
-                 {"error": found.error})  # fmt: skip
+                 {"error": calibration.error})  # fmt: skip
 
 
 def speed(pairs: int, cached: int, seconds: float, queries: int, machine: str) -> Audit:
@@ -219,29 +219,29 @@ def relevant_cut(
         qrels: judgments.
         cut: (N,) true if the pair was cut, query after query.
     """
-    found = dict.fromkeys(queries, False)
+    affected = dict.fromkeys(queries, False)
     start = 0
     for query, row in run.items():
         flags = cut[start : start + len(row)]
         start += len(row)
-        if query in found and flags.any():
+        if query in affected and flags.any():
             docs = list(row)
             grades = qrels[query]
-            found[query] = any(grades.get(docs[place], 0) > 0 for place in np.flatnonzero(flags))
-    return np.fromiter(found.values(), bool, len(found))
+            affected[query] = any(grades.get(docs[place], 0) > 0 for place in np.flatnonzero(flags))
+    return np.fromiter(affected.values(), bool, len(affected))
 
 
 def stated_of(system: System, queries: int) -> list[Audit]:
     """Audit a system by its counts, for reports of older versions without audits."""
-    found = []
+    checks = []
     if system.pairs and system.kind == "model":
-        found.append(truncation(system.pairs, system.truncated_pairs))
+        checks.append(truncation(system.pairs, system.truncated_pairs))
     if system.tied_queries:
         text = _tied_text(system.tied_queries, queries, USUAL_CUTOFF)
         if system.tied_queries >= COLLAPSED_SHARE * queries:
             text += "; it hardly tells the documents apart"
-        found.append(Audit("ties", True, text, {"queries": float(system.tied_queries)}))
-    return found
+        checks.append(Audit("ties", True, text, {"queries": float(system.tied_queries)}))
+    return checks
 
 
 def _tied_text(tied: int, queries: int, depth: int) -> str:

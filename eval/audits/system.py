@@ -65,27 +65,29 @@ def audit_system(
     """
     leading, is_model = setting.leading, kind == "model"
     first = values[str(leading)]
-    found: list[Audit | None] = [
+    checks: list[Audit | None] = [
         audits.ties(ranking, leading, _bounds(leading, ranking)),
         audits.spread(ranking, logits=is_model),
         _direction(kind, ranking, first, setting),
         audits.judged(ranking, leading),
     ]
     if is_model:
-        found.append(audits.headroom(leading, float(first.mean()), _floor(ranking, setting), setting.ceiling))
-        found.append(_truncation(scored, ranking, first, setting))
+        checks.append(
+            audits.headroom(leading, float(first.mean()), _floor(ranking, setting), setting.ceiling)
+        )
+        checks.append(_truncation(scored, ranking, first, setting))
     elif kind == "run":
-        found.append(audits.own_documents(ranking, leading, ideal(ranking)))
-        found += zeros([query for query in ranking.missing if query not in setting.missing], ())
-        found.append(audits.not_judged(scored.run, setting.collection.qrels))
+        checks.append(audits.own_documents(ranking, leading, ideal(ranking)))
+        checks += zeros([query for query in ranking.missing if query not in setting.missing], ())
+        checks.append(audits.not_judged(scored.run, setting.collection.qrels))
     if setting.leaks is not None and setting.leaks.same.any():
-        found.append(audits.clean(values, setting.leaks.same, setting.seed))
+        checks.append(audits.clean(values, setting.leaks.same, setting.seed))
     if calibrated is not None:
-        found.append(audits.calibrated(calibrated))
+        checks.append(audits.calibrated(calibrated))
     if is_model:
         queries = len(ranking.queries) - len(ranking.missing)
-        found.append(audits.speed(scored.pairs, scored.cached, scored.seconds, queries, setting.machine))
-    return [audit for audit in found if audit is not None]
+        checks.append(audits.speed(scored.pairs, scored.cached, scored.seconds, queries, setting.machine))
+    return [audit for audit in checks if audit is not None]
 
 
 def _direction(kind: str, ranking: Ranking, values: Floats, setting: Setting) -> Audit | None:

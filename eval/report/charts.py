@@ -33,7 +33,7 @@ TALL = HEIGHT + 100
 ROW = 46.0
 MOST_BARS = 380
 GRIDS, MOST_DOTS = (0.01, 0.02, 0.05), 1500  # queries within a cell of the grid share a dot
-STYLES = 4  # of lines; each has its own colour, dash and shape in the style sheet
+STYLES = 4  # line styles; each has its own colour, dash and shape in the style sheet
 INSET = 10.0  # so that a dot at an end does not cover a label
 LABEL_WIDTH = 34.0  # ticks closer than this would overlap
 BESIDE = 7.0  # between the systems at one depth, so that their intervals do not cover each other
@@ -79,7 +79,7 @@ def side(difference: float) -> str:
 def scatter(pairs: dict[str, tuple[float, float]]) -> Chart:
     """Plot baseline value (x) against system value (y); queries in one cell of a grid share a larger dot.
 
-    The grid is coarser where there would be too many dots to tell apart.
+    The grid is coarser if there would be too many dots to tell apart.
     """
     for grid in GRIDS:
         places: dict[tuple[float, float], list[str]] = {}
@@ -186,7 +186,7 @@ def _over_logarithm(
             dots.append(Mark(at, y.at(estimate.mean), 4.0, text=text, ends=whisker))
         lines.append(Line(system.name, number % STYLES, dots, path((dot.x, dot.y) for dot in dots)))
     kept: list[tuple[float, str]] = []
-    for value, label in reversed(ticks):  # the last one always, the others where they do not touch
+    for value, label in reversed(ticks):  # always the last one, the others if they do not touch
         at = x.at(math.log(value))
         if not kept or kept[-1][0] - at >= LABEL_WIDTH:
             kept.append((at, label))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..results import Compared, Comparison, Estimate, Report
 from ..statistics import macro_compare, macro_estimate
@@ -11,15 +11,15 @@ from ..statistics import macro_compare, macro_estimate
 
 @dataclass(frozen=True)
 class CollectionResult(Compared):
-    """The line of one collection; its report is in the folder of its name.
+    """Results on one collection; its report is in the folder of its name.
 
     Attributes:
-        name: of the collection and of its folder.
+        name: name of the collection and of its folder.
         role: `headline` for the first collection, `guard` for the others.
         data: path of the judged queries.
-        fingerprint: of the data.
+        fingerprint: fingerprint of the data.
         queries: judged queries.
-        candidates: where the candidates come from.
+        candidates: source of the candidates.
         depth: most candidates a query.
         recall: mean share of relevant documents among the candidates.
         added_positives: relevant passages that the evaluation put in.
@@ -48,14 +48,14 @@ class Summary(Compared):
 
     Attributes:
         created: when the first report was made.
-        version: of Uprank.
-        command: how the evaluation was started.
-        measures: the first one leads.
-        baseline: system of the macro comparisons; empty where the collections have different ones.
-        seed: of intervals and tests.
+        version: version of Uprank.
+        command: command that started the evaluation.
+        measures: names of the measures; the first one leads.
+        baseline: system of the macro comparisons; empty if the collections have different ones.
+        seed: seed of intervals and tests.
         collections: the headline first, then the guards.
-        macro: system to measure to mean over the collections, each of the same weight; only of systems
-            that every collection has.
+        macro: system to measure to mean over the collections, each of the same weight; only systems that
+            every collection has.
         comparisons: macro difference of these systems to the baseline.
     """
 
@@ -71,7 +71,7 @@ class Summary(Compared):
 
     @property
     def systems(self) -> list[str]:
-        """Every system of any collection, in the order of the reports."""
+        """Return every system of any collection, in the order of the reports."""
         return list(dict.fromkeys(name for result in self.collections for name in result.results))
 
 
@@ -119,17 +119,6 @@ def make_summary(reports: Mapping[str, Report], *, seed: int) -> Summary:
 
 
 def _result(name: str, report: Report, role: str) -> CollectionResult:
-    return CollectionResult(
-        name=name,
-        role=role,
-        data=report.data,
-        fingerprint=report.fingerprint,
-        queries=report.queries,
-        candidates=report.candidates,
-        depth=report.depth,
-        recall=report.recall,
-        added_positives=report.added_positives,
-        baseline=report.baseline,
-        results={system.name: system.results for system in report.systems},
-        comparisons=report.comparisons,
-    )
+    results = {system.name: system.results for system in report.systems}
+    shared = {field.name for field in fields(CollectionResult)} - {"name", "role", "results"}
+    return CollectionResult(name, role, results=results, **{each: getattr(report, each) for each in shared})

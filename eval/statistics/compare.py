@@ -185,28 +185,30 @@ def regression(
 
 def contradictions(report: Report) -> list[str]:
     """Name the figures of a report that its own values per query and its seed contradict."""
-    found = []
+    problems = []
     for system in report.systems:
         for measure, mean in system.results.items():
             values = report.per_query.get(measure, {}).get(system.name)
             if not values or not _equal(estimate(list(values.values()), report.seed), mean):
-                found.append(f"{system.name}, {measure}: mean or interval")
+                problems.append(f"{system.name}, {measure}: mean or interval")
     families: dict[tuple[str, str], list[Comparison]] = {}
     for stated in report.comparisons:
         families.setdefault((stated.measure, stated.baseline), []).append(stated)
     for family in families.values():
-        found += _contradicted(report, family)
-    return found
+        problems += _contradicted(report, family)
+    return problems
 
 
 def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
     """Name the comparisons of one measure with one baseline that differ when made again."""
-    found, again, same = [], [], []
+    problems, again, same = [], [], []
     for stated in family:
         rows = report.per_query.get(stated.measure, {})
         values, base = rows.get(stated.system, {}), rows.get(stated.baseline, {})
         if not values or values.keys() != base.keys():
-            found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: no values to compare")
+            problems.append(
+                f"{stated.system} against {stated.baseline}, {stated.measure}: no values to compare"
+            )
             continue
         paired = list(values.values()), [base[query] for query in values]
         names = {"system": stated.system, "baseline": stated.baseline, "measure": stated.measure}
@@ -214,8 +216,8 @@ def _contradicted(report: Report, family: Sequence[Comparison]) -> list[str]:
         same.append(stated)
     for made, stated in zip(with_holm(again), same, strict=True):
         if not _equal(made, stated):
-            found.append(f"{stated.system} against {stated.baseline}, {stated.measure}: difference or p")
-    return found
+            problems.append(f"{stated.system} against {stated.baseline}, {stated.measure}: difference or p")
+    return problems
 
 
 def _equal(made: Estimate | Comparison, stated: Estimate | Comparison) -> bool:

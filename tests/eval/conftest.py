@@ -28,11 +28,11 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Navigated(Exception):
-    """The page that was asked has been left."""
+    """The page was left while it was asked."""
 
 
 class Chromium:
-    """One browser, one page: what was asked of the network and said on the console is kept."""
+    """One browser with one page; keeps the requests and the console messages."""
 
     def __init__(self, profile):
         # The debugging pipe is file descriptors 3 (to read) and 4 (to write); only a shell can number them.
@@ -83,7 +83,7 @@ class Chromium:
         return message
 
     def open(self, file, *, width=1200, height=900, scheme="light"):
-        """Open a file and wait for its script; starts the lists of requests and messages anew."""
+        """Open a file, wait for its script, and clear the requests and messages before."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)  # fmt: skip
         features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -98,13 +98,13 @@ class Chromium:
                       " && performance.getEntriesByName('first-paint').length")  # fmt: skip
 
     def run(self, script):
-        """Value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
     def wait_for(self, script):
-        """Until a JavaScript expression is true: a page that a click asks for comes when it comes."""
+        """Wait until a JavaScript expression is true, for example until a page has come."""
         until = time.monotonic() + SECONDS
         while True:
             with contextlib.suppress(Navigated):  # the page was left while it was asked
@@ -114,7 +114,7 @@ class Chromium:
             time.sleep(0.02)
 
     def press(self, key):
-        """A key down and up; like `click` it returns when the page has handled both."""
+        """Press and release a key; like `click`, return when the page has handled both."""
         code, text = KEYS[key]
         for kind in ("keyDown", "keyUp"):
             typed = {"text": text} if text and kind == "keyDown" else {}
@@ -122,7 +122,7 @@ class Chromium:
             self.call("Input.dispatchKeyEvent", type=kind, **named, **typed)
 
     def click(self, selector):
-        """A click of the mouse in the middle of an element, scrolled into view."""
+        """Scroll an element into view and click its middle."""
         script = f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
         script += (
             "e.scrollIntoView({block: 'center', inline: 'center'}); const r = e.getBoundingClientRect();"
@@ -149,7 +149,7 @@ class Chromium:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Skips where there is no Chromium."""
+    """The browser; skip without Chromium."""
     if CHROMIUM is None:
         pytest.skip("no chromium here")
     found = Chromium(tmp_path_factory.mktemp("chromium"))
@@ -159,7 +159,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def call():
-    """`call("data.test=…", …)`: run the command in this process; its exit code."""
+    """Run the command in this process: `call("data.test=…", …)` returns the exit code."""
 
     def run(*arguments):
         GlobalHydra.instance().clear()
@@ -177,7 +177,7 @@ def call():
 
 
 class Html(HTMLParser):
-    """Checks the nesting, collects the attributes and the text that a reader sees."""
+    """Check the nesting; collect tags, attributes and the text that a reader sees."""
 
     def __init__(self, text):
         super().__init__()
@@ -193,8 +193,9 @@ class Html(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
 
     def handle_endtag(self, tag):
         assert self.open, f"</{tag}> closes nothing"
@@ -213,31 +214,16 @@ def make_system(name, value, kind="model"):
 def make_page_report(queries=120, name="tuned", **changes):
     before = {f"q{i}": 1 / math.log2(2 + i % 9) for i in range(queries)}
     after = {q: min(1.0, max(0.0, v + 0.3 * math.sin(int(q[1:])))) for q, v in before.items()}
+    systems = [make_system("bm25", 0.6, "first_stage"), make_system("base", 0.67), make_system(name, 0.712)]
+    comparisons = [
+        Comparison("bm25", "base", "nDCG@10", -0.07, -0.1, -0.04, 0.0004, 20, 30, 70),
+        Comparison(name, "base", "nDCG@10", 0.042, 0.018, 0.066, 0.0012, 62, 30, 28),
+    ]
     values = Report(
-        created="2025-01-20T14:03:11+00:00",
-        version="0.1.0",
-        command="uprank eval data.test=claims",
-        data="claims/test.jsonl",
-        fingerprint="sha256:data-fingerprint",
-        queries=queries,
-        missing_queries=["q7"],
-        unanswerable_queries=[],
-        candidates="bm25",
-        depth=100,
-        recall=0.912,
-        measures=["nDCG@10"],
-        baseline="base",
-        systems=[
-            make_system("bm25", 0.6, "first_stage"),
-            make_system("base", 0.67),
-            make_system(name, 0.712),
-        ],
-        comparisons=[
-            Comparison("bm25", "base", "nDCG@10", -0.07, -0.1, -0.04, 0.0004, 20, 30, 70),
-            Comparison(name, "base", "nDCG@10", 0.042, 0.018, 0.066, 0.0012, 62, 30, 28),
-        ],
-        per_query={"nDCG@10": {"base": before, name: after}},
-    )
+        "2025-01-20T14:03:11+00:00", "0.1.0", "uprank eval data.test=claims", "claims/test.jsonl",
+        "sha256:data-fingerprint", queries, ["q7"], [], "bm25", 100, 0.912, ["nDCG@10"], "base", systems,
+        comparisons, per_query={"nDCG@10": {"base": before, name: after}},
+    )  # fmt: skip
     return replace(values, **changes)
 
 

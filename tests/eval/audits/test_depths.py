@@ -99,11 +99,9 @@ def test_the_last_point_is_the_result_where_positives_were_added(tmp_path):
         q: {doc: float(doc == "p") * 2 - i / 99 for i, doc in enumerate(r)} for q, r in candidates.run.items()
     }
     model = Entry("m", Scored(run, 48, 0, 1.0), "m", "sha256:m")
+    entries, measures = [first_stage_entry(candidates), model], MEASURES[:1]
     report = make_report(
-        collection,
-        candidates,
-        [first_stage_entry(candidates), model],
-        ReportOptions(MEASURES[:1], baseline="first", seed=0, command=""),
+        collection, candidates, entries, ReportOptions(measures, baseline="first", seed=0, command="")
     )
     points = report.system("m").depths
     assert [point.depth for point in points] == [7, 8]

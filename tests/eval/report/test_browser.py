@@ -1,4 +1,4 @@
-"""The pages in headless Chromium: clicks, keys, a phone, both schemes, and not a word in the console."""
+"""The pages in headless Chromium: clicks, keys, a phone, both schemes, and a silent console."""
 
 import random
 

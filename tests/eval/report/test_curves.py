@@ -1,4 +1,4 @@
-"""Curves of a training run: intervals around the dev measures, alarms where and when they came."""
+"""Curves of a training run: intervals around the dev measures, and alarms at their steps."""
 
 import re
 

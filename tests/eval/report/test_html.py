@@ -28,7 +28,7 @@ def example(text="a passage", query="a question"):
 
 @pytest.fixture
 def full(html_report):
-    """A page with all that a training run and an evaluation know."""
+    """A page with everything that a training run and an evaluation give."""
     return render_report(html_report(), title="Claims", steps=training_rows(), examples=[example()])
 
 
@@ -99,12 +99,8 @@ def test_degenerate_reports_are_pages(read_html, html_report, html_system, queri
 
 
 def test_a_query_example_without_documents_is_shown(read_html, html_report):
-    assert (
-        "a question"
-        in read_html(
-            render_report(html_report(), title="t", examples=[replace(example(), documents=[])])
-        ).text
-    )
+    examples = [replace(example(), documents=[])]
+    assert "a question" in read_html(render_report(html_report(), title="t", examples=examples)).text
 
 
 def test_an_undecided_difference_is_not_coloured_as_a_gain(html_report):

@@ -1,4 +1,4 @@
-"""What single sections of the report's page say: depths, checks, leaks, added positives, runs alone."""
+"""Single sections of the page: depths, checks, leaks, added positives, runs alone."""
 
 import re
 from dataclasses import replace
