@@ -19,13 +19,13 @@ _HEAD = ("classifier.", "pooler.", "score.", "bert.pooler.")
 
 @dataclass
 class Loaded:
-    """A model as it came.
+    """A model as loaded.
 
     Attributes:
         model: transformers `…ForSequenceClassification` with one label, fp32.
-        tokenizer: its tokenizer.
+        tokenizer: tokenizer of the model.
         new_head: whether the checkpoint was an encoder and the head is new.
-        drawn: names of the parameters that the checkpoint did not have: those of a new head.
+        drawn: names of the parameters missing in the checkpoint: those of a new head.
     """
 
     model: Any
@@ -35,10 +35,10 @@ class Loaded:
 
 
 def locate(path: str) -> str:
-    """A folder or hub id from what the user wrote, checked as far as that is possible offline.
+    """Return the folder or hub id of a model path, checked as far as possible offline.
 
     Raises:
-        UserError: no such folder, no model in it, or neither a folder nor a hub id.
+        UserError: there is no such folder, it has no model, or the path is neither folder nor hub id.
     """
     if path.startswith("package:"):
         return str(_package_folder(path.removeprefix("package:")))
@@ -48,7 +48,7 @@ def locate(path: str) -> str:
         return str(folder)
     if folder.exists():
         raise UserError(f"model.path={path}: a file; give the folder that holds config.json")
-    # `runs/best` beside a folder `runs` is a slip of the pen, and no name to ask the hub for.
+    # `runs/best` beside a folder `runs` is a typo, not a name to ask the hub for.
     if not _HUB_ID.match(path) or ("/" in path and folder.parent.is_dir()):
         raise UserError(
             f"model.path={path}: no such folder",
@@ -58,7 +58,7 @@ def locate(path: str) -> str:
 
 
 def location_kind(path: str) -> str:
-    """`package`, `folder` or `hub`."""
+    """Return `package`, `folder` or `hub`."""
     if path.startswith("package:"):
         return "package"
     return "folder" if Path(path).expanduser().is_dir() else "hub"
@@ -77,7 +77,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
     location = locate(path)
     quiet_transformers()
     config, new_head = _read_config(path, location, revision)
-    torch.manual_seed(seed)  # the new head; nothing else here draws
+    torch.manual_seed(seed)  # for the new head; nothing else here is random
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             location,
@@ -85,7 +85,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
             revision=revision,
             dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # found below, and named
+            ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision)
@@ -98,10 +98,10 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
 
 
 def load_tokenizer(path: str, *, revision: str | None = None) -> Any:
-    """The tokenizer alone, for counting tokens without a model.
+    """Load the tokenizer alone, to count tokens without a model.
 
     Raises:
-        UserError: it cannot be found or loaded.
+        UserError: the tokenizer cannot be found or loaded.
     """
     from transformers import AutoTokenizer
 
@@ -114,7 +114,7 @@ def load_tokenizer(path: str, *, revision: str | None = None) -> Any:
 
 
 def usable_positions(model: Any) -> int | None:
-    """Longest sequence that the position table holds, or that the configuration states; None for no limit."""
+    """Return the longest sequence that the position table or the config allows; None for no limit."""
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     if table is None:
         return _config_positions(model.config)
@@ -123,19 +123,19 @@ def usable_positions(model: Any) -> int | None:
 
 
 def quiet_transformers() -> None:
-    """Leave the terminal to our own lines: no weight bars, no loading tables."""
+    """Silence transformers' progress bars and loading tables."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    # Where it is installed transformers imports it, and it tells of kernels that nothing here uses.
+    # transformers imports it if it is installed, and it warns about kernels that nothing here uses.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def base_card(path: str, revision: str | None = None) -> dict[str, Any]:
-    """Licence and language from the card of a model: `{"license": str | None, "language": [...]}`.
+    """Return licence and language from a model card: `{"license": str | None, "language": [...]}`.
 
-    Reads the README.md of a folder, or of a hub model from the cache (no network of its own).
+    Reads the README.md of a folder, or of a hub model from the cache, without network.
     """
     from huggingface_hub import ModelCard, try_to_load_from_cache
 
@@ -148,7 +148,7 @@ def base_card(path: str, revision: str | None = None) -> dict[str, Any]:
         return {"license": None, "language": []}
     try:
         data = ModelCard.load(file).data.to_dict()
-    except Exception:  # a foreign card may break any YAML rule; without it we simply know less
+    except Exception:  # a foreign card may break any YAML rule; the facts are then unknown
         return {"license": None, "language": []}
     language = data.get("language") or []
     return {
@@ -194,7 +194,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _config_problems(folder: Path) -> list[str]:
-    """What the configuration alone says against the model, read without transformers."""
+    """Return the reasons in config.json why the model cannot be used, read without transformers."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         has_head = any(
@@ -214,7 +214,7 @@ def _wrong_head(path: str, labels: int) -> str:
 
 
 def stated_limits(path: str, *, revision: str | None = None) -> tuple[int | None, dict[str, int] | None]:
-    """Longest sequence, and the token budgets it was saved with, by the configuration alone."""
+    """Return the longest sequence and the saved token budgets, from the config alone."""
     config, _ = _read_config(path, locate(path), revision)
     offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta") else 0
     longest = _config_positions(config)
@@ -227,7 +227,7 @@ def _config_positions(config: Any) -> int | None:
 
 
 def _read_config(path: str, location: str, revision: str | None) -> tuple[Any, bool]:
-    """The configuration with one label, and whether the head has to be new."""
+    """Return the config with one label, and whether the head must be new."""
     from transformers import AutoConfig
 
     try:

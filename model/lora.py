@@ -1,7 +1,7 @@
-"""LoRA: low-rank adapters that are trained in place of the layers' weights, and folded into them to save.
+"""LoRA: low-rank adapters trained in place of the layers' weights, and folded into them on saving.
 
-Hu et al. 2021, arXiv:2106.09685. The adapters are those of `peft`; this file puts them into a reranker, and
-gives back the plain model that everybody can load.
+Hu et al. 2021, arXiv:2106.09685. The adapters are those of `peft`; this file adds them to a reranker, and
+returns the plain model that everybody can load.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from .weights import is_head
 
 
 def add_adapters(model: Any, *, rank: int, alpha: float | None, targets: Sequence[str], seed: int) -> int:
-    """Put adapters beside the linear layers of a model's body; body weights are frozen, the head is not.
+    """Add adapters to the linear layers of a model's body; the body is frozen, the head is trained.
 
-    There is no dropout on the adapters' inputs: it could not be the same for every token budget (contract 1).
+    The adapters' inputs have no dropout: it could not be the same for every token budget (contract 1).
 
     Args:
         model: a transformers `…ForSequenceClassification`; changed in place.
-        rank: of the adapters.
-        alpha: their product is scaled by alpha / rank; twice the rank when None.
-        targets: ends of the names of the layers that get one, whole between dots.
-        seed: of the adapters' first matrices; the second ones are 0, so that nothing is changed yet.
+        rank: rank of the adapters.
+        alpha: the product of the matrices is scaled by alpha / rank; twice the rank if None.
+        targets: last parts of the names of the layers that get an adapter.
+        seed: seed of the adapters' first matrices; the second ones start at 0, which changes nothing yet.
 
     Returns:
-        How many numbers are trained.
+        Number of trained parameters.
 
     Raises:
         UserError: `peft` is not installed, or a target names no linear layer of the body.
@@ -62,7 +62,7 @@ def add_adapters(model: Any, *, rank: int, alpha: float | None, targets: Sequenc
 
 
 def adapted(layer: Any) -> tuple[Any, torch.Tensor, torch.Tensor, float] | None:
-    """The layer below an adapter, its two matrices (r, in) and (out, r), and its scale; None without one."""
+    """Return an adapter's layer, matrices (r, in) and (out, r), and scale; None without an adapter."""
     base = getattr(layer, "base_layer", None)
     if base is None:
         return None
@@ -71,11 +71,11 @@ def adapted(layer: Any) -> tuple[Any, torch.Tensor, torch.Tensor, float] | None:
 
 
 def plain_state(model: Any) -> dict[str, torch.Tensor]:
-    """The weights as of a model that never had adapters: their products are added to the layers' weights."""
+    """Return the weights as a plain model's: products of adapters are added to the layers' weights."""
     state = {name: tensor for name, tensor in model.state_dict().items() if ".lora_" not in name}
     for name, module in model.named_modules():
         found = adapted(module)
-        if found and found[2].any():  # fresh ones change nothing, not even the sign of a zero
+        if found and found[2].any():  # new adapters change nothing, not even the sign of a zero
             base, first, second, scale = found
             key = f"{name}.base_layer.weight"
             state[key] = (base.weight.double() + scale * (second.double() @ first.double())).to(

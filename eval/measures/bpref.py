@@ -16,7 +16,7 @@ from .ranking import Floats, Ranking, ratio
 
 
 def binary_preference(ranking: Ranking, *, rel: int = 1) -> Floats:
-    """(Q,) bpref of each query; 0 for a query without relevant documents."""
+    """Return (Q,) bpref of each query; 0 for a query without relevant documents."""
     hits = ranking.hits(rel)  # (Q, K)
     relevant = ranking.num_relevant(rel)
     # With no judged non-relevant document nothing is ever above, and 1 only keeps the division defined.

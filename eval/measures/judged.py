@@ -1,4 +1,4 @@
-"""Judged: how much of the top of the ranking anybody has judged.
+"""Judged: share of the top of the ranking that was judged.
 
     Judged@k = judged documents at ranks <= k / min(k, documents retrieved)
 
@@ -15,5 +15,5 @@ from .ranking import Floats, Ranking, ratio
 
 
 def judged_share(ranking: Ranking, cutoff: int) -> Floats:
-    """(Q,) judged share of the top of each query; 0 for a query without candidates."""
+    """Return (Q,) judged share of the top of each query; 0 for a query without candidates."""
     return ratio(ranking.judged(cutoff).sum(axis=1), np.minimum(ranking.lengths, cutoff))

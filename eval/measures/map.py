@@ -15,7 +15,7 @@ from .ranking import Floats, Ranking, ratio
 
 
 def average_precision(ranking: Ranking, cutoff: int | None = None, *, rel: int = 1) -> Floats:
-    """(Q,) average precision of each query; 0 for a query without relevant documents."""
+    """Return (Q,) average precision of each query; 0 for a query without relevant documents."""
     hits = ranking.hits(rel, cutoff)  # (Q, k)
     precision = hits.cumsum(axis=1, dtype=np.float64)
     precision /= np.arange(1, hits.shape[1] + 1)

@@ -1,7 +1,7 @@
-"""A measure is a string: `nDCG@10` is the setting, the column and the key, and becomes a value and back.
+"""Measures from text and back: `nDCG@10` is setting, column and key alike.
 
 Written form: `NAME`, `NAME@cutoff`, `NAME@cutoff(rel=grade)`. The grade is the least relevance that counts as
-relevant; 1 is not written.
+relevant; 1 is left out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Measure:
 
     Attributes:
         name: a key of `KINDS`.
-        cutoff: ranks that count, at least 1; None for the whole ranking.
+        cutoff: number of ranks that count, at least 1; None for the whole ranking.
         rel: least relevance that counts as relevant, at least 1.
 
     Raises:
@@ -58,10 +58,10 @@ class Measure:
 
     @classmethod
     def parse(cls, text: str) -> Measure:
-        """The measure written as `text`; `str` of it is the canonical form.
+        """Return the measure written as `text`; `str` of it is the canonical form.
 
         Raises:
-            UserError: as `Measure`; an unknown name is answered with the nearest known one.
+            UserError: as `Measure`; for an unknown name, the message offers the nearest known one.
         """
         parts = _WRITTEN.fullmatch(text.strip())
         if parts is None:
@@ -72,68 +72,33 @@ class Measure:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a measure name stands for: the function, and the parameters it takes."""
+    """Function of a measure, and the parameters it takes."""
 
     values: Callable[[Ranking, Measure], Floats]
     cutoff: Literal["optional", "required", "none"]
     rel: bool = True
 
 
-def _ndcg(ranking: Ranking, measure: Measure) -> Floats:
-    return ndcg(ranking, measure.cutoff)
-
-
-def _ndcg_exp(ranking: Ranking, measure: Measure) -> Floats:
-    return ndcg(ranking, measure.cutoff, exponential=True)
-
-
-def _mrr(ranking: Ranking, measure: Measure) -> Floats:
-    return reciprocal_rank(ranking, measure.cutoff, rel=measure.rel)
-
-
-def _map(ranking: Ranking, measure: Measure) -> Floats:
-    return average_precision(ranking, measure.cutoff, rel=measure.rel)
-
-
-def _recall(ranking: Ranking, measure: Measure) -> Floats:
-    return recall(ranking, measure.cutoff, rel=measure.rel)
-
-
-def _precision(ranking: Ranking, measure: Measure) -> Floats:
-    return precision(ranking, _cutoff(measure), rel=measure.rel)
-
-
-def _success(ranking: Ranking, measure: Measure) -> Floats:
-    return success(ranking, _cutoff(measure), rel=measure.rel)
-
-
-def _rprec(ranking: Ranking, measure: Measure) -> Floats:
-    return r_precision(ranking, rel=measure.rel)
-
-
-def _bpref(ranking: Ranking, measure: Measure) -> Floats:
-    return binary_preference(ranking, rel=measure.rel)
-
-
-def _judged(ranking: Ranking, measure: Measure) -> Floats:
-    return judged_share(ranking, _cutoff(measure))
+def _cutoff(measure: Measure) -> int:
+    assert measure.cutoff is not None  # checked when the measure was made
+    return measure.cutoff
 
 
 # nDCG takes every grade as a gain, so a threshold would change nothing (trec_eval ignores -l there): refused.
 KINDS = {
-    "nDCG": Kind(_ndcg, cutoff="optional", rel=False),
-    "nDCG_exp": Kind(_ndcg_exp, cutoff="optional", rel=False),
-    "MRR": Kind(_mrr, cutoff="optional"),
-    "MAP": Kind(_map, cutoff="optional"),
-    "R": Kind(_recall, cutoff="optional"),
-    "P": Kind(_precision, cutoff="required"),
-    "Success": Kind(_success, cutoff="required"),
-    "Rprec": Kind(_rprec, cutoff="none"),
-    "bpref": Kind(_bpref, cutoff="none"),
-    "Judged": Kind(_judged, cutoff="required", rel=False),
+    "nDCG": Kind(lambda r, m: ndcg(r, m.cutoff), "optional", rel=False),
+    "nDCG_exp": Kind(lambda r, m: ndcg(r, m.cutoff, exponential=True), "optional", rel=False),
+    "MRR": Kind(lambda r, m: reciprocal_rank(r, m.cutoff, rel=m.rel), "optional"),
+    "MAP": Kind(lambda r, m: average_precision(r, m.cutoff, rel=m.rel), "optional"),
+    "R": Kind(lambda r, m: recall(r, m.cutoff, rel=m.rel), "optional"),
+    "P": Kind(lambda r, m: precision(r, _cutoff(m), rel=m.rel), "required"),
+    "Success": Kind(lambda r, m: success(r, _cutoff(m), rel=m.rel), "required"),
+    "Rprec": Kind(lambda r, m: r_precision(r, rel=m.rel), "none"),
+    "bpref": Kind(lambda r, m: binary_preference(r, rel=m.rel), "none"),
+    "Judged": Kind(lambda r, m: judged_share(r, _cutoff(m)), "required", rel=False),
 }
 
-# What other tools call them: offered in errors, never accepted, so that one measure has one name.
+# Names in other tools: offered in errors, never accepted, so that each measure has one name.
 _ELSEWHERE = {
     "ap": "MAP",
     "rr": "MRR",
@@ -149,17 +114,18 @@ _WRITTEN = re.compile(r"([A-Za-z]\w*)(?:@([0-9]{1,9}))?(?:\(rel=([0-9]{1,9})\))?
 
 
 def evaluate_measures(measure: Measure, ranking: Ranking) -> Floats:
-    """(Q,) value of each query of the ranking, in its order; the measure's figure is their mean.
+    """Return (Q,) the value of each query of the ranking, in its order; a report states their mean.
 
     >>> from .ranking import rank
-    >>> evaluate(Measure.parse("MRR@10"), rank({"q": {"a": 1}}, {"q": {"a": 0.1, "b": 0.2}})).tolist()
+    >>> ranking = rank({"q": {"a": 1}}, {"q": {"a": 0.1, "b": 0.2}})
+    >>> evaluate_measures(Measure.parse("MRR@10"), ranking).tolist()
     [0.5]
     """
     return KINDS[measure.name].values(ranking, measure)
 
 
 def parse_measures(texts: Iterable[str]) -> list[Measure]:
-    """The measures written as `texts`, in order.
+    """Return the measures written as `texts`, in order.
 
     Raises:
         UserError: there is none, one is wrong, or one is given twice; all problems are listed.
@@ -203,8 +169,3 @@ def _nearest(name: str) -> str:
     known = {known.lower(): known for known in KINDS} | _ELSEWHERE
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f"; did you mean {known[near[0]]!r}?" if near else ""
-
-
-def _cutoff(measure: Measure) -> int:
-    assert measure.cutoff is not None  # checked when the measure was made
-    return measure.cutoff

@@ -15,6 +15,6 @@ from .ranking import Floats, Ranking
 
 
 def reciprocal_rank(ranking: Ranking, cutoff: int | None = None, *, rel: int = 1) -> Floats:
-    """(Q,) reciprocal rank of each query; 0 if nothing relevant is within the cutoff."""
+    """Return (Q,) reciprocal rank of each query; 0 if nothing relevant is within the cutoff."""
     hits = ranking.hits(rel, cutoff)  # (Q, k)
     return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)

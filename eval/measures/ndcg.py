@@ -20,7 +20,7 @@ Gains = npt.NDArray[np.int32] | Floats
 
 
 def ndcg(ranking: Ranking, cutoff: int | None = None, *, exponential: bool = False) -> Floats:
-    """(Q,) nDCG of each query; 0 for a query without relevant documents."""
+    """Return (Q,) nDCG of each query; 0 for a query without relevant documents."""
     gains, ideal = gains_of(ranking, cutoff, exponential=exponential)
     return ratio(dcg(gains, cutoff), dcg(ideal, cutoff))
 
@@ -28,7 +28,7 @@ def ndcg(ranking: Ranking, cutoff: int | None = None, *, exponential: bool = Fal
 def gains_of(
     ranking: Ranking, cutoff: int | None = None, *, exponential: bool = False
 ) -> tuple[Gains, Gains]:
-    """(Q, k) gains in rank order and (Q, R) those of the ideal ranking, up to a factor of each query."""
+    """Return (Q, k) gains in rank order and (Q, R) ideal ones, up to a factor of each query."""
     gains, ideal = ranking.gains(cutoff), ranking.ideal
     if not exponential:
         return gains, ideal
@@ -39,7 +39,7 @@ def gains_of(
 
 
 def dcg(gains: Gains, cutoff: int | None = None) -> Floats:
-    """(Q, K) gains in rank order to (Q,)."""
+    """Return (Q, K) gains in rank order to (Q,)."""
     gains = gains[:, :cutoff]
     discounts = 1.0 / np.log2(np.arange(2, gains.shape[1] + 2))
     return np.asarray(gains @ discounts, dtype=np.float64)

@@ -13,5 +13,5 @@ from .ranking import Floats, Ranking, ratio
 
 
 def precision(ranking: Ranking, cutoff: int, *, rel: int = 1) -> Floats:
-    """(Q,) precision of each query at the cutoff."""
+    """Return (Q,) precision of each query at the cutoff."""
     return ratio(ranking.hits(rel, cutoff).sum(axis=1), cutoff)

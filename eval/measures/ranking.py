@@ -1,6 +1,6 @@
 """The ranking that every measure reads: judged queries as rows, ranks as columns.
 
-Other orders of the same candidates, against which a ranking is judged.
+Also the orders of the same candidates that a ranking is compared with: ideal, backwards, all equal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 _UNJUDGED = -1
 _NOTHING: Mapping[str, float] = {}
 _values_of = operator.methodcaller("values")
-# Cells ranked at once: bounds the working memory at tens of MB, and a block stays in the cache.
+# Cells ranked at once: bounds working memory at tens of MB; a block stays in the cache.
 _CELLS = 2**18
 
 
@@ -33,7 +33,7 @@ _CELLS = 2**18
 class Ranking:
     """Q judged queries, each with its candidates in rank order, padded to the K of the longest.
 
-    Every query that has a judgment is a row, so a mean over rows never forgets one. Arrays are read-only.
+    Every query that has a judgment is a row, so a mean over rows never misses one. Arrays are read-only.
 
     Attributes:
         queries: the Q query ids, in the order of the qrels.
@@ -42,7 +42,7 @@ class Ranking:
         lengths: (Q,) candidates of each query.
         ideal: (Q, R) int32, positive judgments of each query, descending, then 0.
         nonrelevant: (Q,) judgments that are exactly 0.
-        missing: ids of judged queries without candidates in the run; each counts 0.
+        missing: ids of judged queries without candidates in the run; each counts as 0.
     """
 
     queries: tuple[str, ...]
@@ -55,31 +55,31 @@ class Ranking:
 
     @property
     def unanswerable(self) -> tuple[str, ...]:
-        """Ids of queries without any relevant document; each counts 0."""
+        """Ids of queries without any relevant document; each counts as 0."""
         return tuple(q for q, best in zip(self.queries, self.ideal[:, 0], strict=True) if best < 1)
 
     def gains(self, cutoff: int | None = None) -> npt.NDArray[np.int32]:
-        """(Q, k) relevance in rank order, 0 where there is none."""
+        """Return (Q, k) relevance in rank order, 0 for irrelevant documents."""
         return np.maximum(self.levels[:, :cutoff], 0)
 
     def hits(self, rel: int = 1, cutoff: int | None = None) -> Bools:
-        """(Q, k) whether the document at that rank has at least relevance `rel`."""
+        """Return (Q, k) whether the document at that rank has at least relevance `rel`."""
         return self.levels[:, :cutoff] >= rel
 
     def judged(self, cutoff: int | None = None) -> Bools:
-        """(Q, k) whether the document at that rank was judged, 0 included."""
+        """Return (Q, k) whether the document at that rank was judged, 0 included."""
         return self.levels[:, :cutoff] >= 0
 
     def num_relevant(self, rel: int = 1) -> Ints:
-        """(Q,) judged documents of at least relevance `rel`, retrieved or not."""
+        """Return (Q,) judged documents of at least relevance `rel`, retrieved or not."""
         return np.count_nonzero(self.ideal >= rel, axis=1)
 
     def num_nonrelevant(self, rel: int = 1) -> Ints:
-        """(Q,) judged documents of relevance 0 to below `rel`, retrieved or not."""
+        """Return (Q,) judged documents of relevance 0 to below `rel`, retrieved or not."""
         return self.nonrelevant + self.num_relevant(1) - self.num_relevant(rel)
 
     def tied(self, depth: int = 10) -> Bools:
-        """(Q,) whether two float32 scores within the first `depth` ranks are equal."""
+        """Return (Q,) whether two float32 scores within the first `depth` ranks are equal."""
         top = self.scores[:, :depth]
         real = np.arange(1, top.shape[1]) < self.lengths[:, None]
         return ((top[:, 1:] == top[:, :-1]) & real).any(axis=1)
@@ -132,7 +132,7 @@ def rank(
 
 
 def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Floats:
-    """(Q,) quotient per query; 0 where there is nothing to divide by, as trec_eval has it."""
+    """Return (Q,) quotient per query; 0 for a divisor of 0, as in trec_eval."""
     top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)
 
@@ -140,12 +140,12 @@ def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Floats:
 def _ranked(
     judgments: Sequence[Mapping[str, int]], rows: Sequence[Mapping[str, float]], depth: int, judged_only: bool
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], Ints]:
-    """(Q, depth) relevance and score of some queries' candidates, best first, and (Q,) how many."""
+    """Return (Q, depth) relevance and score of candidates, best first, and (Q,) their number."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     real = np.arange(depth) < lengths[:, None]  # (Q, depth)
     levels = np.full(real.shape, _UNJUDGED, dtype=np.int32)
-    found = (map(judged.get, row, repeat(_UNJUDGED)) for judged, row in zip(judgments, rows, strict=True))
-    levels[real] = np.fromiter(chain.from_iterable(found), np.int32, int(lengths.sum()))
+    values = (map(judged.get, row, repeat(_UNJUDGED)) for judged, row in zip(judgments, rows, strict=True))
+    levels[real] = np.fromiter(chain.from_iterable(values), np.int32, int(lengths.sum()))
     scores = np.full(real.shape, np.nan, dtype=np.float32)  # NaN is sorted last, behind -inf too
     with np.errstate(over="ignore"):
         scores[real] = _flat(rows).astype(np.float32)
@@ -163,7 +163,7 @@ def _ranked(
 
 
 def _judgments(qrels: Mapping[str, Mapping[str, int]]) -> tuple[npt.NDArray[np.int32], Ints]:
-    """(Q, R) positive judgments, descending, and (Q,) how many are 0."""
+    """Return (Q, R) positive judgments, descending, and (Q,) the number of zeros."""
     sizes = np.fromiter(map(len, qrels.values()), np.int64, len(qrels))
     rows = np.repeat(np.arange(len(qrels)), sizes)  # (J,) row of every judgment
     levels = np.fromiter(chain.from_iterable(map(_values_of, qrels.values())), np.int32, int(sizes.sum()))
@@ -194,12 +194,12 @@ def _problems(qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[
 
 
 def _flat(rows: Collection[Mapping[str, float]]) -> Floats:
-    """Every score, row after row."""
+    """Return every score, row after row."""
     return np.fromiter(chain.from_iterable(map(_values_of, rows)), np.float64, sum(map(len, rows)))
 
 
 def _all_relevances(judgments: Iterable[Mapping[str, int]]) -> bool:
-    """Whether every relevance is one; plain integers, the usual case, without a call for each."""
+    """Return whether every relevance is valid; plain integers, the usual case, need no call for each."""
     levels = [level for judged in judgments for level in judged.values()]
     if set(map(type, levels)) <= {int}:
         return max(map(abs, levels)) <= LARGEST_RELEVANCE
@@ -222,12 +222,12 @@ def _is_relevance(value: object) -> bool:
 
 
 def ideal(ranking: Ranking) -> Ranking:
-    """The same candidates in the best order there is: no reranker gets above it."""
+    """Return the same candidates in the best order, the ceiling of every reranker."""
     return replace(ranking, levels=-np.sort(-ranking.levels, axis=1))
 
 
 def backwards(ranking: Ranking) -> Ranking:
-    """Every query's candidates in the opposite order, with negated scores."""
+    """Return every query's candidates in the opposite order, with negated scores."""
     places = ranking.lengths[:, None] - 1 - np.arange(ranking.levels.shape[1])  # (Q, K), negative: padding
     taken = np.maximum(places, 0)
     levels = np.where(places >= 0, np.take_along_axis(ranking.levels, taken, axis=1), -1)
@@ -236,5 +236,5 @@ def backwards(ranking: Ranking) -> Ranking:
 
 
 def all_equal(ranking: Ranking) -> Ranking:
-    """The same candidates with one score for all: what a random order is the expectation of."""
+    """Return the same candidates with equal scores; their expected values are those of a random order."""
     return replace(ranking, scores=np.where(np.isfinite(ranking.scores), np.float32(0), ranking.scores))

@@ -14,5 +14,5 @@ from .ranking import Floats, Ranking, ratio
 
 
 def recall(ranking: Ranking, cutoff: int | None = None, *, rel: int = 1) -> Floats:
-    """(Q,) recall of each query; 0 for a query without relevant documents."""
+    """Return (Q,) recall of each query; 0 for a query without relevant documents."""
     return ratio(ranking.hits(rel, cutoff).sum(axis=1), ranking.num_relevant(rel))

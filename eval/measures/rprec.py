@@ -14,7 +14,7 @@ from .ranking import Floats, Ranking, ratio
 
 
 def r_precision(ranking: Ranking, *, rel: int = 1) -> Floats:
-    """(Q,) R-precision of each query; 0 for a query without relevant documents."""
+    """Return (Q,) R-precision of each query; 0 for a query without relevant documents."""
     hits = ranking.hits(rel)  # (Q, K)
     relevant = ranking.num_relevant(rel)
     within = np.arange(hits.shape[1]) < relevant[:, None]

@@ -1,4 +1,4 @@
-"""Success: whether the answer is there at all.
+"""Success: whether any relevant document is at the top.
 
     Success@k = 1 if any document at ranks <= k is relevant, else 0
 
@@ -15,5 +15,5 @@ from .ranking import Floats, Ranking
 
 
 def success(ranking: Ranking, cutoff: int, *, rel: int = 1) -> Floats:
-    """(Q,) 1 for each query with a relevant document within the cutoff, else 0."""
+    """Return (Q,) 1 for each query with a relevant document within the cutoff, else 0."""
     return np.where(ranking.hits(rel, cutoff).any(axis=1), 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""What equal scores leave open: worst, expected and best value of a measure over the orders of ties.
+"""Ties: worst, expected and best value of a measure over all orders of equal scores.
 
 McSherry and Najork 2008, Computing information retrieval performance measures efficiently in the presence of
 tied scores, ECIR.
@@ -22,16 +22,16 @@ _HALF = 1 << (_SHIFT - 1)
 def tie_bounds(
     measure: Measure, ranking: Ranking, *, orders: int = 100, seed: int = 0
 ) -> tuple[Floats, Floats, Floats]:
-    """(Q,) worst, expected and best value of each query over all orders of equal float32 scores.
+    """Return (Q,) worst, expected and best value of each query over all orders of equal float32 scores.
 
     Worst and best put the tied documents in order of relevance. The expectation is exact for every measure
-    but MAP and bpref; of these it is the mean over random orders. Queries without ties cost nothing.
+    but MAP and bpref, for which it is the mean over random orders. Queries without ties cost nothing.
 
     Args:
-        measure: what to bound.
-        ranking: with its ties.
-        orders: random orders of each query, where the expectation is not exact.
-        seed: of these.
+        measure: measure to bound.
+        ranking: ranking with its ties.
+        orders: random orders of each query if the expectation is not exact.
+        seed: seed of these orders.
     """
     value = evaluate_measures(measure, ranking)
     tied = np.flatnonzero(ranking.tied(ranking.scores.shape[1]))
@@ -49,7 +49,7 @@ def tie_bounds(
 
 
 def _only(ranking: Ranking, rows: Ints) -> Ranking:
-    """Some rows of a ranking."""
+    """Return some rows of a ranking."""
     return replace(
         ranking,
         queries=tuple(ranking.queries[row] for row in rows.tolist()),
@@ -62,7 +62,7 @@ def _only(ranking: Ranking, rows: Ints) -> Ranking:
 
 
 def _groups(ranking: Ranking) -> Ints:
-    """(Q, K) first rank, from 0, of the documents tied with the one at each rank; padding is alone."""
+    """Return (Q, K) first rank, from 0, of the documents tied with the one at each rank; padding is alone."""
     ranks = np.arange(ranking.scores.shape[1])
     new = np.ones(ranking.scores.shape, dtype=bool)
     new[:, 1:] = ranking.scores[:, 1:] != ranking.scores[:, :-1]
@@ -71,7 +71,7 @@ def _groups(ranking: Ranking) -> Ints:
 
 
 def _by_relevance(ranking: Ranking, groups: Ints, *, best: bool) -> Ranking:
-    """The ranking with tied documents in order of relevance, the most relevant first or last."""
+    """Return the ranking with tied documents by relevance, the most relevant first or last."""
     levels = ranking.levels.astype(np.int64)
     keys = np.sort((groups << _SHIFT) + (-levels if best else levels) + _HALF, axis=1)
     levels = (keys & ((1 << _SHIFT) - 1)) - _HALF
@@ -79,7 +79,7 @@ def _by_relevance(ranking: Ranking, groups: Ints, *, best: bool) -> Ranking:
 
 
 def _expected(measure: Measure, ranking: Ranking, groups: Ints, orders: int, seed: int) -> Floats:
-    """(Q,) expectation over the orders of ties."""
+    """Return (Q,) expectation over the orders of ties."""
     ranks = np.arange(1, groups.shape[1] + 1)
     within = np.broadcast_to(ranks <= (measure.cutoff or len(ranks)), groups.shape)
     hits, relevant = ranking.hits(measure.rel), ranking.num_relevant(measure.rel)
@@ -106,7 +106,7 @@ def _sum(values: Floats, within: Bools) -> Floats:
 
 
 def _shared(values: npt.NDArray[np.generic], groups: Ints) -> Floats:
-    """(Q, K) mean of the values of the documents tied with each: what is expected at its rank."""
+    """Return (Q, K) mean value of the documents tied with each: the expectation at its rank."""
     cells = groups + np.arange(len(groups))[:, None] * groups.shape[1]
     total = np.bincount(cells.ravel(), weights=values.astype(np.float64).ravel(), minlength=cells.size)
     count = np.bincount(cells.ravel(), minlength=cells.size)
@@ -114,9 +114,9 @@ def _shared(values: npt.NDArray[np.generic], groups: Ints) -> Floats:
 
 
 def _first_hit(hits: Bools, groups: Ints) -> Floats:
-    """(Q, K) probability that the first hit is at each rank.
+    """Return (Q, K) probability that the first hit is at each rank.
 
-    Given none before it, the next document of a tie is a hit with probability hits / documents left of it.
+    If there is none before, the next document of a tie is a hit with probability hits left / documents left.
     """
     cells = groups + np.arange(len(groups))[:, None] * groups.shape[1]
     size = np.bincount(cells.ravel(), minlength=cells.size)[cells]

@@ -40,11 +40,11 @@ class BM25Index:
             self._index = None
 
     def search(self, queries: Mapping[str, str], *, depth: int) -> dict[str, dict[str, float]]:
-        """The best passages of each query.
+        """Return the best passages of each query.
 
         Args:
             queries: query id to text.
-            depth: documents a query at most; those that share no word with it are left out.
+            depth: most documents per query; documents that share no word with it are left out.
 
         Returns:
             query id -> document id -> score, best first; a query that matches nothing has an empty row.
@@ -53,7 +53,7 @@ class BM25Index:
         for query, text in queries.items():
             scores = self._scores(text)
             found = np.flatnonzero(scores > 0)
-            if len(found) > depth:  # all that tie with the last one, then a stable cut
+            if len(found) > depth:  # keep all that tie with the last one, then cut stably
                 found = found[scores[found] >= np.partition(scores[found], -depth)[-depth]]
             best = found[np.argsort(-scores[found], kind="stable")[:depth]]
             run[query] = {self.ids[i]: float(scores[i]) for i in best}
@@ -62,7 +62,7 @@ class BM25Index:
     def similarities(
         self, queries: Mapping[str, str], wanted: Mapping[str, Sequence[str]]
     ) -> dict[str, dict[str, float]]:
-        """Score of each query's named documents, however far down they are; 0 where no word is shared."""
+        """Return the score of each query's named documents, however low they rank; 0 if no word is shared."""
         run: dict[str, dict[str, float]] = {}
         for query, text in queries.items():
             scores = self._scores(text)
@@ -70,7 +70,7 @@ class BM25Index:
         return run
 
     def _scores(self, text: str) -> npt.NDArray[np.float32]:
-        """(N,) score of every document."""
+        """Return (N,) the score of every document."""
         if self._index is None:
             return np.zeros(len(self.ids), dtype=np.float32)
         words = [word for word in self._analyse(text) if word in self._index.vocab_dict]
@@ -83,12 +83,12 @@ class BM25Index:
 def search_bm25(
     passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
 ) -> dict[str, dict[str, float]]:
-    """The best passages of each query, see `BM25Index.search`."""
+    """Return the best passages of each query; see `BM25Index.search`."""
     return BM25Index(passages).search(queries, depth=depth)
 
 
 class _Analyser:
-    """Text to index terms."""
+    """Maps a text to its index terms."""
 
     def __init__(self) -> None:
         import Stemmer

@@ -1,4 +1,4 @@
-"""Which passages are ranked for each judged query: the same for every system."""
+"""Choose the passages to rank for each judged query: the same for every system."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Candidates:
 
     Attributes:
         source: `bm25`, `dense`, `hybrid`, `groups`, `judged`, or the path of a run file.
-        depth: candidates a query at most, added positives apart.
-        run: query id -> document id -> score of the first stage (0 where there is none).
-        first_stage: name of the first stage as a system of the report; empty where there is none.
-        added: relevant passages that were not found and were put in, behind all that were.
+        depth: most candidates per query, not counting added positives.
+        run: query id -> document id -> score of the first stage (0 if there is none).
+        first_stage: name of the first stage as a system of the report; empty if there is none.
+        added: number of relevant passages that were not found and were appended.
     """
 
     source: str
@@ -50,18 +50,18 @@ class Candidates:
 
 
 def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | None = None) -> str:
-    """What `auto` means for the data: rows have their own candidates, a corpus is searched.
+    """Resolve `auto`: rows have their own candidates, a corpus is searched.
 
-    It stays `auto` for a task of mteb, which shows only when it is loaded whether it has its own.
+    For an mteb task it stays `auto`: only loading shows whether the task has candidates of its own.
 
     Args:
-        source: as the user gave it.
-        depth: candidates a query.
-        path: of the judged queries.
-        dense: when given, the bi-encoder is checked too, as far as that is possible without loading it.
+        source: source as the user gave it.
+        depth: candidates per query.
+        path: path of the judged queries.
+        dense: bi-encoder; if given, checked as far as possible without loading it.
 
     Raises:
-        UserError: the source is not known, the depth is below 1, or there is no such bi-encoder.
+        UserError: the source is unknown, the depth is below 1, or there is no such bi-encoder.
     """
     problems: list[str] = []
     if source == "auto" and not path.startswith("mteb://"):
@@ -82,7 +82,7 @@ def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | No
 
 
 def first_stage_name(source: str) -> str:
-    """What the first stage is called in a report; empty where passages come without scores, or for `auto`.
+    """Return the first stage's name in a report; empty for `auto` and for passages without scores.
 
     >>> first_stage_name("bm25"), first_stage_name("runs/dense.run"), first_stage_name("judged")
     ('bm25', 'dense', '')
@@ -98,14 +98,14 @@ def find_candidates(
     add_missing_positives: bool = False,
     dense: DenseSettings | None = None,
 ) -> Candidates:
-    """The candidates of every judged query; one for which nothing is found has none.
+    """Return the candidates of every judged query; none for a query without results.
 
     Args:
         collection: judged queries.
         source: `auto`, `bm25`, `dense`, `hybrid` (both fused), `groups`, `judged`, or a TREC run file.
-        depth: candidates a query: the best so many.
-        add_missing_positives: put relevant passages in that the first stage did not find.
-        dense: the bi-encoder of `dense` and `hybrid`.
+        depth: most candidates per query, the best ones.
+        add_missing_positives: append relevant passages that the first stage did not find.
+        dense: bi-encoder of `dense` and `hybrid`.
 
     Raises:
         UserError: the source does not fit the data, or its ids are not in the collection.
@@ -126,7 +126,7 @@ def find_candidates(
 def _searched(
     collection: Collection, source: str, depth: int, settings: DenseSettings
 ) -> dict[str, dict[str, float]]:
-    """The best passages of the whole corpus."""
+    """Return the best passages of the whole corpus."""
     if collection.pools:
         raise UserError(
             f"{collection.path}: rows have no corpus to search, so candidates {source} is not possible",
@@ -150,23 +150,23 @@ def _searched(
 
 
 def _add_positives(run: dict[str, dict[str, float]], qrels: Mapping[str, Mapping[str, int]]) -> int:
-    """Put the relevant passages that are missing behind the last one of their query; how many there were."""
+    """Append the missing relevant passages behind the last one of their query; return their number."""
     added = 0
     for query, judged in qrels.items():
         row = run.setdefault(query, {})
         new = [doc for doc, grade in judged.items() if grade > 0 and doc not in row]
         lowest = np.float32(min(row.values(), default=0.0))
-        # The next number below, for subtracting one from a large score would change nothing.
+        # The next float below: subtracting 1 from a large score would change nothing.
         row.update(dict.fromkeys(new, float(np.nextafter(lowest, np.float32(-np.inf)))))
         added += len(new)
     return added
 
 
 def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str, float]]:
-    """Rows' own passages (`groups`) or all judged ones, without scores.
+    """Return the rows' own passages (`groups`) or all judged ones, without scores.
 
-    Pools are cut in the order their reader gave them: of ids for rows, the task's own ranking for mteb.
-    Judged passages are cut by id, which knows no relevance.
+    Pools are cut in their reader's order: by id for rows, by the task's own ranking for mteb. Judged passages
+    are cut by id, which is independent of relevance.
     """
     if source == "groups" and not collection.pools:
         raise UserError(

@@ -13,7 +13,7 @@ from ...data.judged import trec_order
 
 RANK_CONSTANT = 60  # k of the paper, which found results hardly sensitive to it
 LEAST_DEPTH = 100
-"""Documents that each of the fused stages gives at least: what both found low may end high."""
+"""Least depth of each fused stage: documents that both rank low may end high."""
 
 
 def reciprocal_rank_fusion(
@@ -23,7 +23,7 @@ def reciprocal_rank_fusion(
 
     Args:
         runs: query id -> document id -> score, each over the same queries.
-        depth: documents a query at most.
+        depth: most documents per query.
 
     Returns:
         query id -> document id -> fused score, best first, equal ones by document id descending.
