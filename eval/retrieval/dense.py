@@ -1,4 +1,4 @@
-"""Dense first stage: the passages whose vectors are most similar to the query's, found exactly.
+"""Dense first stage: exact search for the passages whose vectors are most similar to the query's.
 
 Every similarity is computed, block by block of the corpus, so that memory does not grow with it. There is
 no approximate index: reranking needs a first stage that gives the same candidates everywhere.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..processes import Share
 from .embeddings import BiEncoder, Floats, Vectors
 
-QUERIES = 256  # in one product; fixed with PASSAGES, so that a similarity has the same bits in every company
+QUERIES = 256  # in one product; fixed with PASSAGES, so a similarity has the same bits in every block
 PASSAGES = 8192
 
 
@@ -22,9 +22,9 @@ class DenseIndex:
     """A corpus to search.
 
     Args:
-        encoder: the bi-encoder.
+        encoder: bi-encoder.
         passages: document id to text.
-        share: with several processes each encodes its part of the corpus.
+        share: share of this rank, which encodes its part of the corpus.
         progress: called with the number of passages encoded since the last call.
     """
 
@@ -37,21 +37,21 @@ class DenseIndex:
         progress: Callable[[int], object] | None = None,
     ) -> None:
         self.encoder = encoder
-        # In this order of equal similarities the first one wins: ids descending, as trec_eval has it.
+        # Of equal similarities the first one wins: ids descending, as in trec_eval.
         self.ids = sorted(passages, reverse=True)
         texts = [passages[doc] for doc in self.ids]
         self.vectors = encoder.embed(texts, "passage", share=share, progress=progress) if texts else None
         self._place = {doc: place for place, doc in enumerate(self.ids)}
 
     def search(self, queries: Mapping[str, str], *, depth: int) -> dict[str, dict[str, float]]:
-        """The best passages of each query.
+        """Return the best passages of each query.
 
         Args:
             queries: query id to text.
-            depth: documents a query at most.
+            depth: most documents per query.
 
         Returns:
-            query id -> document id -> similarity (cosine, or dot product where the model says so), best
+            query id -> document id -> similarity (cosine, or dot product if the model says so), best
             first, equal ones by document id descending.
         """
         if self.vectors is None or not queries:
@@ -71,7 +71,7 @@ class DenseIndex:
     def similarities(
         self, queries: Mapping[str, str], wanted: Mapping[str, Sequence[str]]
     ) -> dict[str, dict[str, float]]:
-        """Similarity of each query to documents of the corpus that are named, however far down they are."""
+        """Return the similarity of each query to the named documents, however low they rank."""
         pairs = [(row, doc) for row, query in enumerate(queries) for doc in wanted.get(query, ())]
         run: dict[str, dict[str, float]] = {query: {} for query in queries}
         if not pairs or self.vectors is None:
@@ -82,8 +82,8 @@ class DenseIndex:
             block = pairs[start : start + QUERIES]
             asked = np.concatenate([vectors.take(row, row + 1) for row, _ in block])
             places = [self._place[doc] for _, doc in block]
-            told = np.concatenate([self.vectors.take(place, place + 1) for place in places])
-            for (row, doc), score in zip(block, np.einsum("nd,nd->n", asked, told).tolist(), strict=True):
+            named = np.concatenate([self.vectors.take(place, place + 1) for place in places])
+            for (row, doc), score in zip(block, np.einsum("nd,nd->n", asked, named).tolist(), strict=True):
                 run[names[row]][doc] = score
         return run
 
@@ -91,12 +91,12 @@ class DenseIndex:
 def search_dense(
     encoder: BiEncoder, passages: Mapping[str, str], queries: Mapping[str, str], *, depth: int
 ) -> dict[str, dict[str, float]]:
-    """The best passages of each query by similarity, see `DenseIndex.search`."""
+    """Return the best passages of each query by similarity; see `DenseIndex.search`."""
     return DenseIndex(encoder, passages).search(queries, depth=depth)
 
 
 def _best(queries: Floats, passages: Vectors, depth: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Places and similarities of the best passages, shape (Q, min(depth, N)) each, best first."""
+    """Return places and similarities of the best passages, (Q, min(depth, N)) each, best first."""
     asked = np.zeros((QUERIES, queries.shape[1]), dtype=np.float32)
     asked[: len(queries)] = queries
     best = np.empty((len(queries), 0), dtype=np.int64)
@@ -117,9 +117,9 @@ def _best(queries: Floats, passages: Vectors, depth: int) -> tuple[npt.NDArray[n
 def _merged(
     best: npt.NDArray[np.int64], rows: npt.NDArray[np.intp], keys: npt.NDArray[np.int64], depth: int
 ) -> npt.NDArray[np.int64]:
-    """(Q, at most depth) largest keys of each row of `best` and of the new ones, in any order.
+    """Return (Q, at most depth) the largest keys of each row, old and new ones together, in any order.
 
-    Keys are distinct, so there is one answer. `rows` ascends and says where each new one belongs.
+    Keys are distinct, so the result is unique. `rows` ascends and gives the row of each new key.
     """
     counts = np.bincount(rows, minlength=len(best))
     starts = np.cumsum(counts) - counts
@@ -130,10 +130,10 @@ def _merged(
 
 
 def _sort_keys(scores: Floats, places: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """(n,) whole numbers that order as (score, earlier place) does and hold both.
+    """Return (n,) integers that encode (score, place) and sort by score, then earlier place.
 
-    The upper half is the score: the bits of a float order as whole numbers do, once those of negative ones
-    are turned over. The lower half falls with the place.
+    The upper half is the score: the bits of floats sort like integers once those of negative floats are
+    flipped. The lower half falls with the place.
     """
     bits = scores.view(np.int32)
     high = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)

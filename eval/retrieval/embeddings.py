@@ -1,9 +1,9 @@
-"""Texts to vectors by a bi-encoder, each computed once and kept under the hash of what it was made from.
+"""Embed texts with a bi-encoder; each vector is computed once and cached under the hash of its text.
 
 A vector depends on its text and the model alone, not on the batch it was encoded in: texts are padded to a
 multiple of 32 tokens and encoded with others of the same padded length. So one process and several, a killed
-run and one that was not, an empty cache and a full one give the same bits (measured on CPUs; a BLAS may
-compute a row of a product differently in another company, which no padding can mend).
+run and a complete one, an empty cache and a full one give the same bits (measured on CPUs; a BLAS may compute
+a row of a product differently beside other rows, which no padding can mend).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,44 +32,40 @@ from ..processes import Share
 log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 PADDING = 32  # tokens: few enough to waste little, many enough for batches of one length
-PART = 1024  # texts in one file of the cache: what a kill costs
+PART = 1024  # texts written to the cache together: what a kill costs
 SIMILARITIES = ("cosine", "dot")
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """N vectors that lie in files of the cache, read when asked for.
+    """N vectors in the cache, read on demand.
 
     Attributes:
-        parts: the files, memory-mapped.
-        places: (N, 2) int32: file and row of each vector.
+        cached: every row of the cache, memory-mapped.
+        places: (N,) row of each vector.
     """
 
-    parts: list[Any]
-    places: npt.NDArray[np.int32]
+    cached: Any
+    places: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.places)
 
     def take(self, start: int, stop: int) -> Floats:
-        """Vectors `start` to `stop`, shape (stop - start, D)."""
-        places = self.places[start:stop]
-        found = np.empty((len(places), self.parts[0]["vector"].shape[1]), dtype=np.float32)
-        for part in np.unique(places[:, 0]):
-            rows = np.flatnonzero(places[:, 0] == part)
-            found[rows] = self.parts[part]["vector"][places[rows, 1]]
-        return found
+        """Return vectors `start` to `stop`, shape (stop - start, D)."""
+        vectors: Floats = self.cached["vector"][self.places[start:stop]]
+        return vectors
 
 
 @dataclass(frozen=True)
 class BiEncoder:
-    """A sentence-transformers model; one of FlagEmbedding's encoders loads as one too.
+    """A sentence-transformers model; FlagEmbedding's encoders load as such, too.
 
     Attributes:
         model: the model.
-        settings: where it came from, prompts and batch size.
-        fingerprint: hash of weights, modules, their configs, tokenizer and length: what decides a vector
-            besides its text.
+        settings: path, prompts and batch size.
+        fingerprint: hash of what decides a vector besides its text: weights, modules, configs, tokenizer
+            and length.
     """
 
     model: Any
@@ -85,16 +80,16 @@ class BiEncoder:
         share: Share | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Vectors:
-        """Vectors of the texts, in their order; what the cache has is not encoded again.
+        """Return the vectors of the texts, in their order; cached texts are not encoded again.
 
         Args:
             texts: any texts, at least one.
-            kind: `query` or `passage`: which prompt.
-            share: with several processes each encodes its part, and all of them read everything.
+            kind: `query` or `passage`; selects the prompt.
+            share: share of this rank, which encodes its part and reads everything.
             progress: called with the number of texts encoded since the last call.
 
         Raises:
-            UserError: the model makes a number that is not finite, or the cache cannot be written.
+            UserError: a vector is not finite, or the cache cannot be written.
         """
         try:
             return self._embed(texts, kind, share or Share(), progress)
@@ -114,31 +109,31 @@ class BiEncoder:
         folder.mkdir(parents=True, exist_ok=True)
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
         own = dict(zip(keys[share.index :: share.count], texts[share.index :: share.count], strict=True))
-        # Runs that know nothing of each other wait here, and then find everything done.
+        # Independent runs wait here, and then find everything done.
         with FileLock(folder / f"{share.index}-of-{share.count}.lock"):
-            known = _known(_parts(folder))
+            known = _places(_cached(folder))
             missing = {key: text for key, text in own.items() if key not in known}
             for batch in self._encode(missing, kind, prompt):
-                _write(folder, batch)
+                _append(folder, batch)
                 if progress:
                     progress(len(batch))
-        share.total(np.zeros(1))  # nobody goes on before everybody's part is there
-        parts = _parts(folder)
-        known = _known(parts)
-        return Vectors(parts, np.array([known[key] for key in keys], dtype=np.int32))
+        share.total(np.zeros(1))  # waits for every rank's part
+        cached = _cached(folder)
+        known = _places(cached)
+        return Vectors(cached, np.array([known[key] for key in keys], dtype=np.int64))
 
     def _prompt(self, kind: str) -> str:
-        """The prompt of the settings, else the model's own."""
+        """Return the prompt of the settings, else the model's own."""
         settings = self.settings
         given = settings.query_prompt if kind == "query" else settings.passage_prompt
         own = ("query",) if kind == "query" else ("document", "passage", "corpus")
         return given or next((self.model.prompts[name] for name in own if name in self.model.prompts), "")
 
     def _encode(self, texts: dict[bytes, str], kind: str, prompt: str) -> Iterator[npt.NDArray[Any]]:
-        """Parts of the cache, at most PART rows each: arrays of `key` and `vector`."""
+        """Yield rows for the cache, at most PART at a time: arrays of `key` and `vector`."""
         keys, given = list(texts), list(texts.values())
         lengths, step = self._padded_lengths([prompt + text for text in given])
-        order = np.argsort(-lengths, kind="stable")  # longest first: too little memory shows at once
+        order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
         encode = self.model.encode_query if kind == "query" else self.model.encode_document
         for start in range(0, len(order), PART):
             chosen = order[start : start + PART]
@@ -155,8 +150,7 @@ class BiEncoder:
                     processing_kwargs={"text": {"pad_to_multiple_of": step}},
                 ).astype(np.float32)
                 if made is None:
-                    kind_of_row = [("key", "V16"), ("vector", "<f4", (vectors.shape[1],))]
-                    made = np.empty(len(chosen), dtype=kind_of_row)
+                    made = np.empty(len(chosen), dtype=_row(vectors.shape[1]))
                 made["vector"][rows] = vectors
             assert made is not None  # a part has at least one text
             made["key"] = np.array([keys[i] for i in chosen], dtype="V16")
@@ -165,14 +159,14 @@ class BiEncoder:
             yield made
 
     def _padded_lengths(self, texts: list[str]) -> tuple[npt.NDArray[np.int64], int]:
-        """(N,) length in tokens to which each text is padded, and the multiple it is padded to."""
+        """Return (N,) the length in tokens that each text is padded to, and the multiple it is padded to."""
         from transformers import PreTrainedTokenizerBase
 
         tokenizer, longest = self.model.tokenizer, self.model.get_max_seq_length()
-        if not isinstance(tokenizer, PreTrainedTokenizerBase) or not texts:  # word vectors know no padding
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) or not texts:  # word vectors have no padding
             return np.zeros(len(texts), dtype=np.int64), PADDING
         longest = longest or tokenizer.model_max_length
-        step = math.gcd(longest, PADDING)  # padding goes never beyond the model's positions
+        step = math.gcd(longest, PADDING)  # padding never exceeds the model's positions
         lengths = [
             len(ids)
             for start in range(0, len(texts), PART)
@@ -187,11 +181,11 @@ def load_bi_encoder(settings: DenseSettings, *, device: str | None = None) -> Bi
     """Load the model that the settings name: hub id, folder or `package:NAME`.
 
     Args:
-        settings: which model, with its prompts.
-        device: `cpu`, `cuda`…; the fastest one present when None.
+        settings: model and prompts.
+        device: `cpu`, `cuda`…; the fastest one present if None.
 
     Raises:
-        UserError: nothing is named, sentence-transformers is not installed, or the model cannot be used.
+        UserError: no model is named, sentence-transformers is not installed, or the model cannot be used.
     """
     from safetensors import SafetensorError
 
@@ -230,10 +224,10 @@ def load_bi_encoder(settings: DenseSettings, *, device: str | None = None) -> Bi
 
 
 def locate_bi_encoder(settings: DenseSettings) -> str:
-    """Folder or hub id of the model, checked as far as that is possible offline.
+    """Return folder or hub id of the model, checked as far as possible offline.
 
     Raises:
-        UserError: nothing is named, or there is no model at this place.
+        UserError: no model is named, or there is none at this place.
     """
     if not settings.path:
         raise UserError("dense.path is not set: the bi-encoder that finds the passages")
@@ -247,14 +241,14 @@ def locate_bi_encoder(settings: DenseSettings) -> str:
 
 
 def _configs(model: Any) -> list[str]:
-    """Settings of the modules: what neither weights nor `repr` show, such as activations and epsilons."""
-    found = []
+    """Return settings of the modules that neither weights nor `repr` show: activations, epsilons and such."""
+    configs = []
     for module in model.modules():
         if hasattr(module, "get_config_dict"):
-            found.append(json.dumps(module.get_config_dict(), sort_keys=True, default=str))
+            configs.append(json.dumps(module.get_config_dict(), sort_keys=True, default=str))
             if hasattr(getattr(module, "config", None), "to_dict"):
-                found.append(hash_config(module.config))
-    return found
+                configs.append(hash_config(module.config))
+    return configs
 
 
 def _tokenizer(model: Any) -> str:
@@ -267,23 +261,34 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _parts(folder: Path) -> list[Any]:
-    return [np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted(folder.glob("*.npy"))]
+def _row(size: int) -> np.dtype[Any]:
+    return np.dtype([("key", "V16"), ("vector", "<f4", (size,))])
 
 
-def _known(parts: list[Any]) -> dict[bytes, tuple[int, int]]:
-    """Where each text's vector lies; of two equal ones the same in every process, for files are sorted."""
-    return {
-        key.tobytes(): (number, row)
-        for number, part in enumerate(parts)
-        for row, key in enumerate(part["key"])
-    }
+def _cached(folder: Path) -> Any:
+    """Return the rows of the cache, memory-mapped, without an incomplete one at the end."""
+    for file in folder.glob("*.rows"):
+        row = _row(int(file.stem))
+        if count := file.stat().st_size // row.itemsize:
+            return np.memmap(file, row, "r", shape=(count,))
+    return np.empty(0, _row(0))
 
 
-def _write(folder: Path, part: npt.NDArray[Any]) -> None:
-    """Write beside and rename: a reader sees a whole file or none."""
-    name = hashlib.sha256(part["key"].tobytes()).hexdigest()[:32]
-    beside = folder / f"{name}.{os.getpid()}.tmp"
-    with beside.open("wb") as stream:
-        np.save(stream, part, allow_pickle=False)
-    beside.replace(folder / f"{name}.npy")
+def _places(cached: Any) -> dict[bytes, int]:
+    """Return the row of each key; the first one if two runs encoded the same text."""
+    places: dict[bytes, int] = {}
+    for place, key in enumerate(cached["key"]):
+        places.setdefault(key.tobytes(), place)
+    return places
+
+
+def _append(folder: Path, rows: npt.NDArray[Any]) -> None:
+    """Append rows to the file of the cache, named by the vectors' size, after its last complete row."""
+    from filelock import FileLock
+
+    with (
+        FileLock(folder / "append.lock"),
+        (folder / f"{rows['vector'].shape[1]}.rows").open("ab") as stream,
+    ):
+        stream.truncate(stream.tell() // rows.itemsize * rows.itemsize)  # a killed process left part of a row
+        stream.write(rows.tobytes())
