@@ -175,7 +175,7 @@ def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> N
 
 
 def _output_is_one_file(schema: type[Any]) -> bool:
-    """Whether a command has no output, or one that may be left out."""
+    """Return True if a command has no output, or one that may be left out."""
     return getattr(schema(), "output", None) != MISSING
 
 

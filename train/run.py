@@ -68,7 +68,7 @@ def train(settings: TrainCommand) -> None:
         run = make_run(settings, accelerator, inputs)
         with run.whole():
             on_first(run.share, lambda: _open_folder(run, inputs))
-        _log_data(run.mix, inputs.found)
+        _log_data(run.mix, inputs.lines)
         warn_unused(run)
         try:
             with Monitor(run) as monitor:

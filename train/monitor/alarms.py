@@ -61,29 +61,30 @@ class Health:
         if "dev" not in row and "grad_norm" not in row:
             return []
         if "dev" in row:
-            found = self._judge_dev(row["step"], *next(iter(row["dev"].items())))
+            kinds = {"below_base", "overfit"}
+            alarms = self._judge_dev(row["step"], *next(iter(row["dev"].items())))
         else:
-            found = self._judge_step(row)
-        kinds = {"below_base", "overfit"} if "dev" in row else {"stuck", "collapse", "explosion", "no_rate"}
-        new = [alarm for alarm in found if alarm.kind not in self.active]
-        self.active = (self.active - kinds) | {alarm.kind for alarm in found}
+            kinds = {"stuck", "collapse", "explosion", "no_rate"}
+            alarms = self._judge_step(row)
+        new = [alarm for alarm in alarms if alarm.kind not in self.active]
+        self.active = (self.active - kinds) | {alarm.kind for alarm in alarms}
         return new
 
     def _judge_step(self, row: Mapping[str, float]) -> list[Alarm]:
         before = [known["grad_norm"] for known in self._rows]
         self._rows.append(row)
         rows = list(self._rows)
-        recent = rows[-SHORT:]
-        found = [self._stuck(rows), self._collapse(recent)]
+        alarms = [self._stuck(rows), self._collapse(rows[-SHORT:])]
         if len(before) >= SHORT and row["grad_norm"] > EXPLOSION * (usual := median(before)) > 0:
-            text = f"gradient norm {row['grad_norm']:.3g}, usual is {usual:.3g}: the step was scaled down by "
-            text += "optim.max_grad_norm; if it comes again, lower optim.learning_rate or use more warm-up"
-            found.append(Alarm("explosion", text))
-        if len(rows) >= NO_RATE and all(known["learning_rate"] == 0 for known in rows[-NO_RATE:]):
-            found.append(
-                Alarm("no_rate", "the learning rate is 0: nothing is learned; set optim.learning_rate")
+            text = (
+                f"gradient norm {row['grad_norm']:.3g}, usual is {usual:.3g}: the step was scaled down by "
+                "optim.max_grad_norm; if it comes again, lower optim.learning_rate or use more warm-up"
             )
-        return [alarm for alarm in found if alarm]
+            alarms.append(Alarm("explosion", text))
+        if len(rows) >= NO_RATE and all(known["learning_rate"] == 0 for known in rows[-NO_RATE:]):
+            text = "the learning rate is 0: nothing is learned; set optim.learning_rate"
+            alarms.append(Alarm("no_rate", text))
+        return [alarm for alarm in alarms if alarm]
 
     def _stuck(self, rows: list[Mapping[str, float]]) -> Alarm | None:
         if len(rows) < LONG:
@@ -91,11 +92,12 @@ class Health:
         loss, chance = fmean(row["loss"] for row in rows), fmean(row["loss_of_equal_scores"] for row in rows)
         if not loss >= STUCK * chance > 0:
             return None
-        text = f"in the last {LONG} logged steps the loss was {loss:.4g}, and equal scores for all passages "
-        text += (
+        return Alarm(
+            "stuck",
+            f"in the last {LONG} logged steps the loss was {loss:.4g}, and equal scores for all passages "
             f"have {chance:.4g}: nothing is learned. Try a higher optim.learning_rate, and look at the rows: "
+            "are the negatives really worse than the positives?",
         )
-        return Alarm("stuck", text + "are the negatives really worse than the positives?")
 
     def _collapse(self, recent: list[Mapping[str, float]]) -> Alarm | None:
         if len(recent) < SHORT:
@@ -104,33 +106,36 @@ class Health:
         self._most_spread = max(self._most_spread, spread)
         if spread > max(SMALLEST_SPREAD, COLLAPSED * self._most_spread):
             return None
-        text = f"the scores of a group's passages no longer differ (standard deviation {spread:.2g}"
-        text += f", at most {self._most_spread:.2g}): the model has collapsed. Start anew with a lower "
-        return Alarm("collapse", text + "optim.learning_rate and more warm-up")
+        return Alarm(
+            "collapse",
+            f"the scores of a group's passages no longer differ (standard deviation {spread:.2g}, at most "
+            f"{self._most_spread:.2g}): the model has collapsed. Start anew with a lower optim.learning_rate "
+            "and more warm-up",
+        )
 
     def _judge_dev(self, step: int, measure: str, value: float) -> list[Alarm]:
         if not step:
             self._base = value
             return []
         self._dev.append(value)
-        found = []
+        alarms = []
         recent = self._dev[-FALLS:]
         if self.judge_base and self._base is not None and len(recent) == FALLS and max(recent) < self._base:
             text = (
                 f"dev {measure} {value:.4f} is below the base's {self._base:.4f}, as it was before: training "
+                "makes it worse. Lower optim.learning_rate, check the negatives (false ones?), or stop"
             )
-            text += "makes it worse. Lower optim.learning_rate, check the negatives (false ones?), or stop"
-            found.append(Alarm("below_base", text))
+            alarms.append(Alarm("below_base", text))
         best, last = max(self._dev), self._dev[-FALLS - 1 :]
         falling = len(last) > FALLS and all(later < best for later in last[-FALLS:]) and last[-1] < last[0]
         rows = list(self._rows)[-SHORT:]
         if falling and rows:
             loss, chance = (fmean(row[key] for row in rows) for key in ("loss", "loss_of_equal_scores"))
             if loss < LEARNED * chance:
-                text = f"the training loss is {loss:.3g} (equal scores: {chance:.3g}) while dev {measure} "
-                text += (
+                text = (
+                    f"the training loss is {loss:.3g} (equal scores: {chance:.3g}) while dev {measure} "
                     f"falls, {value:.4f} after {best:.4f}: overfit. The best model is kept; stop here, or "
+                    "use fewer train.epochs, more data, or train.patience"
                 )
-                text += "use fewer train.epochs, more data, or train.patience"
-                found.append(Alarm("overfit", text))
-        return found
+                alarms.append(Alarm("overfit", text))
+        return alarms

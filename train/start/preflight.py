@@ -36,14 +36,14 @@ class Inputs:
         mix: the training groups in training order.
         dev: the dev queries with their candidates.
         dev_fingerprint: fingerprint of the dev queries.
-        found: lines from the check of the data.
+        lines: lines from the check of the data.
         resuming: True if the output folder holds a run to continue.
     """
 
     mix: Mix
     dev: Dev
     dev_fingerprint: str
-    found: list[str]
+    lines: list[str]
     resuming: bool
 
 
@@ -63,12 +63,12 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
     collect(problems, locate, settings.model.path)
     resuming = not settings.plan and bool(collect(problems, prepare_folder, output, settings))
-    mix, collection, found = _read_data(settings, problems)
+    mix, collection, lines = _read_data(settings, problems)
     fingerprint = collection_fingerprint(collection)
     if resuming:
         _require_same_data(output, mix, fingerprint)
     dev = make_dev(collection, settings.dev, output / "eval", seed=settings.seed)
-    return Inputs(mix, dev, fingerprint, found, resuming)
+    return Inputs(mix, dev, fingerprint, lines, resuming)
 
 
 def _read_data(settings: TrainCommand, problems: Problems) -> tuple[Mix, Collection, list[str]]:
