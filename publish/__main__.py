@@ -5,12 +5,12 @@ from ..configs.schema_publish import PublishCommand
 
 
 def main() -> None:
-    """Read the settings from the command line and publish."""
+    """Run the command line."""
     run("publish", PublishCommand, _publish)
 
 
 def _publish(settings: PublishCommand) -> None:
-    # torch and transformers: not needed for --help and for mistyped keys
+    # late: --help and mistyped keys need no torch
     from rich.console import Console
 
     from .command import publish, publish_summary

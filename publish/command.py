@@ -1,4 +1,4 @@
-"""The way from settings to a published folder, in order."""
+"""`uprank publish`, step by step: from settings to a published folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .weights import Prepared, prepare_weights
 
 @dataclass(frozen=True)
 class Published:
-    """What came out.
+    """The result of publishing.
 
     Attributes:
         folder: the published folder.
-        verdict: what the first report says, in a sentence.
-        forced: why the model would have been refused; empty if it would not.
-        proofs: the scores of the other libraries.
-        prepared: how the published weights came from the measured ones.
+        verdict: the first report's verdict in a sentence.
+        forced: why the model would have been refused without force; empty if it would not.
+        proofs: comparisons with other libraries.
+        prepared: the way from the measured to the published weights.
         merged: the mixtures that were tried; None without merging.
-        graphs: for ONNX Runtime.
+        graphs: the ONNX and OpenVINO graphs.
         url: address on the hub; empty if it was not pushed.
     """
 
@@ -45,12 +45,12 @@ class Published:
 
 
 def publish(settings: PublishCommand) -> Published:
-    """Check, merge, calibrate, write, prove and describe a model; push it if asked.
+    """Check, merge, calibrate, write, prove and describe a model; push it if wanted.
 
-    Nothing is left behind, and nothing is pushed, unless every step before succeeded.
+    If a step fails, nothing is left behind and nothing is pushed.
 
     Raises:
-        UserError: whatever forbids publishing, with what to do.
+        UserError: why the model cannot be published, and what to do.
     """
     source = read_source(settings)
     check_push(settings.push, source)
@@ -103,7 +103,7 @@ def publish(settings: PublishCommand) -> Published:
 
 
 def publish_summary(published: Published) -> list[str]:
-    """Lines for the terminal."""
+    """Return the lines for the terminal."""
     lines = [published.verdict]
     if published.forced:
         lines.append(f"Published by force: {published.forced}")

@@ -1,4 +1,4 @@
-"""The folder that is published: made beside its place and renamed, so that nothing is ever half there."""
+"""The published folder: written beside its place and renamed, so that it is never half there."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from ...model.reranker import Reranker
 
-# CrossEncoder.predict applies this to the logit. Its own default for one logit is the sigmoid,
-# which makes equal numbers of all high scores in float32; the identity returns what
-# transformers and FlagEmbedding return, and the order of close passages stays.
+# CrossEncoder.predict applies this to the logit. Its default for one logit is the sigmoid, which rounds all
+# high scores to the same float32; the identity keeps the order of close passages and returns the same scores
+# as transformers and FlagEmbedding.
 ACTIVATION = "torch.nn.modules.linear.Identity"
 ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
 EVALUATION = "evaluation"
@@ -32,7 +32,7 @@ EVALUATION = "evaluation"
 
 @contextmanager
 def building(output: Path) -> Iterator[Path]:
-    """A new folder beside `output` that takes its name when the block ends without an error.
+    """Yield a new folder beside `output`; it takes that name if the block ends without an error.
 
     Raises:
         UserError: `output` exists and is not an empty folder, or cannot be made.
@@ -46,7 +46,7 @@ def building(output: Path) -> Iterator[Path]:
         raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
     try:
         yield making
-        # Replaces an empty folder and fails on any other, whoever made it in the meantime.
+        # Replaces an empty folder and fails on any other, even one made in the meantime.
         making.rename(place)
     except OSError as error:
         if error.filename != str(making):
@@ -59,19 +59,19 @@ def building(output: Path) -> Iterator[Path]:
 
 
 def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
-    """Weights, configuration and tokenizer, such that other libraries score and cut as Uprank does.
+    """Write weights, configuration and tokenizer so that other libraries score and cut as Uprank does.
 
     Args:
-        reranker: in fp32, with weights that `kind` can hold; it is left as it was.
-        folder: where to write.
+        reranker: model in fp32, with weights that `kind` can hold; unchanged afterwards.
+        folder: folder to write to.
         kind: type of the written weights: `fp32`, `fp16` or `bf16`.
     """
     _save(reranker, folder, kind)
-    for path in folder.iterdir():  # safetensors keeps its files to their owner; these are to be read
+    for path in folder.iterdir():  # safetensors lets only the owner read; everybody may
         path.chmod(path.stat().st_mode | (folder.stat().st_mode & 0o444))
     with editing(folder / "config.json") as config:
         config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
-        config.pop("_name_or_path", None)  # a path on the machine that trained it
+        config.pop("_name_or_path", None)  # a path on the training machine
     finish_tokenizer(folder, reranker.tokenizer, reranker.pairs.max_tokens)
 
 
@@ -82,14 +82,14 @@ def _save(reranker: Reranker, folder: Path, kind: str) -> None:
     buffers = {name: buffer.clone() for name, buffer in reranker.model.named_buffers()}
     reranker.model.to(torch_type(kind))
     reranker.save(folder)
-    reranker.model.float()  # every weight comes back as it was; buffers that are not saved would not
+    reranker.model.float()  # restores every weight, but not the buffers that are not saved
     for name, buffer in reranker.model.named_buffers():
         buffer.copy_(buffers[name])
     reranker.scorer.weights_changed()
 
 
 def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
-    """The last layer as it was measured, if calibration changed it."""
+    """Write the last layer as it was measured, if calibration changed it."""
     if head is not None:
         from safetensors.torch import save_file
 
@@ -100,30 +100,30 @@ def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
 def copy_evidence(
     evidence: Sequence[Evidence], page: Path | None, folder: Path, *, pages: bool
 ) -> dict[str, Evidence]:
-    """The reports as they are, the first in `evaluation/`; returns the place of each in the folder.
+    """Copy the reports, the first into `evaluation/`; return each one's place in the folder.
 
-    Without `pages` the `report.html` stay behind: they show queries and passages.
+    Without `pages`, `report.html` stays behind: it shows queries and passages.
     """
     places: dict[str, Evidence] = {}
-    for number, found in enumerate(evidence):
-        name = f"{EVALUATION}/{number}-{found.name}-{found.split}" if number else EVALUATION
+    for number, entry in enumerate(evidence):
+        name = f"{EVALUATION}/{number}-{entry.name}-{entry.split}" if number else EVALUATION
         (folder / name).mkdir(parents=True)
         for file in ("report.json", "per_query.jsonl", *(["report.html"] if pages else [])):
-            if (found.folder / file).is_file():
-                shutil.copyfile(found.folder / file, folder / name / file)
-        places[name] = found
+            if (entry.folder / file).is_file():
+                shutil.copyfile(entry.folder / file, folder / name / file)
+        places[name] = entry
     if page is not None and pages:
         shutil.copyfile(page, folder / EVALUATION / "report.html")
     return places
 
 
 def files_of(folder: Path) -> list[str]:
-    """Every file by its path in the folder, sorted."""
+    """Return every file's path in the folder, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """`sha256:…` of every file but `uprank.json`, which holds them, by its path in the folder."""
+    """Return `sha256:…` of every file but `uprank.json`, which holds them, by path in the folder."""
     hashes = {}
     for name in files_of(folder):
         if name != "uprank.json":

@@ -10,14 +10,14 @@ from typing import Any
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Readable JSON; NaN is refused."""
+    """Write readable JSON; refuse NaN."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
 def editing(path: Path) -> Iterator[dict[str, Any]]:
-    """The object in a file, written back when the block ends."""
+    """Yield the object in a file and write it back when the block ends."""
     values = json.loads(path.read_text(encoding="utf-8"))
     yield values
     write_json(path, values)

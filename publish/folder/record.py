@@ -1,4 +1,4 @@
-"""`uprank.json`: what a program needs to know about a published folder."""
+"""`uprank.json`, the record of a published folder for programs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from ..card import Content
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
 
-
-# What the manifest of the run says of how it was made.
+# Keys of the run's manifest that say how the model was made.
 RUN = ("uprank", "commit", "seed", "versions", "hardware", "steps", "stopped_at", "best_step", "seconds")
 
 
 def make_record(content: Content, reranker: Reranker, *, version: str) -> dict[str, Any]:
-    """Weights, base, data, settings, evidence and proofs as one JSON object.
+    """Return weights, base, data, settings, evidence and proofs as one JSON object.
 
     Args:
-        content: what is known of the published model.
+        content: facts about the published model.
         reranker: the published model.
-        version: of Uprank.
+        version: version of Uprank.
     """
     source, ruling = content.source, content.ruling
     manifest = source.manifest
@@ -50,11 +49,11 @@ def make_record(content: Content, reranker: Reranker, *, version: str) -> dict[s
         "evaluation": [
             {
                 "folder": place,
-                "data": found.name,
-                "split": found.split,
-                "fingerprint": found.report.fingerprint,
+                "data": entry.name,
+                "split": entry.split,
+                "fingerprint": entry.report.fingerprint,
             }
-            for place, found in content.places.items()
+            for place, entry in content.places.items()
         ],
         "better": ruling.passed,
         "forced": ruling.reason or None,

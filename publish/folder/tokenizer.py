@@ -1,14 +1,13 @@
 """The tokenizer of a published folder: special tokens written in a text are text to every library.
 
-Uprank encodes a literal `</s>` by its characters (contract 4). Other libraries take it for the token, whoever
-wrote it: a passage could end itself. `split_special_tokens` in tokenizer_config.json turns that off in
-transformers and whatever loads by it. Vocabularies of whole words (unigram) hold `</s>` as an ordinary piece,
-too, so that it would come back by the model of the tokenizer; a last step of the pre-tokenizer then takes
-exactly these words apart.
+Uprank encodes a literal `</s>` by its characters (contract 4). Other libraries take it for the token, so that
+a passage could end itself. `split_special_tokens` in tokenizer_config.json turns that off in transformers and
+all that load through it. Unigram vocabularies also hold `</s>` as an ordinary piece, which would match it
+again; a last step of the pre-tokenizer splits exactly these words into letters.
 
-Not where it would do harm: FlagEmbedding makes text of token ids and ids of that text. Where an unknown
-letter is `[UNK]`, which is then read letter by letter (WordPiece), the tokenizer stays as it was, and pairs
-with special tokens in their texts are left out of the proofs.
+This would harm FlagEmbedding with WordPiece: it decodes token ids to text and encodes that text, and would
+read an unknown letter's `[UNK]` letter by letter. There the tokenizer stays as it was, and pairs with special
+tokens in their texts are left out of the proofs.
 """
 
 from __future__ import annotations
@@ -20,23 +19,22 @@ from typing import Any
 
 from .json_files import editing
 
-# What transformers notes about the place it loaded a tokenizer from; it says nothing about the published one.
+# Notes of transformers about the place it loaded a tokenizer from; no fact about the published one.
 LEFTOVERS = ("name_or_path", "is_local", "local_files_only")
-# Settings of the last call, which would win over those of the next.
+# Settings of the last call, which would override those of the next.
 CALLS = ("max_length", "stride", "truncation_side", "truncation_strategy")
-# Loads tokenizer.json as it is, in transformers 4 and 5; a class with a name of its own builds the
-# pre-tokenizer anew.
+# Loads tokenizer.json as it is, in transformers 4 and 5; a model's own class rebuilds the pre-tokenizer.
 AS_WRITTEN = "PreTrainedTokenizerFast"
 UNKNOWN = "\N{OLD ITALIC LETTER A}"  # a letter that no vocabulary has
 
 
 def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
-    """Change the files of a saved tokenizer such that other libraries cut and read as Uprank does.
+    """Change the files of a saved tokenizer so that other libraries cut and read as Uprank does.
 
     Args:
-        folder: with `tokenizer_config.json`, and `tokenizer.json` where the tokenizer has one.
-        tokenizer: that was saved.
-        max_tokens: longest pair: what the others cut at when the caller says `truncation=True` alone.
+        folder: folder with `tokenizer_config.json`, and `tokenizer.json` if the tokenizer has one.
+        tokenizer: the tokenizer that was saved.
+        max_tokens: longest pair, at which the other libraries cut with `truncation=True`.
     """
     with editing(folder / "tokenizer_config.json") as config:
         config["model_max_length"] = max_tokens
@@ -59,29 +57,29 @@ def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
 
 
 def unknown_stays(tokenizer: Any) -> bool:
-    """Whether what an unknown letter becomes is read as that again, also where special tokens are split."""
+    """Return True if an unknown letter's token is read as that token again, with special tokens split."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown not in tokenizer(UNKNOWN, add_special_tokens=False)["input_ids"]:
-        return True  # there is nothing unknown to bytes
+        return True  # bytes know every letter
     ids = tokenizer(tokenizer.unk_token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return unknown in ids
 
 
 def pieces_that_are_special(tokenizer: Any) -> list[str]:
-    """Special tokens which come out of their own text although special tokens are split.
+    """Return special tokens that their own text still gives although special tokens are split.
 
-    The unknown token stays: it is what it says.
+    Without the unknown token, which may stay.
     """
-    found = []
+    special = []
     for token, number in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True):
         ids = tokenizer(token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         if number in ids and number != tokenizer.unk_token_id:
-            found.append(token)
-    return found
+            special.append(token)
+    return special
 
 
 def spelling(words: Sequence[str]) -> str:
-    """A pattern of every single letter of these words, where the whole word stands around it.
+    """Return a pattern that matches every single letter of these words, if the whole word is there.
 
     >>> re.findall(spelling(["</s>"]), "s </s> <s>")
     ['<', '/', 's', '>']

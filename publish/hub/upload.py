@@ -160,9 +160,7 @@ def _commit(api: HfApi, folder: Path, push: PushSettings, parent: str, old: set[
     assert push.repo is not None, "check_push comes first"
     repo, files = push.repo, files_of(folder)
     mark = f"{RECORD} sha256:{hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()}"
-    title = (
-        f"Publish with Uprank ({mark[:29]})"  # names the folder: a commit with a lost answer is found by it
-    )
+    title = f"Publish with Uprank ({mark[:29]})"  # by this a commit is found if its answer is lost
     additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files]
     operations: list[Any] = [*additions, *(CommitOperationDelete(name) for name in sorted(old - set(files)))]
     where: dict[str, Any] = {"revision": push.revision or MAIN, "create_pr": push.pr}
@@ -182,9 +180,9 @@ def _commit(api: HfApi, folder: Path, push: PushSettings, parent: str, old: set[
         except Exception as error:
             if not is_transient(error) and status_of(error) not in CONFLICT:
                 raise
-            if (found := _find_commit(api, push, title, parent)) is None:
+            if (made := _find_commit(api, push, title, parent)) is None:
                 raise
-            return found
+            return made
         return done.oid, done.pr_url or ""
 
     return retry(commit)

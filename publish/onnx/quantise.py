@@ -10,7 +10,7 @@ import numpy as np
 
 MICROSOFT = "com.microsoft"  # operators of ONNX Runtime beyond the standard
 BLOCK = 4096  # rows that are rounded together
-TABLE_ROWS = 1000  # a Gather from fewer rows is no word table
+TABLE_ROWS = 1000  # a table with fewer rows is no word table
 LEVELS = 127  # symmetric: -127 to 127
 MIDDLE = 128  # the zero of unsigned activations, which x86 multiplies with signed weights
 GELU_LEAST = 0.16997121  # -min of x * Phi(x), at x = -0.7518
@@ -28,16 +28,16 @@ USED = {
 
 
 def to_int8(source: Path, target: Path) -> None:
-    """Quantise the matrices of the encoder and the word table; head, attention, norms stay fp32.
+    """Quantise the encoder's matrices and the word table; head, attention and norms stay fp32.
 
-    Weights are int8 with a scale of each output column, the word table with one of each row. Activations are
-    quantised as they come, each token by its own largest value (Yao et al. 2022, ZeroQuant, NeurIPS, section
-    4.1): with one scale for a whole batch, as onnxruntime's `quantize_dynamic` has it, few large values cost
-    all others their digits, and a score depends on what else is in the batch.
+    Weights are int8 with one scale a column, the word table with one a row. Activations are quantised at run
+    time, each token by its own largest value (Yao et al. 2022, ZeroQuant, NeurIPS, section 4.1). With one
+    scale for a whole batch, as in onnxruntime's `quantize_dynamic`, a few large values cost all others their
+    digits, and a score depends on the rest of the batch.
 
     Args:
         source: the fp32 graph.
-        target: to write.
+        target: file to write.
     """
     import onnx
 
@@ -50,11 +50,11 @@ def to_int8(source: Path, target: Path) -> None:
 
 
 def to_fp16(source: Path, target: Path) -> None:
-    """Weights and sums in fp16; inputs and the logit stay as they are.
+    """Convert weights and sums to fp16; inputs and the logit keep their types.
 
     Args:
         source: the fp32 graph.
-        target: to write.
+        target: file to write.
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -64,7 +64,7 @@ def to_fp16(source: Path, target: Path) -> None:
 
 
 def _quantise_products(graph: Any) -> None:
-    """Every product of activations with a constant matrix (K, N) becomes one of bytes."""
+    """Turn every product of activations with a constant matrix (K, N) into one of bytes."""
     from onnx import numpy_helper
     from onnx.helper import make_node
 
@@ -86,7 +86,7 @@ def _quantise_products(graph: Any) -> None:
             quantised.add(name)
             values, scales = _rounded(numpy_helper.to_array(weight), axis=0)
             parts = {"_int8": values, "_scale": scales.ravel(), "_zero": np.zeros(scales.size, dtype=np.int8)}
-            if shifted:  # what the shift adds to each column, which is taken off again
+            if shifted:  # the share of the shift in each column, subtracted again
                 parts["_shift"] = (-GELU_LEAST * values.sum(axis=0) * scales.ravel()).astype(np.float32)
             _replace(graph, weight, parts)
         zero = "int8_none" if shifted else "int8_middle"
@@ -99,14 +99,14 @@ def _quantise_products(graph: Any) -> None:
 
 
 def _is_gelu(node: Any) -> bool:
-    """The exact one; its approximations have another least value."""
+    """Return True for the exact GELU; its approximations have another least value."""
     return node.op_type == "Gelu" and not any(
         a.name == "approximate" and a.s != b"none" for a in node.attribute
     )
 
 
 def _rows(x: str) -> list[Any]:
-    """`x_scale` (…, 1): largest absolute value of each token / 127; `x_int8`: x by it, 128 for 0."""
+    """Make `x_scale` (…, 1), each token's largest absolute value / 127, and `x_int8`, x / scale + 128."""
     from onnx.helper import make_node
 
     return [
@@ -117,7 +117,7 @@ def _rows(x: str) -> list[Any]:
 
 
 def _shifted_rows(x: str) -> list[Any]:
-    """The same of x + 0.17, which is never below 0 behind GELU: all 255 steps go to what there is."""
+    """Quantise x + 0.17, which is never below 0 behind GELU, so that all 255 steps are used."""
     from onnx.helper import make_node
 
     return [
@@ -140,7 +140,7 @@ def _by_row(x: str, values: str, largest: str, levels: str, zero: str) -> list[A
 
 
 def _quantise_tables(graph: Any) -> None:
-    """Large tables (R, H) are kept as bytes, and only the rows that are read become fp32."""
+    """Keep large tables (R, H) as bytes; only the rows that are read become fp32."""
     from onnx import TensorProto, numpy_helper
     from onnx.helper import make_node
 
@@ -164,7 +164,7 @@ def _quantise_tables(graph: Any) -> None:
 
 
 def _rounded(weight: np.ndarray, *, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes and scales (1 along `axis`) whose product is nearest to the weight."""
+    """Return bytes and scales (1 along `axis`) whose product is nearest to the weight."""
     largest = np.maximum(weight.max(axis=axis, keepdims=True), -weight.min(axis=axis, keepdims=True))
     scales = np.where(largest > 0, largest / LEVELS, 1).astype(np.float32)
     values = np.empty(weight.shape, dtype=np.int8)

@@ -1,4 +1,4 @@
-"""Proof that every library which will load the folder gives the scores that Uprank measured."""
+"""Proof that other libraries give the scores that Uprank measured."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Largest difference of two fp32 logits. The libraries add the same products in another order, which moves a
-# logit in its last digits: about a millionth of the largest one on 12-layer XLM-R and 6-layer BERT, trained
-# or not. A float has its precision relative to its size, so above 1 the bound grows with the largest logit.
+# Largest difference of two fp32 logits. The libraries add the same products in another order, which changes
+# the last digits of a logit: about a millionth of the largest one on 12-layer XLM-R and 6-layer BERT, trained
+# or not. Precision is relative to size, so above 1 the bound grows with the largest logit.
 TOLERANCE = 1e-5
 BATCH = 8
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What one library gave.
+    """The comparison with one library.
 
     Attributes:
-        library: name, as pip knows it.
-        version: the one that was checked; empty when none was.
-        loader: the class that loads the folder.
+        library: name for pip.
+        version: version that was checked; empty if none was.
+        loader: class that loads the folder.
         pairs: pairs compared.
-        largest_difference: to Uprank's score, over these pairs; None when not checked.
+        largest_difference: largest difference to Uprank's score; None if not checked.
         allowed: largest difference that passes.
-        left_out: pairs which the library cuts or reads otherwise by design, by reason.
-        not_checked: why not, when it was not.
+        left_out: number of pairs that the library cuts or reads differently by design, by reason.
+        not_checked: why the library was not checked; empty if it was.
     """
 
     library: str
@@ -58,7 +58,7 @@ class Library:
     """A library that loads published folders.
 
     Attributes:
-        scores: folder, pairs, longest pair -> one raw logit a pair.
+        scores: function of folder, pairs and longest pair in tokens; one raw logit a pair.
     """
 
     library: str
@@ -73,13 +73,13 @@ def prove(
     """Load the folder in each installed library, on the CPU in fp32, and compare scores.
 
     Args:
-        folder: the folder as it lies on disk.
-        reranker: the measured model; what it scores is the truth.
+        folder: the folder on disk.
+        reranker: the measured model; its scores are the truth.
         pairs: real and difficult pairs.
-        tolerance: largest difference of two logits, relative to the largest one where that is above 1.
+        tolerance: largest difference of two logits, relative to the largest one if that is above 1.
 
     Raises:
-        UserError: a library fails on the folder or scores otherwise; other weights came back.
+        UserError: a library fails on the folder or gives other scores; other weights were read back.
     """
     _check_weights(folder, reranker)
     proofs, problems = compare_libraries(folder, reranker, pairs, tolerance)
@@ -93,9 +93,9 @@ def prove(
 def compare_libraries(
     folder: Path, reranker: Reranker, pairs: Sequence[Pair], tolerance: float
 ) -> tuple[list[Proof], list[str]]:
-    """What each library gave, and what is wrong; arguments as `prove`.
+    """Return each library's proof, and the problems; arguments as `prove`.
 
-    The other libraries know no prompts: they are given the texts as the model reads them.
+    The other libraries know no prompts: they get the texts as the model reads them.
     """
     pairs, reranker = reranker.prompts.pairs(pairs), reranker.as_read
     probes = Probes.read(folder, reranker, pairs)
@@ -108,7 +108,7 @@ def compare_libraries(
 
 
 def describe_proof(proof: Proof) -> str:
-    """One line for the terminal."""
+    """Return one line for the terminal."""
     if proof.largest_difference is None:
         return f"{proof.library}: not checked, {proof.not_checked}"
     name = f"{proof.library} {proof.version}".strip()
@@ -145,17 +145,17 @@ def _prove_one(
     expected = reranker.score(chosen)
     allowed = tolerance * max(1.0, float(np.abs(expected).max()))
     try:
-        found = np.asarray(peer.scores(folder, chosen, reranker.pairs.max_tokens), dtype=np.float64)
-    except Exception as error:  # whatever goes wrong in there would go wrong for whoever downloads it
+        scores = np.asarray(peer.scores(folder, chosen, reranker.pairs.max_tokens), dtype=np.float64)
+    except Exception as error:  # would fail in the same way for whoever downloads the folder
         problems.append(f"{peer.library} {version} cannot use the folder: {type(error).__name__}: {error}")
         return Proof(peer.library, version, peer.loader, not_checked="failed", left_out=left_out)
-    differences = np.abs(found - expected)
+    differences = np.abs(scores - expected)
     largest = float(differences.max())
     if not largest <= allowed:  # NaN is not below anything
         worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
         problems.append(
             f"{peer.library} {version}: scores differ by {largest:.2g}, allowed is {allowed:.2g}; "
-            f"{found[worst]:.6f} instead of {expected[worst]:.6f} for {chosen[worst]!r:.120}"
+            f"{scores[worst]:.6f} instead of {expected[worst]:.6f} for {chosen[worst]!r:.120}"
         )
     return Proof(peer.library, version, peer.loader, len(chosen), largest, allowed, left_out)
 
@@ -165,7 +165,7 @@ def _why_not_importable(peer: Library) -> str:
         return f"not installed here (`pip install {peer.library}`)"
     try:
         importlib.import_module(peer.module)
-    except Exception as error:  # any version clash between two foreign libraries
+    except Exception as error:  # any version clash between foreign libraries
         return f"installed, but its import fails ({type(error).__name__})"
     return ""
 
@@ -188,7 +188,7 @@ def _transformers_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int) -
 def _sentence_transformers_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int) -> Sequence[float]:
     from sentence_transformers import CrossEncoder
 
-    # local_files_only: it would otherwise look the folder up on the hub to fill a model card.
+    # local_files_only: otherwise it looks the folder up on the hub to fill a model card
     model = CrossEncoder(str(folder), device="cpu", local_files_only=True)
     scores: Any = model.predict(list(pairs), batch_size=BATCH, show_progress_bar=False)
     return scores.tolist()
@@ -199,7 +199,7 @@ def _flag_embedding_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int)
 
     model = FlagReranker(str(folder), use_fp16=False, devices="cpu", max_length=max_tokens)
     scores: list[float] = []
-    for start in range(0, len(pairs), BATCH):  # in parts: it draws progress bars from one batch on
+    for start in range(0, len(pairs), BATCH):  # in parts: more than one batch draws progress bars
         scores += model.compute_score(list(pairs[start : start + BATCH]), batch_size=BATCH + 1)
     return scores
 

@@ -1,4 +1,4 @@
-"""The pairs on which libraries are compared, and which of them each library reads as Uprank does."""
+"""Pairs on which libraries are compared, and those that a library reads in another way by design."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...model.reranker import Reranker
 
 
-QUERIES = 16  # of the user's own data; each gives one positive and, where there is one, one negative
+QUERIES = 16  # of the user's data; each gives one positive and one negative, if it has any
 LONG = "A reranker reads the query and the passage together and returns one score. "
 DIFFICULT: tuple[Pair, ...] = (
     ("what is a reranker?", "A reranker orders the passages that a first stage has found."),
@@ -32,14 +32,14 @@ DIFFICULT: tuple[Pair, ...] = (
     ("what is a reranker?", LONG * 200),
     ("重排序", "重排序模型给出一个分数。" * 200),
 )
-# Special tokens in a text are text: to Uprank, and to whatever loads the published tokenizer.
+# Special tokens in a text are text: to Uprank, and to all that load the published tokenizer.
 LITERAL: tuple[Pair, ...] = (
     ("what does </s> mean?", "<s> begins and </s> ends a text; <pad> and [SEP] and [CLS] are others."),
     ("[SEP]", "</s></s>"),
 )
 RECORDED: tuple[Pair, ...] = (*DIFFICULT, *LITERAL)  # in `uprank.json`, with their scores
 
-# Why a pair can be left out. Each is stated in the card.
+# Reasons to leave out a pair. The card states them.
 SPECIAL = "a special token of the tokenizer stands in the text; text to Uprank, a token to the library"
 LONG_QUERY = "too long, with a query above its budget; the library cuts the longer text first"
 EMPTY = "an empty text, which FlagEmbedding with transformers 5 leaves out together with its separator"
@@ -48,10 +48,10 @@ FLAG_QUERY = "FlagEmbedding cuts a query at three quarters of the whole length e
 
 
 def own_pairs(evidence: Sequence[Evidence]) -> list[Pair]:
-    """Pairs from the data of the evaluations, spread over the queries; none where it is out of reach."""
-    for found in evidence:
+    """Return pairs from the evaluations' data, spread over the queries; none if it is out of reach."""
+    for entry in evidence:
         problems = Problems()
-        groups = read_groups(found.report.data, problems, split=found.split, need_negatives=False)
+        groups = read_groups(entry.report.data, problems, split=entry.split, need_negatives=False)
         if groups and not problems:
             step = max(1, len(groups) // QUERIES)
             chosen = groups[::step][:QUERIES]
@@ -61,13 +61,13 @@ def own_pairs(evidence: Sequence[Evidence]) -> list[Pair]:
 
 @dataclass(frozen=True)
 class Probes:
-    """Pairs with how the published tokenizer reads them.
+    """Pairs, and how the published tokenizer reads them.
 
     Attributes:
-        pairs: all of them.
-        reasons: for each pair, why any library may read it otherwise than Uprank; empty if none.
-        flag_reasons: for each pair, why FlagEmbedding alone may; empty if it may not.
-        problems: pairs that are read otherwise without a reason.
+        pairs: all pairs.
+        reasons: why a library may read the pair in another way than Uprank, for each pair; empty if none may.
+        flag_reasons: why FlagEmbedding alone may, for each pair; empty if it may not.
+        problems: pairs that are read in another way without a reason.
     """
 
     pairs: tuple[Pair, ...]
@@ -77,14 +77,14 @@ class Probes:
 
     @classmethod
     def read(cls, folder: Path, reranker: Reranker, pairs: Sequence[Pair]) -> Probes:
-        """Read the pairs by the tokenizer of the folder as it lies on disk."""
+        """Read the pairs with the tokenizer of the folder on disk."""
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder)
         reasons, problems = [], []
         for query, passage in pairs:
             expected = reranker.pairs.encode(query, passage).ids.tolist()
-            # Lists: called on two strings, the tokenizer takes an empty passage for none.
+            # Lists: called with two strings, the tokenizer takes an empty passage for none.
             same = tokenizer([query], [passage], truncation=True)["input_ids"][0] == expected
             reason = "" if same else _reason(tokenizer, reranker, query, passage)
             if not same and not reason:
@@ -96,26 +96,26 @@ class Probes:
         return cls(tuple(pairs), tuple(reasons), flag_reasons, tuple(problems))
 
     def choose(self, *, flag: bool) -> tuple[list[Pair], dict[str, int]]:
-        """The pairs to compare, and how many are left out for which reason.
+        """Return the pairs to compare, and the number left out by reason.
 
         Args:
             flag: choose for FlagEmbedding.
         """
         chosen, left_out = [], Counter[str]()
         for pair, reason, flag_reason in zip(self.pairs, self.reasons, self.flag_reasons, strict=True):
-            found = reason or (flag_reason if flag else "")
-            if found:
-                left_out[found] += 1
+            why = reason or (flag_reason if flag else "")
+            if why:
+                left_out[why] += 1
             else:
                 chosen.append(pair)
         return chosen, dict(left_out)
 
 
 def recorded(scores: Iterable[float]) -> list[dict[str, Any]]:
-    """Pairs with their scores for `uprank.json`, so that anybody can compare; own data stays out of it.
+    """Return the built-in pairs with their scores for `uprank.json`; the user's data stays out of it.
 
     Args:
-        scores: of RECORDED, in this order.
+        scores: scores of RECORDED, in its order.
     """
     return [
         {"query": query, "passage": passage, "score": float(score)}
@@ -124,15 +124,15 @@ def recorded(scores: Iterable[float]) -> list[dict[str, Any]]:
 
 
 def equally_cut_query(reranker: Reranker) -> int:
-    """Longest query in tokens with which an over-long pair is cut in the same place by every library.
+    """Return the longest query in tokens with which every library cuts an over-long pair in the same place.
 
-    The libraries cut the longer text first; only below half of the room is that always the passage.
+    The libraries cut the longer text first: always the passage if the query takes at most half of the room.
     """
     return min(reranker.pairs.query_tokens, reranker.pairs.room // 2)
 
 
 def _reason(tokenizer: Any, reranker: Reranker, query: str, passage: str) -> str:
-    """Why the ids may differ; empty: they may not."""
+    """Return why the ids may differ; empty if they must not."""
     too_long = reranker.pairs.encode(query, passage).truncated
     if too_long and len(reranker.pairs.tokenise([query])[0]) > equally_cut_query(reranker):
         return LONG_QUERY
@@ -141,7 +141,7 @@ def _reason(tokenizer: Any, reranker: Reranker, query: str, passage: str) -> str
 
 
 def _flag_reason(tokenizer: Any, query: str, passage: str, max_tokens: int) -> str:
-    """Why FlagReranker gives the model other ids than its tokenizer does; empty: it gives the same."""
+    """Return why FlagReranker gives the model other ids than its tokenizer; empty if it gives the same."""
     query_ids, passage_ids = _ids(tokenizer, query), _ids(tokenizer, passage)
     if not query_ids or not passage_ids:
         return EMPTY

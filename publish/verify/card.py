@@ -1,4 +1,4 @@
-"""Whether the card of a published folder says what its report files say."""
+"""Comparison of a published folder's card with its report files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..evidence import Evidence, tuned_system
 
 
 def card_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Where README.md, `uprank.json` and the reports contradict each other.
+    """Return the contradictions between README.md, `uprank.json` and the reports.
 
     Args:
         folder: the published folder.
@@ -42,10 +42,10 @@ def card_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
         for key, value in expected.items()
         if key in stated and stated[key] != value
     ]
-    for found in evidence:
-        for system in found.report.systems:
+    for entry in evidence:
+        for system in entry.report.systems:
             problems += [
-                f"README.md: lacks {words}, {measure} of {system.name} on {found.name} ({found.split})"
+                f"README.md: lacks {words}, {measure} of {system.name} on {entry.name} ({entry.split})"
                 for measure, value in system.results.items()
                 if (words := format_estimate(value)) not in card.text
             ]
@@ -53,7 +53,7 @@ def card_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
 
 
 def _evidence(folder: Path, record: Mapping[str, Any], problems: list[str]) -> list[Evidence]:
-    """The reports of the folder; what is wrong with one is added to `problems`."""
+    """Return the reports of the folder; append to `problems` what is wrong with them."""
     weights = record.get("measured_weights", record["weights"])
     evidence = []
     for entry in record.get("evaluation") or []:

@@ -1,4 +1,4 @@
-"""`uprank verify`: prove a published folder anew."""
+"""`uprank verify`: prove a published folder again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...configs.validate import above_zero
 
 
 def main() -> None:
-    """Read the settings from the command line; `uprank verify FOLDER` is short for `folder=FOLDER`."""
+    """Run the command line; `uprank verify FOLDER` is short for `folder=FOLDER`."""
     words = sys.argv[1:]
     if len(words) == 1 and not words[0].startswith("-") and "=" not in words[0]:
         quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
@@ -21,7 +21,7 @@ def main() -> None:
 
 def _verify(settings: VerifyCommand) -> None:
     """Print a line for each proof; exit code 1 if one failed."""
-    # torch and transformers: not needed for --help and for mistyped keys
+    # late: --help and mistyped keys need no torch
     from pathlib import Path
 
     from .folder import verify_folder

@@ -1,4 +1,4 @@
-"""The proofs of a published folder, run again by anybody who has it."""
+"""Proofs of a published folder, run again from the folder alone."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 RECORD = "uprank.json"
 CARD = "README.md"
-# What the hub, git and its client put into a folder.
+# Files that the hub, git and the hub's client put into a folder.
 FOREIGN = (".gitattributes", ".git/", ".cache/")
-# int8 and fp16 are summed otherwise on other processors: so many times the stated difference passes.
+# Processors sum int8 and fp16 in different ways: this multiple of the stated difference passes.
 ELSEWHERE = 2.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         what: `files`, `weights`, the name of a library or a graph, `card`…
-        held: whether it is as stated; None: it could not be checked here.
-        detail: what was found, or why it was not checked.
+        held: True if it is as stated, None if it cannot be checked here.
+        detail: the result, or why it was not checked.
     """
 
     what: str
@@ -51,14 +51,14 @@ class Line:
 
 
 def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
-    """Every proof, one after the other.
+    """Run every proof and yield its result.
 
     Args:
-        folder: what `uprank publish` made, or a copy of it.
-        measured: the model that was measured, to make the published weights anew; None without it.
+        folder: folder made by `uprank publish`, or a copy of it.
+        measured: the measured model, to make the published weights again; None without it.
 
     Raises:
-        UserError: it is no published folder.
+        UserError: the folder is no published folder.
     """
     record = _read_record(folder)
     yield from _file_lines(folder, record)
@@ -129,19 +129,19 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _file_lines(folder: Path, record: Mapping[str, Any]) -> Iterator[Line]:
-    """Files that are missing, changed or new."""
+    """Yield the files that are missing, changed or new."""
     stated = record.get("files")
     if not stated:
         yield Line("files", None, f"{RECORD} has no hashes of files; it was made by an older Uprank")
         return
-    found = file_hashes(folder)
-    wrong = [f"{name} is missing" for name in stated if name not in found]
-    changed = [name for name in stated if name in found and found[name] != stated[name]]
+    hashes = file_hashes(folder)
+    wrong = [f"{name} is missing" for name in stated if name not in hashes]
+    changed = [name for name in stated if name in hashes and hashes[name] != stated[name]]
     wrong += [f"{name} was changed" for name in changed if name != CARD]
     yield Line("files", not wrong, "; ".join(wrong) or f"{count_of(len(stated), 'file')} as recorded")
     if CARD in changed:
         yield Line(CARD, None, "edited since it was published; its numbers are compared below")
-    new = [name for name in found if name not in stated and not name.startswith(FOREIGN)]
+    new = [name for name in hashes if name not in stated and not name.startswith(FOREIGN)]
     if new:
         yield Line("further files", None, f"not from `uprank publish`: {some(new)}")
 
@@ -154,8 +154,8 @@ def _allowed(scores: np.ndarray, tolerance: float) -> float:
     return tolerance * max(1.0, float(np.abs(scores).max()))
 
 
-def _score_line(what: str, found: np.ndarray, scores: np.ndarray, allowed: float) -> Line:
-    largest = float(np.abs(found - scores).max())
+def _score_line(what: str, scores: np.ndarray, recorded: np.ndarray, allowed: float) -> Line:
+    largest = float(np.abs(scores - recorded).max())
     words = f"{count_of(len(scores), 'pair')}, largest difference to the recorded scores {largest:.1e}"
     return Line(what, bool(largest <= allowed), f"{words}, allowed {allowed:.1e}")
 
