@@ -84,7 +84,7 @@ def mixture_rows(merged: Merged) -> list[list[str]]:
 def mixture_words(point: Point) -> str:
     """Return a mixture in words.
 
-    >>> from ..eval.report import Estimate
+    >>> from uprank.eval.results import Estimate
     >>> mixture_words(Point(0.4, (), "sha256:", Estimate(0, 0, 0), ()))
     '0.4 tuned + 0.6 base'
     """

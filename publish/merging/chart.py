@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...eval.results import Estimate
+from ...eval.words import format_estimate
 from .mixtures import Merged, Point
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 56, 170, 16, 44
@@ -14,25 +15,22 @@ DASHES = ("", "6 4", "2 3", "8 3 2 3", "1 3")
 
 
 def merging_curve(merged: Merged, dev: str) -> str:
-    """The picture; points of averaged checkpoints are squares, the chosen mixture has a line of its own.
+    """Return the SVG; averaged checkpoints are squares, and a grey bar marks the published share.
 
     Args:
-        merged: what was tried.
+        merged: the mixtures.
         dev: name of the dev data.
     """
     points = merged.points
     names = [f"{dev} (dev)", *(str(guard["name"]) for guard in merged.guards)]
-    rows = [
-        [point.dev for point in points],
-        *([p.guards[n] for p in points] for n in range(len(merged.guards))),
-    ]
-    low = min(found.low for row in rows for found in row)
-    high = max(found.high for row in rows for found in row)
-    low, high = low - 0.02, max(high + 0.02, low + 0.04)
+    rows = [list(row) for row in zip(*([point.dev, *point.guards] for point in points), strict=True)]
+    low = min(found.low for row in rows for found in row) - 0.02
+    high = max(max(found.high for row in rows for found in row) + 0.02, low + 0.04)
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
 
+    chosen = f"{_x(merged.chosen.share):.1f}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         f'font-size="12"><rect width="100%" height="100%" fill="white"/>',
@@ -42,16 +40,15 @@ def merging_curve(merged: Merged, dev: str) -> str:
         f"share of the tuned weights</text>",
         f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" '
         f'transform="rotate(-90 14 {HEIGHT / 2})">{html.escape(merged.measure)}</text>',
-        f'<line x1="{_x(merged.chosen.share):.1f}" x2="{_x(merged.chosen.share):.1f}" y1="{TOP}" '
+        f'<line x1="{chosen}" x2="{chosen}" y1="{TOP}" '
         f'y2="{HEIGHT - BOTTOM}" stroke="#999" stroke-width="6" stroke-opacity="0.35"/>',
     ]
     for number, (name, row) in enumerate(zip(names, rows, strict=True)):
-        # Intervals of several lines at one share would cover each other.
-        aside = 5.0 * (number - (len(rows) - 1) / 2)
-        parts += _series(
-            points, row, [y(f.mean) for f in row], [(y(f.low), y(f.high)) for f in row], number, aside
-        )
-        parts.append(_legend(number, name))
+        # Shifted aside: intervals of several lines at one share would cover each other.
+        xs = [_x(point.share) + 5.0 * (number - (len(rows) - 1) / 2) for point in points]
+        style = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        parts += _series(points, row, xs, y, style)
+        parts.append(_legend(TOP + 14 + 20 * number, name, style))
     parts.append(
         f'<text x="{WIDTH - RIGHT + 14}" y="{TOP + 24 + 20 * len(names)}" fill="#555">'
         "grey: published</text></svg>"
@@ -66,39 +63,36 @@ def _x(share: float) -> float:
 def _series(
     points: Sequence[Point],
     row: Sequence[Estimate],
-    middles: Sequence[float],
-    ends: Sequence[tuple[float, float]],
-    number: int,
-    aside: float,
+    xs: Sequence[float],
+    y: Callable[[float], float],
+    style: tuple[str, str],
 ) -> list[str]:
-    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
-    places = [_x(point.share) + aside for point in points]
-    # The run's best model beside an average: the line goes through one kind only.
+    colour, dash = style
+    # With averages the line goes through them alone, past the run's best model.
     averaged = any(point.checkpoints for point in points)
     line = [
-        f"{x:.1f},{y:.1f}"
-        for x, y, point in zip(places, middles, points, strict=True)
+        f"{x:.1f},{y(found.mean):.1f}"
+        for x, found, point in zip(xs, row, points, strict=True)
         if bool(point.checkpoints) == averaged or point.share == 0
     ]
-    found = [
+    parts = [
         f'<polyline points="{" ".join(line)}" fill="none" stroke="{colour}" stroke-width="1.5" '
         f'stroke-dasharray="{dash}"/>'
     ]
-    for x, y, (low, high), estimate, point in zip(places, middles, ends, row, points, strict=True):
-        words = f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    for x, found, point in zip(xs, row, points, strict=True):
+        middle, low, high = y(found.mean), y(found.low), y(found.high)
         shape = (
-            f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="{colour}">'
+            f'<rect x="{x - 4:.1f}" y="{middle - 4:.1f}" width="8" height="8" fill="{colour}">'
             if point.checkpoints
-            else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}">'
+            else f'<circle cx="{x:.1f}" cy="{middle:.1f}" r="4" fill="{colour}">'
         )
-        found.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>')
-        found.append(f"{shape}<title>{words}</title></{shape[1:].split()[0]}>")
-    return found
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}"/>')
+        parts.append(f"{shape}<title>{format_estimate(found)}</title></{shape[1:].split()[0]}>")
+    return parts
 
 
-def _legend(number: int, name: str) -> str:
-    x, y = WIDTH - RIGHT + 14, TOP + 14 + 20 * number
-    colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+def _legend(y: int, name: str, style: tuple[str, str]) -> str:
+    x, (colour, dash) = WIDTH - RIGHT + 14, style
     return (
         f'<line x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="2" '
         f'stroke-dasharray="{dash}"/><text x="{x + 30}" y="{y}">{html.escape(name)}</text>'

@@ -1,4 +1,4 @@
-"""Means of weights: between base and tuned model, and over checkpoints; one tensor at a time.
+"""Average weights, of base and tuned model and over checkpoints, one tensor at a time.
 
 Wortsman et al. 2022, Robust fine-tuning of zero-shot models (WiSE-FT), CVPR; Xiao et al. 2024, LM-Cocktail,
 Findings of ACL; Izmailov et al. 2018, Averaging weights leads to wider optima (SWA), UAI.
@@ -31,8 +31,8 @@ class BaseWeights:
     """The base as it was before training.
 
     Attributes:
-        tensors: by the names of the model.
-        new: names of the head that the base did not have: drawn at random, there is nothing to mix in.
+        tensors: the weights by their names in the model.
+        new: names of a head that the base lacked: it was drawn at random and is never mixed in.
     """
 
     tensors: dict[str, torch.Tensor] = field(repr=False)
@@ -40,13 +40,13 @@ class BaseWeights:
 
 
 def read_base(base: Base, *, seed: int) -> BaseWeights:
-    """Load the base again, with the head that the run drew for it, if it drew one.
+    """Load the base again, with the head that the run drew for it, if any.
 
     Raises:
-        UserError: it is not there any more, or is another one.
+        UserError: it cannot be loaded, or its weights are not the recorded ones.
     """
     if not base.path:
-        raise UserError("merge.weights: the run does not name its base model: nothing to merge with")
+        raise UserError("merge.weights: the run names no base model to merge with")
     loaded = load(base.path, revision=base.revision, seed=seed)
     tensors = loaded.model.state_dict()
     found = hash_weights(tensors)
@@ -55,15 +55,15 @@ def read_base(base: Base, *, seed: int) -> BaseWeights:
             f"{base.path}: not the base that the run started from: "
             f"{found} here, {base.weights} in manifest.json"
         )
-    # Not by the names in its files, which transformers may change: LayerNorm.gamma of an old BERT.
+    # `drawn`, not the names in its files: transformers renames some, such as LayerNorm.gamma of old BERTs.
     return BaseWeights(tensors, loaded.drawn)
 
 
 def last_checkpoints(run: Path, count: int) -> list[Path]:
-    """The newest checkpoints that a run kept, oldest first.
+    """Return the newest checkpoints that a run kept, oldest first.
 
     Raises:
-        UserError: there are fewer, or one is damaged.
+        UserError: the run kept fewer, or one is damaged.
     """
     kept = sorted((run / "checkpoints").glob("step-*"))
     if len(kept) < count:
@@ -79,7 +79,7 @@ def last_checkpoints(run: Path, count: int) -> list[Path]:
 
 @contextmanager
 def opened(folders: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
-    """The tensors of weight folders by name, as slices that are read when they are used."""
+    """Open weight folders: for each, the name of every tensor -> the file that holds it."""
     from safetensors import safe_open
 
     with ExitStack() as stack:
@@ -94,17 +94,17 @@ def opened(folders: Sequence[Path]) -> Iterator[list[dict[str, Any]]]:
 
 
 def mix_weights(reranker: Reranker, folders: Sequence[Path], base: BaseWeights | None, share: float) -> None:
-    """Give the model share * mean of the folders + (1 - share) * base.
+    """Set the model's weights to share * mean of the folders + (1 - share) * base.
 
-    Computed in float64 and rounded once, so that everybody gets the same bits; a share of 1 of one folder is
-    that folder. A head that the base did not have stays the tuned one. Memory holds the model, the base and
-    a part of a tensor.
+    Computed in float64 and rounded once, so the bits are the same everywhere; with share 1 a single folder
+    stays exactly as it is. A head that the base lacked stays the tuned one. Memory holds the model, the base
+    and a part of a tensor.
 
     Args:
         reranker: its weights are replaced.
         folders: each with `model.safetensors` of the same model.
-        base: what to mix in; None for nothing.
-        share: of the tuned weights, 0 to 1.
+        base: weights to mix in; None for none.
+        share: share of the tuned weights, 0 to 1.
 
     Raises:
         UserError: a tensor is missing or has another shape.
@@ -123,12 +123,12 @@ def mix_weights(reranker: Reranker, folders: Sequence[Path], base: BaseWeights |
                 if other is not None and share < 1:
                     base_rows = other[rows].double()
                     mean = share * mean + (1 - share) * base_rows if share > 0 else base_rows
-                place[rows].copy_(mean)  # rounds to float32; a sum would make 0 of -0, and another hash
+                place[rows].copy_(mean)  # rounds to float32; adding 0 would turn -0 into 0: another hash
     reranker.scorer.weights_changed()
 
 
 def _slice(names: dict[str, Any], name: str, place: torch.Tensor, folder: Path) -> Any:
-    """One tensor of a file, of which parts can be read."""
+    """Return one tensor of a file as a slice that is read in parts."""
     found = names[name].get_slice(name) if name in names else None
     if found is None or found.get_shape() != list(place.shape):
         raise UserError(f"{folder}: no tensor {name} of shape {tuple(place.shape)}")
@@ -136,7 +136,7 @@ def _slice(names: dict[str, Any], name: str, place: torch.Tensor, folder: Path) 
 
 
 def _blocks(tensor: torch.Tensor) -> Iterator[Any]:
-    """Rows of a tensor, few enough for float64 copies: a word table has 200 million numbers."""
+    """Yield blocks of rows, few enough for float64 copies: an embedding table has 200 million numbers."""
     if not tensor.dim():
         yield ...
         return

@@ -1,4 +1,4 @@
-"""Which mixture of base, tuned model and checkpoints is published: chosen on dev, other domains watched."""
+"""Choose the published mixture of base, tuned model and checkpoints on dev, and watch other domains."""
 
 from __future__ import annotations
 
@@ -42,77 +42,91 @@ class Guard:
     collection: Collection
     candidates: Candidates
 
+    @property
+    def record(self) -> dict[str, object]:
+        """Its entry in `uprank.json`."""
+        queries = len(self.collection.queries)
+        return {"name": self.name, "queries": queries, "candidates": self.candidates.source}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The data on which every mixture is scored, with the model in the precision of the report."""
+
+    reranker: Reranker
+    report: Report
+    dev: DevScores
+    guards: Sequence[Guard]
+
 
 def merge_weights(
-    settings: PublishCommand,
-    source: Source,
-    reranker: Reranker,
-    place: Path,
+    settings: PublishCommand, source: Source, reranker: Reranker, place: Path
 ) -> tuple[Source, Merged]:
     """Try the mixtures, leave the reranker with the weights of the chosen one, and report on those.
 
     Args:
-        settings: of the command.
+        settings: settings of the command.
         source: the run; its first report has the dev queries.
         reranker: the run's best model.
         place: empty folder for the report on the chosen mixture.
 
     Returns:
-        The source with evidence on the chosen weights, and what was tried.
+        The source with evidence on the chosen weights, and the mixtures tried.
 
     Raises:
-        UserError: base, checkpoints, dev scores or guards are out of reach.
+        UserError: base, checkpoints, dev scores or guards cannot be read.
     """
     wanted, evidence = settings.merge, source.evidence[0]
     rank_of_lora = ((source.config.get("model") or {}).get("lora") or {}).get("rank")
     if wanted.average and rank_of_lora:
         raise UserError(
             f"merge.average={wanted.average}: the run has model.lora.rank={rank_of_lora}: its checkpoints "
-            "hold adapters, whose mean is no mean of weights; leave it out (merge.weights can be given)"
+            "hold adapters, whose mean is not the mean of weights; leave it out (merge.weights is allowed)"
         )
-    seed, best = evidence.report.seed, [source.model]
-    dev, guards = read_scores(evidence), read_guards(wanted, evidence.report)
+    report, best = evidence.report, [source.model]
+    dev, guards = read_scores(evidence), read_guards(wanted, report)
     assert source.run is not None, "setting_problems comes first"
     averaged = last_checkpoints(source.run, wanted.average) if wanted.average else []
     base = read_base(source.base, seed=int(source.manifest.get("seed") or 0)) if wanted.weights else None
-    measured = as_measured(reranker, evidence.report)
+    trial = Trial(as_measured(reranker, report), report, dev, guards)
     tried: list[Tried] = []
     for folders, share in _mixtures(wanted, best, averaged, own_head=not source.base.new_head):
-        mix_weights(measured, folders, base, share)
-        tried.append(
-            _try(measured, folders, share, dev, guards, evidence.report, checkpoints=folders != best)
-        )
+        mix_weights(trial.reranker, folders, base, share)
+        tried.append(_try(trial, folders, share, names=() if folders == best else [f.name for f in folders]))
         log.info("%s", describe_mixture(tried[-1].point, [guard.name for guard in guards]))
-    tried = choose_mixture(tried, evidence.report)
+    tried = choose_mixture(tried, report)
     chosen = next(one for one in tried if one.point.chosen)
     tuned = next(one for one in tried if one.folders == best and one.point.share == 1)
     mix_weights(reranker, chosen.folders, base, chosen.point.share)
     assert reranker.weights_hash() == chosen.point.weights, "the same mixture gives the same bits"
     merged = Merged(
-        measure=evidence.report.measures[0],
+        measure=report.measures[0],
         rule=RULE,
         points=sorted((one.point for one in tried), key=lambda point: (point.share, point.checkpoints)),
-        guards=[
-            {
-                "name": guard.name,
-                "queries": len(guard.collection.queries),
-                "candidates": guard.candidates.source,
-            }
-            for guard in guards
-        ],
+        guards=[guard.record for guard in guards],
         tuned_weights=tuned.point.weights,
         head_kept=base is not None and bool(base.new),
-        guard_changes=_guard_changes(chosen, tuned, guards, evidence.report),
+        guard_changes=[] if chosen is tuned else _guard_changes(chosen, tuned, report),
     )
     if not merged.changed:
         return source, merged
-    report = _report(measured, source, dev, chosen, tuned, place, command=settings.output, seed=seed)
-    first = Evidence(place, report, evidence.split)
+    entries = _entries(trial, chosen, tuned, str(source.model))
+    options = ReportOptions(
+        measures=parse_measures(report.measures),
+        baseline=report.baseline,
+        seed=report.seed,
+        command=f"uprank publish merge output={Path(settings.output).name}",
+        device="cpu",
+    )
+    new = make_report(dev.collection, dev.candidates, entries, options)
+    runs = {entry.name: entry.scored.run for entry in entries}
+    write_report(new, place, title="Merged model", runs=runs, collection=dev.collection)
+    first = Evidence(place, new, evidence.split)
     return replace(source, evidence=(first, *source.evidence[1:]), page=place / "report.html"), merged
 
 
 def as_measured(reranker: Reranker, report: Report) -> Reranker:
-    """The same model in the precision of the report, whose other systems the mixtures are compared with."""
+    """Return the same model in the precision of the report's other systems, so that scores are comparable."""
     from ...model.forward import Scorer
 
     precision = next((one.precision for one in reversed(report.systems) if one.kind == "model"), "") or "fp32"
@@ -120,10 +134,10 @@ def as_measured(reranker: Reranker, report: Report) -> Reranker:
 
 
 def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:
-    """The guard collections with their candidates.
+    """Read the guard collections and find their candidates.
 
     Raises:
-        UserError: with every problem of their data.
+        UserError: all problems of their data.
     """
     guards, problems = [], Problems()
     for path, name in zip(wanted.guard, distinct_names(wanted.guard), strict=True):
@@ -144,7 +158,7 @@ def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:
 def _mixtures(
     wanted: MergeSettings, best: list[Path], averaged: list[Path], *, own_head: bool
 ) -> Iterator[tuple[list[Path], float]]:
-    """Folders and share of every mixture: the best model as it is always, the base where it can rank."""
+    """Yield folders and share of every mixture: always the best model, the base only if it can rank."""
     yield best, 1.0
     tuned = averaged or best
     if averaged:
@@ -157,101 +171,49 @@ def _mixtures(
             yield tuned, share
 
 
-def _try(
-    reranker: Reranker,
-    folders: Sequence[Path],
-    share: float,
-    dev: DevScores,
-    guards: Sequence[Guard],
-    report: Report,
-    *,
-    checkpoints: bool,
-) -> Tried:
+def _try(trial: Trial, folders: Sequence[Path], share: float, *, names: Sequence[str]) -> Tried:
+    """Score dev and guards with a mixture that the model already holds."""
     from ...eval.score_cache import ScoreCache
     from ...model.backends import identity
 
-    way = identity(reranker)
+    way, report = identity(trial.reranker), trial.report
     cache = ScoreCache.of(way)
     (measure,) = parse_measures(report.measures[:1])
-    scored = [
-        score_candidates(
-            reranker, collection, candidates, cache=cache, watch=Watch(f"{share:g} of the tuned model")
+    scored, values = [], []
+    for one in (trial.dev, *trial.guards):
+        name = f"{share:g} of the tuned model"
+        scored.append(
+            score_candidates(trial.reranker, one.collection, one.candidates, cache=cache, watch=Watch(name))
         )
-        for collection, candidates in [
-            (dev.collection, dev.candidates),
-            *((g.collection, g.candidates) for g in guards),
-        ]
-    ]
+        values.append(evaluate_measures(measure, rank(one.collection.qrels, scored[-1].run)))
     cache.close()
-    qrels = [dev.collection.qrels, *(guard.collection.qrels for guard in guards)]
-    values = [
-        evaluate_measures(measure, rank(judged, one.run)) for judged, one in zip(qrels, scored, strict=True)
-    ]
-    found = [estimate(row, report.seed) for row in values]
-    names = tuple(folder.name for folder in folders) if checkpoints else ()
-    return Tried(
-        Point(share, names, str(way["weights"]), found[0], tuple(found[1:])), folders, scored[0], values
-    )
+    dev, *guards = [estimate(row, report.seed) for row in values]
+    point = Point(share, tuple(names), str(way["weights"]), dev, tuple(guards))
+    return Tried(point, folders, scored[0], values)
 
 
-def _guard_changes(chosen: Tried, tuned: Tried, guards: Sequence[Guard], report: Report) -> list[Comparison]:
-    if chosen is tuned:
-        return []
+def _guard_changes(chosen: Tried, tuned: Tried, report: Report) -> list[Comparison]:
+    names = {"system": "merged", "baseline": "tuned", "measure": report.measures[0]}
     return [
-        compare_systems(
-            chosen.values[place],
-            tuned.values[place],
-            system="merged",
-            baseline="tuned",
-            measure=report.measures[0],
-            seed=report.seed,
-        )
-        for place in range(1, len(guards) + 1)
+        compare_systems(new, old, seed=report.seed, **names)
+        for new, old in zip(chosen.values[1:], tuned.values[1:], strict=True)
     ]
 
 
-def _report(
-    reranker: Reranker,
-    source: Source,
-    dev: DevScores,
-    chosen: Tried,
-    tuned: Tried,
-    place: Path,
-    *,
-    command: str,
-    seed: int,
-) -> Report:
-    """The chosen mixture beside first stage, base and tuned model, on the same candidates."""
-    old = source.evidence[0].report
+def _entries(trial: Trial, chosen: Tried, tuned: Tried, path: str) -> list[Entry]:
+    """Return first stage, base, tuned model and chosen mixture, all on the same candidates."""
+    dev, model = trial.dev, trial.reranker
     entries = [first_stage_entry(dev.candidates)] if dev.candidates.first_stage else []
-    for system in old.systems:
+    for system in trial.report.systems:
         if system.kind == "model" and system.weights != tuned.point.weights:
             kept = Scored(dev.runs[system.name], system.pairs, system.truncated_pairs, system.seconds)
             budgets = system.query_tokens, system.max_tokens
-            read = Prompts(system.query_prompt, system.passage_prompt)
-            entries.append(
-                Entry(system.name, kept, system.path, system.weights, system.precision, budgets, prompts=read)
-            )
-    for name, one in (("tuned", tuned), ("merged", chosen)):
-        entries.append(
-            Entry(
-                name,
-                one.scored,
-                str(source.model),
-                one.point.weights,
-                reranker.precision,
-                reranker.budgets,
-                prompts=reranker.prompts,
-            )
+            stated = Prompts(system.query_prompt, system.passage_prompt)
+            weights, precision = system.weights, system.precision
+            entries.append(Entry(system.name, kept, system.path, weights, precision, budgets, prompts=stated))
+    return entries + [
+        Entry(
+            name, one.scored, path, one.point.weights, model.precision, model.budgets, prompts=model.prompts
         )
-    options = ReportOptions(
-        measures=parse_measures(old.measures),
-        baseline=old.baseline,
-        seed=seed,
-        command=f"uprank publish merge output={Path(command).name}",
-        device="cpu",
-    )
-    report = make_report(dev.collection, dev.candidates, entries, options)
-    runs = {entry.name: entry.scored.run for entry in entries}
-    write_report(report, place, title="Merged model", runs=runs, collection=dev.collection)
-    return report
+        for name, one in (("tuned", tuned), ("merged", chosen))
+    ]

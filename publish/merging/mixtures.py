@@ -1,4 +1,4 @@
-"""Mixtures that were tried, and the rule by which one of them is published."""
+"""The mixtures that are tried, and the rule that picks one of them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ RULE = (
 
 @dataclass(frozen=True)
 class Point:
-    """One mixture and what was measured of it.
+    """One mixture and its measurements.
 
     Attributes:
-        share: of the tuned weights; the rest is the base.
-        checkpoints: names of the checkpoints whose mean was taken; empty for the best one of the run.
-        weights: hash.
+        share: share of the tuned weights; the rest is the base.
+        checkpoints: names of the averaged checkpoints; empty for the run's best model.
+        weights: hash of the weights.
         dev: mean of the first measure over the dev queries.
         guards: mean over the queries of each guard, in order.
-        to_best: paired difference on dev to the mixture that is best there; None for that one itself.
-        allowed: whether it may be chosen by what it does on dev.
-        chosen: it is the one that is published.
+        to_best: paired difference on dev from the best mixture; None for the best itself.
+        allowed: True if its dev result allows it to be chosen.
+        chosen: True for the published mixture.
     """
 
     share: float
@@ -47,22 +47,22 @@ class Point:
 
     @property
     def guard_mean(self) -> float:
-        """Mean over the guards, each of them counting alike."""
+        """Return the mean over the guards, with equal weights."""
         return float(np.mean([guard.mean for guard in self.guards])) if self.guards else 0.0
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What was tried and what was taken.
+    """The mixtures that were tried and the one that was chosen.
 
     Attributes:
-        measure: that decides.
-        rule: how.
-        points: what was tried, by share.
+        measure: the measure that decides.
+        rule: how it decides.
+        points: all mixtures, sorted by share.
         guards: name, number of queries and candidates of each guard.
         tuned_weights: hash of the run's best model.
-        head_kept: the base had no ranking head, so that the head is the tuned one in every mixture.
-        guard_changes: paired difference of the published model to the tuned one on each guard.
+        head_kept: the base had no ranking head, so every mixture has the tuned one.
+        guard_changes: paired difference between the published and the tuned model on each guard.
     """
 
     measure: str
@@ -75,18 +75,18 @@ class Merged:
 
     @property
     def chosen(self) -> Point:
-        """The published one."""
+        """Return the published mixture."""
         return next(point for point in self.points if point.chosen)
 
     @property
     def changed(self) -> bool:
-        """Whether it is another model than the run's best one."""
+        """Return True if the published model is not the run's best one."""
         return self.chosen.weights != self.tuned_weights
 
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """A mixture with its values by query: of dev, then of each guard."""
+    """A mixture with its values per query: dev first, then each guard."""
 
     point: Point
     folders: Sequence[Path]
@@ -95,7 +95,7 @@ class Tried:
 
 
 def choose_mixture(tried: Sequence[Tried], report: Report) -> list[Tried]:
-    """Mark what may be chosen and what is; see `RULE`."""
+    """Mark the mixtures that may be chosen and the chosen one; see `RULE`."""
     best = max(
         (one for one in tried if one.point.share > 0), key=lambda one: (one.point.dev.mean, one.point.share)
     )
@@ -123,7 +123,7 @@ def choose_mixture(tried: Sequence[Tried], report: Report) -> list[Tried]:
 
 
 def _standard_error(differences: Floats) -> float:
-    """Of the mean of (Q,) differences; 0 of a single one."""
+    """Return the standard error of the mean of (Q,) differences; 0 for a single one."""
     return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
 
 
@@ -132,7 +132,7 @@ def _name(tried: Tried) -> str:
 
 
 def describe_mixture(point: Point, guards: Sequence[str]) -> str:
-    """One line for the terminal."""
+    """Return one line for the terminal."""
     parts = [f"{point.share:g} of the tuned weights" + (" (average)" if point.checkpoints else "")]
     parts += [f"dev {point.dev.mean:.4f}"]
     parts += [f"{guard} {found.mean:.4f}" for guard, found in zip(guards, point.guards, strict=True)]
