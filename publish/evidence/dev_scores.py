@@ -1,4 +1,4 @@
-"""The scores behind a report: run files and judgments, with the proof that its values follow from them."""
+"""Read the run files and judgments behind a report, and check that its values follow from them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ...eval.results import Report
 from ...eval.retrieval import Candidates, first_stage_name
 from .source import Evidence
 
-SAME = 1e-9  # other versions of numpy may sum in another order
+SAME = 1e-9  # versions of numpy may differ in the order of sums
 
 
 class Refuted(UserError):
-    """The run files of a report do not give what it states."""
+    """The run files of a report contradict its values."""
 
 
 @dataclass(frozen=True)
 class DevScores:
-    """What an evaluation ranked and how.
+    """The data and the scores of an evaluation.
 
     Attributes:
         collection: the judged queries that were measured.
-        candidates: what was ranked; scores of the first stage, 0 where there is none.
+        candidates: the ranked passages with the scores of the first stage, 0 without one.
         runs: system -> query id -> document id -> raw score.
     """
 
@@ -41,11 +41,11 @@ class DevScores:
 
 
 def read_scores(evidence: Evidence) -> DevScores:
-    """Read judgments and run files of a report, and check that they are those it was made of.
+    """Read judgments and run files of a report, and check that they are its own.
 
     Raises:
-        UserError: the data or a run file is out of reach, or the data are others than those of the report.
-        Refuted: a run file is there, and the report does not follow from it.
+        UserError: the data or a run file cannot be read, or the data differ from those of the report.
+        Refuted: a run file exists, but the report does not follow from it.
     """
     report = evidence.report
     collection = _collection(evidence)
@@ -74,7 +74,7 @@ def read_scores(evidence: Evidence) -> DevScores:
 
 
 def restricted(collection: Collection, queries: set[str]) -> Collection:
-    """The collection with only these queries, in its own order."""
+    """Return the collection with only these queries, in its own order."""
     return replace(
         collection,
         queries={query: text for query, text in collection.queries.items() if query in queries},

@@ -1,4 +1,4 @@
-"""What is refused: damaged files, evidence about other weights, and models which are not better."""
+"""The gate: refuse damaged files, evidence about other weights, and models that are not better."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What the first report says about the model.
+    """The decision on a model by its first report.
 
     Attributes:
-        comparison: the paired difference on the first measure, or None: nothing to compare with.
-        from_first_stage: the base's head was a random one, so the first stage is the baseline.
-        passed: better than its base (interval above 0 and p below 0.05); from a random head it
-            also must not be worse than the first stage, or reranking would do harm.
-        reason: why it did not pass, in words; empty when it did.
+        comparison: the paired difference on the first measure; None if there is nothing to compare with.
+        from_first_stage: the base had a random head, so the first stage is the baseline.
+        passed: better than its base (interval above 0 and p below 0.05). From a random head it must also not
+            be worse than the first stage, or reranking would do harm.
+        reason: why it did not pass; empty if it did.
         system: the model's name in the report.
     """
 
@@ -38,10 +38,10 @@ class Ruling:
 
 
 def load_undamaged(source: Source) -> Reranker:
-    """The reranker on the CPU in fp32, after its files were read through once.
+    """Load the reranker on the CPU in fp32 after reading all of its files once.
 
     Raises:
-        UserError: a file is missing, cut off or not what the run wrote; weights are not finite.
+        UserError: a file is missing, truncated or not the one the run wrote; weights are not finite.
     """
     import torch
 
@@ -72,7 +72,7 @@ def load_undamaged(source: Source) -> Reranker:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Every file of a model folder that is missing or cannot be read, with the reason."""
+    """Return the files of a model folder that are missing or cannot be read, with the reason."""
     from safetensors import SafetensorError, safe_open
 
     problems = []
@@ -100,10 +100,10 @@ def damaged_files(folder: Path) -> list[str]:
 def check_evidence(
     source: Source, weights: str, budgets: tuple[int, int], prompts: Prompts = NO_PROMPTS
 ) -> None:
-    """Refuse reports about other weights, token budgets or prompts, and such as contradict themselves.
+    """Refuse reports that contradict themselves or are about other weights, token budgets or prompts.
 
     Raises:
-        UserError: naming each such report and the hashes in it.
+        UserError: all problems of all reports.
     """
     problems = []
     for evidence in source.evidence:
@@ -136,7 +136,7 @@ def check_evidence(
 
 
 def judge(source: Source, weights: str) -> Ruling:
-    """Whether the first report shows on its first measure that the model may be published."""
+    """Decide by the first measure of the first report if the model may be published."""
     evidence = source.evidence[0]
     system = tuned_system(evidence.report, weights)
     assert system is not None, "check_evidence comes first"
@@ -145,25 +145,23 @@ def judge(source: Source, weights: str) -> Ruling:
     comparison = compared(evidence, system.name, measure, from_first_stage=from_first_stage)
     if comparison is None:
         reason = f"the report on {evidence.name} compares the model with nothing on {measure}"
-        return Ruling(None, from_first_stage, passed=False, reason=reason, system=system.name)
-    if from_first_stage:
-        # Better than a random head is soon shown; that it does no harm to the first stage has to be added.
-        base = _base_comparison(evidence, system.name, measure)
+    elif not from_first_stage:
+        reason = "" if outcome(comparison) == "better" else _why_not(comparison, evidence)
+    else:
+        # To beat a random head is easy; the model must also do no harm to the first stage.
+        base = _paired(evidence.report, system.name, "base", measure)  # a run's name of the untuned model
         if base is not None and outcome(base) != "better":
             reason = _why_not(base, evidence)
-            return Ruling(comparison, from_first_stage, passed=False, reason=reason, system=system.name)
-        passed = outcome(comparison) != "worse"
-    else:
-        passed = outcome(comparison) == "better"
-    reason = "" if passed else _why_not(comparison, evidence)
-    return Ruling(comparison, from_first_stage, passed, reason, system.name)
+        else:
+            reason = _why_not(comparison, evidence) if outcome(comparison) == "worse" else ""
+    return Ruling(comparison, from_first_stage, passed=not reason, reason=reason, system=system.name)
 
 
 def require_better(ruling: Ruling, *, force: bool) -> None:
-    """Refuse a model that is not better, unless the user says otherwise.
+    """Refuse a model that is not better, unless forced.
 
     Raises:
-        UserError: with the difference and what can be done.
+        UserError: the difference and what to do.
     """
     if ruling.passed or force:
         return
@@ -174,29 +172,24 @@ def require_better(ruling: Ruling, *, force: bool) -> None:
 
 
 def tuned_system(report: Report, weights: str) -> System | None:
-    """The system with these weights; where two have them (nothing was learned) not the baseline."""
+    """Return the system with these weights; of two (nothing was learned) not the baseline."""
     same = [system for system in report.systems if system.weights == weights]
     return min(same, key=lambda system: system.name == report.baseline, default=None)
 
 
 def first_stage_system(report: Report) -> System | None:
-    """The ranking that the candidates came in, if the report has it."""
+    """Return the first stage whose ranking gave the candidates, if the report has it."""
     return next((system for system in report.systems if system.kind == "first_stage"), None)
 
 
 def compared(evidence: Evidence, system: str, measure: str, *, from_first_stage: bool) -> Comparison | None:
-    """The comparison with the baseline; or with the first stage.
+    """Return the comparison with the baseline or the first stage.
 
-    A comparison that the report does not hold is made from its values per query.
+    If the report lacks it, compute it from the values per query.
     """
     report = evidence.report
     stage = first_stage_system(report)
     return _paired(report, system, stage.name if from_first_stage and stage else report.baseline, measure)
-
-
-def _base_comparison(evidence: Evidence, system: str, measure: str) -> Comparison | None:
-    """With the untuned model, which a training run reports as `base`."""
-    return _paired(evidence.report, system, "base", measure)
 
 
 def _paired(report: Report, system: str, baseline: str, measure: str) -> Comparison | None:

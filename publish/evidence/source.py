@@ -1,12 +1,9 @@
-"""What is published: a run folder, or a model folder with its report, read into one frozen value.
-
-Names of data sets by which a reader can tell them apart.
-"""
+"""Read a run folder, or a model folder with its report, into one frozen value; name its data sets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +23,9 @@ class Evidence:
     """One evaluation of the model.
 
     Attributes:
-        folder: where its `report.json` lies.
+        folder: folder of `report.json`.
         report: the report itself.
-        split: `dev`, or `test` for what `reports` names; a qrels or JSONL file names its own.
+        split: `dev`, or `test` for further `reports`; a qrels or JSONL file names its own.
     """
 
     folder: Path
@@ -37,7 +34,7 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """Name of the judged data: the folder it lies in, without the path to it."""
+        """Return the name of the judged data: its folder without the path."""
         return data_name(self.report.data)
 
 
@@ -47,17 +44,17 @@ class Source:
 
     Attributes:
         model: folder in transformers layout.
-        evidence: evaluations; the first one decides whether the model is published.
-        base: the model it was tuned from; all fields empty when no run tells.
-        licence: the licence of the weights, or None: unknown.
+        evidence: evaluations; the first one decides if the model is published.
+        base: the model it was tuned from; all fields empty without a run.
+        licence: the licence of the weights; None if unknown.
         languages: language codes, possibly none.
         manifest: `manifest.json` of the run; empty without a run.
         config: resolved settings of the run; empty without a run.
-        query_tokens: budget of the query when a pair is too long; None: what the model states.
-        max_tokens: longest pair; None: what the model states.
-        page: `report.html` that goes along, if there is one.
+        query_tokens: budget of the query in a pair that is too long; None for the model's own.
+        max_tokens: longest pair; None for the model's own.
+        page: `report.html` to publish, if there is one.
         run: the run folder; None without a run.
-        data_licence: the licence of the training data, or None: unknown.
+        data_licence: the licence of the training data; None if unknown.
     """
 
     model: Path
@@ -75,7 +72,7 @@ class Source:
 
     @property
     def train_paths(self) -> list[Any]:
-        """What it was tuned on, as the run was given it: paths, or files by role."""
+        """Return the training data as given to the run: paths, or files by role."""
         given = ((self.manifest.get("data") or {}).get("train") or {}).get("path") or []
         return given if isinstance(given, list) else [given]
 
@@ -84,7 +81,7 @@ def read_source(settings: PublishCommand) -> Source:
     """Read the run, or the model and its report, and the further reports.
 
     Raises:
-        UserError: with every problem found.
+        UserError: all problems found.
     """
     problems = _misused(settings) + setting_problems(settings)
     output = Path(settings.output)
@@ -107,7 +104,7 @@ def read_source(settings: PublishCommand) -> Source:
 
 
 def data_name(path: str) -> str:
-    """Name of a data set from its path: of a folder its own, of a file that of its folder.
+    """Return the name of a data set from its path: the folder, also for a file in it.
 
     >>> data_name("data/scifact"), data_name("data/scifact/qrels/dev.tsv"), data_name("dev.jsonl")
     ('scifact', 'scifact', 'dev')
@@ -120,7 +117,7 @@ def data_name(path: str) -> str:
 
 
 def data_names(given: Any) -> list[str]:
-    """Names of what a manifest has as its data: a path, files by role, or a list of these.
+    """Return the names of the data in a manifest: a path, files by role, or a list of these.
 
     >>> data_names(["web/scifact", {"triples": "t.tsv", "corpus": "msmarco/collection.tsv"}])
     ['scifact', 'msmarco']
@@ -131,13 +128,13 @@ def data_names(given: Any) -> list[str]:
 
 
 def _misused(settings: PublishCommand) -> list[str]:
-    """What is wrong with the choice of the source alone."""
+    """Return problems of `run`, `model.path` and `report` together."""
     pair = {"model.path": settings.model.path, "report": settings.report}
     given = [name for name, value in pair.items() if value is not None]
     if settings.run is not None and given:
         return [f"run and {' and '.join(given)} are given; give run=FOLDER, or model.path= and report="]
     if settings.run is None and not given:
-        return ["nothing to publish; give run=FOLDER (what `uprank train` made), or model.path= and report="]
+        return ["nothing to publish; give run=FOLDER (made by `uprank train`), or model.path= and report="]
     if settings.run is None and len(given) == 1:
         missing = "report" if given == ["model.path"] else "model.path"
         return [
@@ -148,7 +145,7 @@ def _misused(settings: PublishCommand) -> list[str]:
 
 def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Source | None:
     if not run.is_dir():
-        problems.append(f"run={run}: no such folder; allowed is a folder that `uprank train` made")
+        problems.append(f"run={run}: no such folder; allowed is a folder made by `uprank train`")
         return None
     manifest = _read_manifest(run / "manifest.json", problems)
     config = _read_config(run / "config.yaml", problems)
@@ -212,30 +209,26 @@ def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
 
 
 def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.is_file():
-        problems.append(f"{path}: missing; a run folder holds it")
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: broken JSON ({error})")
-        return {}
-    if not isinstance(values, dict):
-        problems.append(f"{path}: not a manifest; it has to be a JSON object")
-        return {}
-    return values
+    values = _read(path, lambda: json.loads(path.read_text(encoding="utf-8")), "broken JSON", problems)
+    if values is not None and not isinstance(values, dict):
+        problems.append(f"{path}: not a manifest; it must be a JSON object")
+    return values if isinstance(values, dict) else {}
 
 
 def _read_config(path: Path, problems: list[str]) -> dict[str, Any]:
+    values = _read(path, lambda: OmegaConf.to_container(OmegaConf.load(path)), "cannot be read", problems)
+    return values if isinstance(values, dict) else {}
+
+
+def _read(path: Path, load: Callable[[], Any], what: str, problems: list[str]) -> Any:
     if not path.is_file():
         problems.append(f"{path}: missing; a run folder holds it")
-        return {}
+        return None
     try:
-        values: Any = OmegaConf.to_container(OmegaConf.load(path))
+        return load()
     except (OmegaConfBaseException, ValueError, OSError) as error:
-        problems.append(f"{path}: cannot be read ({error})")
-        return {}
-    return values if isinstance(values, dict) else {}
+        problems.append(f"{path}: {what} ({error})")
+        return None
 
 
 def _page(*folders: Path) -> Path | None:
@@ -244,7 +237,7 @@ def _page(*folders: Path) -> Path | None:
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """Names of data sets from their paths; where they repeat with the file, the folder above or a number.
+    """Return the names of data sets; add the file, the folder above or a number to repeated names.
 
     >>> distinct_names(["en/data/test.jsonl", "zh/data/test.jsonl", "scifact"])
     ['en/data', 'zh/data', 'scifact']

@@ -1,6 +1,6 @@
-"""Calibration: a scale and a shift of the raw score, so that its sigmoid is a probability of relevance.
+"""Calibration: scale and shift the raw score so that its sigmoid is a probability of relevance.
 
-Platt 1999, Probabilistic outputs for support vector machines; with his targets, as in Lin, Lin and Weng 2007,
+Platt 1999, Probabilistic outputs for support vector machines; his targets as in Lin, Lin and Weng 2007,
 A note on Platt's probabilistic outputs for support vector machines, Machine Learning 68.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from ...eval.audits import calibration_of, sigmoid
 from ...eval.measures import Bools, Floats, Ints, Ranking
 
-# One parameter for every ten cases of the rarer kind, the usual rule for a logistic regression.
+# One parameter per ten cases of the rarer class, the usual rule for a logistic regression.
 LEAST_FOR_SCALE, LEAST_FOR_SHIFT = 10, 20
 CUTOFFS = tuple(number / 10 for number in range(1, 10))
 STEPS = 200
@@ -22,17 +22,17 @@ STEPS = 200
 
 @dataclass(frozen=True)
 class Threshold:
-    """What is kept when passages below a score are dropped.
+    """The passages kept when those below a score are dropped.
 
     Attributes:
         probability: sigmoid of the score at the cut-off.
-        score: the published raw score there.
+        score: published raw score at the cut-off.
         kept: candidates at or above it.
         relevant: relevant ones among them.
         precision: relevant / kept; None when nothing is kept.
-        recall: relevant / all relevant candidates; what the first stage missed is not counted.
-        f1: harmonic mean of the two.
-        best: the cut-off with the largest F1.
+        recall: relevant / all relevant candidates; passages that the first stage missed do not count.
+        f1: harmonic mean of precision and recall.
+        best: True for the cut-off with the largest F1.
     """
 
     probability: float
@@ -47,23 +47,24 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """How sigmoid scores were made probabilities, or why they were not.
+    """The calibration of the scores, or why there is none.
 
-    Errors are expected calibration errors: candidates are put into ten equal bins of their sigmoid score;
-    the mean over candidates of |mean score - share of relevant| of their bin. Losses are mean log losses.
+    Errors are expected calibration errors: candidates fall into ten equal bins of their sigmoid score, and
+    the error is the mean over candidates of |mean score - share of relevant| in their bin. Losses are mean
+    log losses.
 
     Attributes:
-        scale: published score = scale * measured score + shift; 1 when nothing was done.
+        scale: published score = scale * measured score + shift; 1 without calibration.
         shift: see `scale`.
         form: `scale and shift`, `scale` (a temperature of 1 / scale), or `none`.
-        reason: why nothing was done; empty when something was.
-        over: `judged` candidates; or `all`, unjudged ones counted as not relevant, where the judgments hold
-            only relevant documents.
-        queries: dev queries fitted on.
-        pairs: candidates of them.
+        reason: why there is no calibration; empty if there is one.
+        over: `judged` candidates; `all`, with unjudged ones as not relevant, if the judgments hold only
+            relevant documents.
+        queries: dev queries of the fit.
+        pairs: their candidates.
         relevant: relevant ones among them.
         error_before: of the measured scores.
-        error_held_out: fitted on one half of the queries and measured on the other, both ways; None when
+        error_held_out: fitted on one half of the queries, measured on the other, both ways; None if
             nothing could be fitted.
         error_after: of the published scores, on the queries they were fitted on.
         loss_before: as `error_before`.
@@ -89,32 +90,32 @@ class Calibrated:
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """The N candidates that are fitted on: row of the query, raw score, whether it is relevant."""
+    """The N candidates of the fit: row of the query, raw score, True if relevant."""
 
     rows: Ints
     scores: Floats
     relevant: Bools
 
     def of(self, chosen: Bools) -> Cases:
-        """Some of them, (N,) bool."""
+        """Select cases by a (N,) bool mask."""
         return Cases(self.rows[chosen], self.scores[chosen], self.relevant[chosen])
 
     @property
     def rarer(self) -> int:
-        """Relevant candidates or others, whichever are fewer."""
+        """Return the number of relevant candidates or of others, whichever is smaller."""
         return int(min(self.relevant.sum(), (~self.relevant).sum()))
 
 
 def calibrate(ranking: Ranking, *, seed: int, wanted: bool = True) -> Calibrated:
-    """Fit scale and shift on the candidates of the dev queries and say what it does to other queries.
+    """Fit scale and shift on the candidates of the dev queries, and measure them on held-out queries.
 
-    The same candidates count as in the report's calibration. Few cases give a scale alone, still fewer
-    nothing. What does not lower the log loss of queries it was not fitted on is not done.
+    The candidates are those of the report's calibration. With few cases only a scale is fitted, with still
+    fewer nothing. A fit that does not lower the log loss of held-out queries is rejected.
 
     Args:
-        ranking: of the model that was measured.
-        seed: decides which queries are in which half.
-        wanted: without it nothing is fitted; errors before and thresholds are found all the same.
+        ranking: ranking by the measured model.
+        seed: splits the queries into halves.
+        wanted: if False nothing is fitted; errors and thresholds are still measured.
     """
     before = calibration_of(ranking)
     if before is None:
@@ -128,19 +129,17 @@ def calibrate(ranking: Ranking, *, seed: int, wanted: bool = True) -> Calibrated
         error_before=before.error,
         loss_before=log_loss(cases.scores, cases.relevant),
     )
-    if not wanted:
-        found = replace(found, reason="switched off (`calibrate=false`)")
-    else:
+    if wanted:
         found = _fitted(found, ranking, cases, seed)
+    else:
+        found = replace(found, reason="switched off (`calibrate=false`)")
+    error = _error(ranking, found.scale, found.shift)
     scores = found.scale * cases.scores + found.shift
-    mapped: Any = found.scale * ranking.scores.astype(np.float64) + found.shift  # as exact as the fit
-    after = calibration_of(replace(ranking, scores=mapped))
-    assert after is not None, "there were candidates before"
-    return replace(found, error_after=after.error, thresholds=find_thresholds(scores, cases.relevant))
+    return replace(found, error_after=error, thresholds=find_thresholds(scores, cases.relevant))
 
 
 def find_cases(ranking: Ranking, over: str) -> Cases:
-    """The candidates of every query, or only the judged ones."""
+    """Return the candidates of every query, or only the judged ones."""
     real = np.arange(ranking.scores.shape[1]) < ranking.lengths[:, None]  # (Q, K)
     if over == "judged":
         real &= ranking.levels >= 0
@@ -149,7 +148,7 @@ def find_cases(ranking: Ranking, over: str) -> Cases:
 
 
 def fit_calibration(cases: Cases, *, shift: bool) -> tuple[float, float]:
-    """Scale and shift of least log loss, by Newton's method; (scale, 0) without `shift`.
+    """Return scale and shift of least log loss, by Newton's method; (scale, 0) without `shift`.
 
     The targets are Platt's (N+ + 1) / (N+ + 2) and 1 / (N- + 2), not 1 and 0: the result stays finite when
     the scores separate relevant passages from all others.
@@ -183,18 +182,18 @@ def fit_calibration(cases: Cases, *, shift: bool) -> tuple[float, float]:
 
 
 def log_loss(scores: Floats, relevant: Bools) -> float:
-    """Mean of -ln of the probability that the sigmoid gives to what is the case."""
+    """Return the mean of -ln of the probability that the sigmoid gives to the true label."""
     return float((np.logaddexp(0.0, scores) - relevant * scores).mean())
 
 
 def base_rate_loss(relevant: Bools) -> float:
-    """`log_loss` where every case is given the share of relevant ones as its probability."""
+    """Return the `log_loss` of the constant probability, the share of relevant cases."""
     share = float(relevant.mean())
     return log_loss(np.full(len(relevant), np.log(share / (1 - share))), relevant)
 
 
 def find_thresholds(scores: Floats, relevant: Bools) -> list[Threshold]:
-    """Cut-offs at probabilities of 0.1 to 0.9 and the one of the largest F1.
+    """Return cut-offs at probabilities of 0.1 to 0.9 and the one with the largest F1.
 
     Args:
         scores: (N,) published raw scores.
@@ -204,7 +203,7 @@ def find_thresholds(scores: Floats, relevant: Bools) -> list[Threshold]:
         return []
     found = [_threshold(scores, relevant, float(np.log(p / (1 - p))), p) for p in CUTOFFS]
     values = np.unique(scores)  # ascending
-    # Between two scores and rounded, so that the cut-off that is printed keeps what is stated.
+    # Between two scores and rounded, so that the printed cut-off keeps the stated passages.
     between = np.unique(np.round((values[1:] + values[:-1]) / 2, 3)) if len(values) > 1 else values - 1.0
     rows = [_threshold(scores, relevant, float(cut)) for cut in between]
     best = max(rows, key=lambda row: row.f1)
@@ -220,7 +219,7 @@ def _threshold(scores: Floats, relevant: Bools, cut: float, probability: float |
 
 
 def _fitted(found: Calibrated, ranking: Ranking, cases: Cases, seed: int) -> Calibrated:
-    """With scale and shift, or with the reason why there are none."""
+    """Add scale and shift, or the reason why there are none."""
     few = f"{found.relevant} relevant among {found.pairs} candidates"
     if cases.rarer < LEAST_FOR_SCALE:
         least = f"at least {LEAST_FOR_SCALE} relevant and as many others are needed"
@@ -239,7 +238,7 @@ def _fitted(found: Calibrated, ranking: Ranking, cases: Cases, seed: int) -> Cal
     found = replace(found, error_held_out=error, loss_held_out=loss)
     if found.loss_before is not None and not loss < found.loss_before:
         return replace(found, reason="it does not lower the log loss of queries that it was not fitted on")
-    # A scale cannot make every score a low one: without a shift it may do no better than saying nothing.
+    # A scale cannot make all scores low: without a shift it may do no better than the constant share.
     if not shift and not loss < (constant := base_rate_loss(cases.relevant)):
         return replace(
             found,
@@ -250,7 +249,7 @@ def _fitted(found: Calibrated, ranking: Ranking, cases: Cases, seed: int) -> Cal
 
 
 def _held_out(ranking: Ranking, cases: Cases, *, shift: bool, seed: int) -> tuple[Floats, float] | None:
-    """(N,) scores, each by what was fitted on the other half of the queries, and their calibration error."""
+    """Return (N,) scores, each by the fit on the other half of the queries, and their calibration error."""
     halves = _halves(len(ranking.queries), cases, seed)
     scales, shifts = np.ones(len(halves)), np.zeros(len(halves))
     for half in (0, 1):
@@ -258,15 +257,20 @@ def _held_out(ranking: Ranking, cases: Cases, *, shift: bool, seed: int) -> tupl
         if not others.rarer or not others.scores.std() > 0:
             return None
         scales[halves == half], shifts[halves == half] = fit_calibration(others, shift=shift)
-    scores = scales[:, None] * ranking.scores.astype(np.float64) + shifts[:, None]
-    mapped: Any = scores  # as exact as the fit
-    after = calibration_of(replace(ranking, scores=mapped))
-    assert after is not None, "there were candidates before"
-    return scales[cases.rows] * cases.scores + shifts[cases.rows], after.error
+    error = _error(ranking, scales[:, None], shifts[:, None])
+    return scales[cases.rows] * cases.scores + shifts[cases.rows], error
+
+
+def _error(ranking: Ranking, scale: float | Floats, shift: float | Floats) -> float:
+    """Return the calibration error of the scaled and shifted scores, in float64 as in the fit."""
+    scores: Any = scale * ranking.scores.astype(np.float64) + shift
+    after = calibration_of(replace(ranking, scores=scores))
+    assert after is not None, "calibrate has found candidates"
+    return after.error
 
 
 def _halves(queries: int, cases: Cases, seed: int) -> Ints:
-    """(Q,) 0 or 1: a random half, such that both have as many queries with a relevant candidate."""
+    """Return 0 or 1 per query, (Q,): random halves, equal in queries with a relevant candidate."""
     order = np.random.default_rng(seed).permutation(queries)
     found = np.bincount(cases.rows[cases.relevant], minlength=queries) > 0
     order = np.concatenate([order[found[order]], order[~found[order]]])

@@ -1,7 +1,7 @@
-"""From the measured weights to the published ones, in steps that anybody can follow back.
+"""The steps from the measured weights to the published ones, each of which can be checked.
 
-Calibration scales and shifts the head's last layer; other types round the weights. The layer as it was
-measured is kept in the folder: put back, it gives the hash that the reports name.
+Calibration scales and shifts the head's last layer; types other than fp32 round the weights. The folder keeps
+the measured layer: with it, the weights have the hash that the reports name.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 
 HEAD = "evaluation/uncalibrated-head.safetensors"
-# Largest difference of two logits, for each 1 of the largest logit. fp32: scores are summed in another order.
-# fp16 has 11 and bf16 8 significant bits, and a library computes in the type that it finds in the folder, so
-# that every layer rounds; README.md of the published folder states what was found.
+# Largest difference of two logits, relative to the largest logit. fp32: the order of sums differs. fp16 has
+# 11 and bf16 8 significant bits, and a library computes in the type of the folder, so every layer rounds;
+# the card states the measured difference.
 TOLERANCES = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 4e-2}
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a change of the weights did to the scores of the probe pairs.
+    """The effect of a change of the weights on the scores of the probe pairs.
 
     Attributes:
         pairs: pairs scored before and after.
-        largest_difference: between the score after and what it should be.
+        largest_difference: largest difference from the expected score.
         allowed: largest difference that passes.
-        swapped: couples of pairs whose order is another one, equal scores included.
-        couples: couples there are.
+        swapped: couples of pairs whose order changed, ties included.
+        couples: number of couples.
     """
 
     pairs: int
@@ -50,16 +50,16 @@ class Change:
 def compare_scores(
     before: Sequence[float] | np.ndarray, after: Sequence[float] | np.ndarray, kind: str, *, what: str
 ) -> Change:
-    """Compare the scores after a change with those that it should give.
+    """Compare the scores after a change with the expected ones.
 
     Args:
-        before: (N,) what it should give.
-        after: (N,) what it gives.
-        kind: type of the weights, decides what is allowed.
-        what: was done, for the message.
+        before: (N,) expected scores.
+        after: (N,) scores after the change.
+        kind: type of the weights; decides the allowed difference.
+        what: the change, for the message.
 
     Raises:
-        UserError: a score is further away than allowed.
+        UserError: a score differs by more than allowed.
     """
     expected, found = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     allowed = TOLERANCES[kind] * max(1.0, float(np.abs(expected).max()))
@@ -75,10 +75,10 @@ def compare_scores(
 
 
 def last_layer(model: Any) -> tuple[str, Any]:
-    """Name and module of the linear layer that gives the logit.
+    """Return name and module of the linear layer that computes the logit.
 
     Raises:
-        UserError: the head has no such layer, or several, or one without a bias.
+        UserError: the head has none or several, or one without a bias.
     """
     import torch
 
@@ -94,9 +94,9 @@ def last_layer(model: Any) -> tuple[str, Any]:
 
 
 def affine(head: Mapping[str, torch.Tensor], scale: float, shift: float) -> dict[str, torch.Tensor]:
-    """Weight and bias of the layer whose output is scale * old + shift, rounded once to float32.
+    """Return weight and bias of the layer whose output is scale * old + shift, rounded once to float32.
 
-    In float64, in separate steps: the same bits on every machine.
+    Computed in float64 in separate steps, so the bits are the same on every machine.
     """
     import torch
 
@@ -107,13 +107,13 @@ def affine(head: Mapping[str, torch.Tensor], scale: float, shift: float) -> dict
 
 
 def head_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """A copy of the last layer by the names of the state dict."""
+    """Return a copy of the last layer by its names in the state dict."""
     name, module = last_layer(model)
     return {f"{name}.{part}": getattr(module, part).detach().cpu().clone() for part in ("weight", "bias")}
 
 
 def fold(reranker: Reranker, scale: float, shift: float) -> dict[str, torch.Tensor]:
-    """Scale and shift the scores by the last layer; returns the layer as it was.
+    """Scale and shift the scores in the last layer; return the old layer.
 
     Raises:
         UserError: as `last_layer`.
@@ -124,7 +124,7 @@ def fold(reranker: Reranker, scale: float, shift: float) -> dict[str, torch.Tens
 
 
 def round_weights(reranker: Reranker, kind: str) -> None:
-    """Make every weight one that the type can hold; the model itself stays fp32.
+    """Round every weight to the type; the model itself stays fp32.
 
     Raises:
         UserError: a weight is too large for the type.
@@ -142,7 +142,7 @@ def round_weights(reranker: Reranker, kind: str) -> None:
 
 
 def write(reranker: Reranker, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put tensors into the model in their places."""
+    """Copy tensors into the model by their names."""
     import torch
 
     state = reranker.model.state_dict()
@@ -153,21 +153,21 @@ def write(reranker: Reranker, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def torch_type(kind: str) -> Any:
-    """The torch dtype of `fp32`, `fp16` or `bf16`."""
+    """Return the torch dtype of `fp32`, `fp16` or `bf16`."""
     import torch
 
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[kind]
 
 
 def chain_problems(folder: Path, record: Mapping[str, Any], reranker: Reranker) -> list[str]:
-    """What contradicts that the published weights were made of the measured ones as `uprank.json` says.
+    """Return contradictions between the published weights and their history in `uprank.json`.
 
-    Weights that were rounded cannot be followed back further than to the head: the rest is a statement.
+    Of rounded weights only the head can be checked; `remade_problems` checks the rest.
 
     Args:
         folder: the published folder.
         record: its `uprank.json`.
-        reranker: what was loaded from it, in fp32.
+        reranker: the model loaded from it, in fp32.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -200,11 +200,11 @@ def chain_problems(folder: Path, record: Mapping[str, Any], reranker: Reranker) 
 
 
 def remade_problems(record: Mapping[str, Any], reranker: Reranker) -> list[str]:
-    """What contradicts that calibrating and rounding the measured weights gives the published ones.
+    """Calibrate and round the measured weights again; return how they differ from the published ones.
 
     Args:
         record: `uprank.json`.
-        reranker: the model that was measured, in fp32; its weights are changed.
+        reranker: the measured model, in fp32; its weights are changed.
     """
     measured = record.get("measured_weights", record["weights"])
     if (found := reranker.weights_hash()) != measured:

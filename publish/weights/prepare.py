@@ -1,4 +1,4 @@
-"""The last changes of the weights before they are written: calibrated, then rounded; each with its proof."""
+"""Calibrate, then round the weights before they are written, and prove each change."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from ...configs.schema_publish import PublishCommand
 from ...eval.measures import rank
 from ..evidence import DevScores, Refuted, Source, read_scores, tuned_system
 from ..parity import Pair
-from . import lineage as chain
 from .calibrate import Calibrated, calibrate
-from .lineage import Change, compare_scores
+from .lineage import HEAD, TOLERANCES, Change, compare_scores, fold, round_weights
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +30,13 @@ class Prepared:
         measured: hash of the weights that the reports are about.
         weights: hash of the published weights, as loaded in fp32.
         kind: type of the written weights: `fp32`, `fp16` or `bf16`.
-        calibrated: what was fitted.
-        calibration_change: proof that scores are scale * old + shift; None when nothing was folded.
-        folded: hash after folding and before rounding; `measured` when nothing was folded.
-        head: the last layer as it was measured; None when nothing was folded.
-        rounding: what rounding did to the scores; None for fp32.
-        dev: scores of the first report; None when they are out of reach.
-        unread: why they are, with the paths of this machine; for the terminal only.
+        calibrated: the fit.
+        calibration_change: proof that scores are scale * old + shift; None if nothing was folded.
+        folded: hash after folding and before rounding; `measured` if nothing was folded.
+        head: the measured last layer; None if nothing was folded.
+        rounding: effect of rounding on the scores; None for fp32.
+        dev: scores of the first report; None if they cannot be read.
+        unread: the reason, with paths of this machine; for the terminal only.
     """
 
     measured: str
@@ -53,15 +52,19 @@ class Prepared:
 
     @property
     def tolerance(self) -> float:
-        """Largest difference of a library's score, for each 1 of the largest score."""
-        return chain.TOLERANCES[self.kind]
+        """Return the allowed difference of a library's score, relative to the largest score."""
+        return TOLERANCES[self.kind]
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `uprank.json` says of it."""
+        """Return its entries in `uprank.json`."""
         calibration: dict[str, Any] = asdict(self.calibrated)
         if self.head is not None and self.calibration_change is not None:
-            calibration |= {"weights_before": self.measured, "weights_after": self.folded, "head": chain.HEAD}
+            calibration |= {
+                "weights_before": self.measured,
+                "weights_after": self.folded,
+                "head": HEAD,
+            }
             calibration["proof"] = asdict(self.calibration_change)
         return {
             "weights": self.weights,
@@ -77,19 +80,25 @@ def prepare_weights(
 ) -> Prepared:
     """Calibrate and round the weights of the reranker, in this order.
 
-    What cannot be calibrated stays as it is, with the reason; a change that does something else is refused.
+    A model that cannot be calibrated stays as it is, with the reason.
 
     Args:
-        settings: of the command.
-        source: what is published.
+        settings: settings of the command.
+        source: the model to publish.
         reranker: its weights are changed.
-        measured: their hash.
-        pairs: on which scores before and after are compared.
+        measured: hash of its weights.
+        pairs: pairs whose scores before and after are compared.
 
     Raises:
-        UserError: scores after a change are further from what they should be than allowed.
+        UserError: scores after a change differ from the expected ones by more than allowed.
     """
-    dev, unread = _read(source)
+    dev, unread = None, ""
+    try:
+        dev = read_scores(source.evidence[0])
+    except Refuted:
+        raise
+    except UserError as error:
+        unread = "; ".join(error.problems[:3])
     calibrated = Calibrated(reason=OUT_OF_REACH)
     if dev is not None:
         calibrated = _fit(dev, source, measured, wanted=settings.calibrate)
@@ -97,7 +106,7 @@ def prepare_weights(
     scores = reranker.score(pairs)
     if calibrated.form != "none":
         try:
-            head = chain.fold(reranker, calibrated.scale, calibrated.shift)
+            head = fold(reranker, calibrated.scale, calibrated.shift)
         except UserError as error:
             assert dev is not None, "something was fitted on it"
             calibrated = replace(_fit(dev, source, measured, wanted=False), reason=str(error))
@@ -107,7 +116,7 @@ def prepare_weights(
             change = compare_scores(expected, scores, "fp32", what="folding the calibration into the head")
     folded, rounding = reranker.weights_hash(), None
     if settings.weights != "fp32":
-        chain.round_weights(reranker, settings.weights)
+        round_weights(reranker, settings.weights)
         what = f"weights={settings.weights}: rounding"
         rounding = compare_scores(scores, reranker.score(pairs), settings.weights, what=what)
     return Prepared(
@@ -122,15 +131,6 @@ def prepare_weights(
         dev=dev,
         unread=unread,
     )
-
-
-def _read(source: Source) -> tuple[DevScores | None, str]:
-    try:
-        return read_scores(source.evidence[0]), ""
-    except Refuted:
-        raise
-    except UserError as error:
-        return None, "; ".join(error.problems[:3])
 
 
 def _fit(dev: DevScores, source: Source, measured: str, *, wanted: bool) -> Calibrated:
