@@ -1,4 +1,4 @@
-"""A tiny XLM-R that was never tuned, and the run folder of a run that tuned it: all built in code."""
+"""A tiny untuned XLM-R and the run folder of a run that tuned it, both built in code."""
 
 import importlib.util
 import json
@@ -29,6 +29,7 @@ from uprank.eval.scoring import score_candidates
 from uprank.eval.statistics.compare import compare_systems, estimate
 from uprank.model.reranker import Reranker
 from uprank.publish.hub import errors as hub_errors
+from uprank.publish.parity import libraries
 from uprank.publish.parity.probes import DIFFICULT, LONG
 
 spec = importlib.util.spec_from_file_location("hub_double", Path(__file__).with_name("hub_double.py"))
@@ -165,6 +166,11 @@ class PublishedSource:
         replace(make_report(data, weights or self.weights, gain), **changes).save(folder)
         return folder
 
+    def rows(self) -> list[dict]:
+        """Return the rows of the dev data."""
+        text = (self.folder / "data" / "mine" / "dev.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
     def manifest(self, **changes) -> None:
         """Change the run's manifest; `base__license=None` changes a part of a part."""
         path = self.run / "manifest.json"
@@ -180,9 +186,10 @@ def published_source(tmp_path_factory) -> PublishedSource:
     source = PublishedSource(tmp_path_factory.mktemp("source"))
     build_model(source.base, seed=1)
     build_model(source.run / "best", seed=2)
+    folders = {"base": source.base, "tuned": source.run / "best"}
     weights = {
-        "base": Reranker.load(source.base, device="cpu", query_tokens=24).weights_hash(),
-        "tuned": Reranker.load(source.run / "best", device="cpu", query_tokens=24).weights_hash(),
+        name: Reranker.load(folder, device="cpu", query_tokens=24).weights_hash()
+        for name, folder in folders.items()
     }
     data = source.folder / "data" / "mine"
     data.mkdir(parents=True)
@@ -242,9 +249,9 @@ def settings(source, tmp_path) -> PublishCommand:
 
 @pytest.fixture
 def measured(source, tmp_path) -> PublishedSource:
-    """A run whose report, run files and judgments are real: what the tuned model likes is relevant.
+    """A run with real report, run files and judgments: passages that the tuned model prefers are relevant.
 
-    Of 30 queries over 6 passages each; the probability of relevance is sigmoid(3 * (score - mean)).
+    30 queries with 6 passages each; the probability of relevance is sigmoid(3 * (score - mean)).
     """
     generator = random.Random(4)
     tuned = Reranker.load(source.run / "best", device="cpu", query_tokens=24, max_tokens=96)
@@ -266,15 +273,9 @@ def measured(source, tmp_path) -> PublishedSource:
     collection = read_judged(str(data), [], split="dev")
     candidates = find_candidates(collection, "groups", 30)
     entries = [
-        Entry(
-            name,
-            score_candidates(model, collection, candidates),
-            f"models/{name}",
-            model.weights_hash(),
-            "fp32",
-            model.budgets,
-        )
+        Entry(name, scored, f"models/{name}", model.weights_hash(), "fp32", model.budgets)
         for name, model in (("base", base), ("tuned", tuned))
+        for scored in [score_candidates(model, collection, candidates)]
     ]
     measures = parse_measures(["nDCG@10", "MRR@10"])
     options = evaluate.ReportOptions(measures, baseline="base", seed=0, command="uprank train")
@@ -284,6 +285,12 @@ def measured(source, tmp_path) -> PublishedSource:
     write_report(report, source.final, title="run", runs=runs, collection=collection)
     source.manifest(base__path=str(source.base), base__kind="folder")
     return source
+
+
+@pytest.fixture
+def only_transformers(monkeypatch):
+    """Leave out the two libraries whose import takes seconds."""
+    monkeypatch.setattr(libraries, "PEERS", libraries.PEERS[:1])
 
 
 @pytest.fixture

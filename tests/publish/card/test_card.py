@@ -1,4 +1,4 @@
-"""The card says what was measured, what is known, and nothing else."""
+"""The card states what was measured and what is known, and nothing else."""
 
 import json
 import re
@@ -20,10 +20,7 @@ from uprank.publish.evidence import gate
 from uprank.publish.evidence.licence import Base
 from uprank.publish.parity import libraries as verify
 
-
-@pytest.fixture(autouse=True)
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
+pytestmark = pytest.mark.usefixtures("only_transformers")
 
 
 def card_of(settings) -> ModelCard:
@@ -65,11 +62,8 @@ def test_every_number_in_the_results_stands_in_the_report(settings, source):
 
 
 def test_every_data_set_that_was_learned_from_is_named(settings, source):
-    path = source.run / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
     given = ["web/first.jsonl", {"triples": "t.tsv", "corpus": "second/collection.tsv"}, "hf://me/third"]
-    manifest["data"]["train"] = {"path": given, "fingerprint": "sha256:x", "groups": 41}
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    source.manifest(data__train={"path": given, "fingerprint": "sha256:x", "groups": 41})
     text = card_of(settings).text
     assert "41 groups of `web`, `second` and `third`" in text
     assert "(web, second, third, " in text
@@ -83,10 +77,8 @@ def test_each_system_and_difference_is_in_the_table(settings, source):
             assert f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]" in text
     for measure in report.measures:
         c = report.comparison("tuned", measure)
-        assert (
-            f"| {measure} | {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] | < 0.001 | {c.wins} / 0 / 0 |"
-            in text
-        )
+        difference = f"{c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]"
+        assert f"| {measure} | {difference} | < 0.001 | {c.wins} / 0 / 0 |" in text
 
 
 def test_no_trace_of_the_template_is_left(settings):
@@ -146,7 +138,7 @@ def test_the_training_table_has_every_setting_that_decides_the_result():
 
 
 def test_every_setting_of_the_schema_is_shown_or_known_to_be_harmless():
-    """One that is added later is found by this, without anybody having to think of it."""
+    """A setting that is added later is found by this test."""
     parts = {"loss": LossSettings, "optim": OptimSettings, "train": TrainSettings}
     changed = {part: dict.fromkeys(vars(schema()), 7) for part, schema in parts.items()}
     rows = dict(training_rows(SimpleNamespace(config=changed, manifest={"steps": 1}, base=Base())))
@@ -211,7 +203,7 @@ def test_the_publisher_has_the_last_word(settings):
 
 
 def test_a_new_head_is_compared_with_the_first_stage(settings, source):
-    """Its base ranks at random, so the gain over it says nothing."""
+    """The base ranks at random, so the gain over it means nothing."""
     source.manifest(base__new_head=True)
     card = card_of(settings)
     report = Report.load(source.final)

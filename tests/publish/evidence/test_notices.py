@@ -4,14 +4,10 @@ import pytest
 from uprank.publish.command import publish
 from uprank.publish.evidence import licence as notices
 from uprank.publish.evidence.licence import Base, copy_notices
-from uprank.publish.parity import libraries as verify
+
+pytestmark = pytest.mark.usefixtures("only_transformers")
 
 TEXT = "Copyright 2025 The authors of the base\n"
-
-
-@pytest.fixture(autouse=True)
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
 
 
 def test_the_licence_of_a_local_base_is_in_the_folder_and_in_the_card(settings, source):

@@ -1,4 +1,4 @@
-"""What is not published, what is said about it, and that nothing is left behind."""
+"""Models that are refused, with which message, and that nothing is left behind."""
 
 import json
 import shutil
@@ -16,23 +16,18 @@ from uprank.publish.command import publish
 from uprank.publish.evidence.licence import find_data_licence
 from uprank.publish.parity import libraries as verify
 
-
-@pytest.fixture(autouse=True)
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
+pytestmark = pytest.mark.usefixtures("only_transformers")
+HONEST = verify.PEERS[0]
 
 
-def refused(settings: PublishCommand) -> UserError:
-    """Publish, which has to fail as a mistake of the user and to leave nothing."""
+def refused(settings: PublishCommand, **changes) -> UserError:
+    """Publish, which must fail with a message for the user and leave nothing behind."""
+    settings = replace(settings, **changes)
     before = sorted(Path(settings.output).parent.glob("**/*"))
     with pytest.raises(UserError) as raised:
         publish(settings)
     assert sorted(Path(settings.output).parent.glob("**/*")) == before
     return raised.value
-
-
-def weights_file(source) -> Path:
-    return source.run / "best" / "model.safetensors"
 
 
 def test_regression(settings, source):
@@ -49,7 +44,7 @@ def test_a_difference_that_may_be_chance(settings, source):
 
 @pytest.mark.parametrize("part", ["comparisons", "systems"])
 def test_a_report_that_was_written_by_hand(settings, source, part):
-    """What is stated has to follow from the values per query, also with force."""
+    """Stated values must follow from the values per query, also with force."""
     report = Report.load(source.final)
     if part == "comparisons":
         changed = [replace(c, low=0.4, high=0.6, difference=0.5) for c in report.comparisons]
@@ -57,19 +52,19 @@ def test_a_report_that_was_written_by_hand(settings, source, part):
         best = {measure: replace(e, mean=0.99) for measure, e in report.system("tuned").results.items()}
         changed = [replace(s, results=best) if s.name == "tuned" else s for s in report.systems]
     source.report(source.final, **{part: changed})
-    assert "does not follow from per_query.jsonl" in str(refused(replace(settings, force=True)))
+    assert "does not follow from per_query.jsonl" in str(refused(settings, force=True))
 
 
 def test_a_report_with_other_token_budgets(settings, source):
     report = Report.load(source.final)
     other = [replace(s, query_tokens=5, max_tokens=50) if s.name == "tuned" else s for s in report.systems]
     source.report(source.final, systems=other)
-    assert "measured with budgets of 5 and 50 tokens" in str(refused(replace(settings, force=True)))
+    assert "measured with budgets of 5 and 50 tokens" in str(refused(settings, force=True))
 
 
 def test_a_report_about_other_weights(settings, source):
     source.report(source.final, weights={**source.weights, "tuned": "sha256:other"})
-    error = refused(replace(settings, force=True))
+    error = refused(settings, force=True)
     assert "the report is about other weights" in str(error)
     assert "sha256:other" in str(error)
     assert source.weights["tuned"] in str(error)
@@ -77,41 +72,40 @@ def test_a_report_about_other_weights(settings, source):
 
 def test_a_further_report_about_other_weights(settings, source, tmp_path):
     foreign = source.report(tmp_path / "foreign", weights={"base": "sha256:a", "tuned": "sha256:b"})
-    assert "the report is about other weights" in str(
-        refused(replace(settings, reports=[str(foreign)], force=True))
-    )
+    assert "the report is about other weights" in str(refused(settings, reports=[str(foreign)], force=True))
 
 
 def test_the_same_report_twice(settings, source):
-    assert "named twice" in str(refused(replace(settings, reports=[str(source.final)])))
+    assert "named twice" in str(refused(settings, reports=[str(source.final)]))
 
 
-def test_a_cut_off_weights_file(settings, source):
-    path = weights_file(source)
+def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
-    error = refused(replace(settings, force=True))
-    assert "model.safetensors: damaged" in str(error)
 
 
-def test_one_flipped_bit(settings, source):
-    path = weights_file(source)
+def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-2001] ^= 1
     path.write_bytes(content)
-    error = refused(replace(settings, force=True))
-    assert "not the weights that the run wrote" in str(error)
 
 
-def test_weights_that_are_not_numbers(settings, source):
-    tensors = load_file(weights_file(source))
-    tensors["classifier.out_proj.bias"] = torch.tensor([float("nan")])
-    save_file(tensors, weights_file(source), {"format": "pt"})
-    assert "not finite numbers: classifier.out_proj.bias" in str(refused(replace(settings, force=True)))
+def lose_a_number(path: Path) -> None:
+    tensors = load_file(path) | {"classifier.out_proj.bias": torch.tensor([float("nan")])}
+    save_file(tensors, path, {"format": "pt"})
 
 
-def test_no_weights(settings, source):
-    weights_file(source).unlink()
-    assert "no *.safetensors" in str(refused(settings))
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (cut_off, "model.safetensors: damaged"),
+        (flip_a_bit, "not the weights that the run wrote"),
+        (lose_a_number, "not finite numbers: classifier.out_proj.bias"),
+        (Path.unlink, "no *.safetensors"),
+    ],
+)
+def test_damaged_weights(spoil, words, settings, source):
+    spoil(source.run / "best" / "model.safetensors")
+    assert words in str(refused(settings, force=True))
 
 
 def test_an_index_whose_shards_are_missing(settings, source):
@@ -120,29 +114,29 @@ def test_an_index_whose_shards_are_missing(settings, source):
     assert "model-00001-of-00002.safetensors: missing" in str(refused(settings))
 
 
-def test_other_scores_after_reloading(settings, monkeypatch):
-    honest = verify.PEERS[0]
-    wrong = replace(honest, scores=lambda *given: [score + 1e-3 for score in honest.scores(*given)])
-    monkeypatch.setattr(verify, "PEERS", (wrong,))
-    assert "scores differ by 0.001" in str(refused(settings))
+def fail(*given):
+    raise KeyError("model_type")
 
 
-def test_not_a_number_after_reloading(settings, monkeypatch):
-    broken = replace(verify.PEERS[0], scores=lambda folder, pairs, length: [float("nan")] * len(pairs))
-    monkeypatch.setattr(verify, "PEERS", (broken,))
-    assert "scores differ by nan" in str(refused(settings))
+def off_by_a_thousandth(*given):
+    return [score + 1e-3 for score in HONEST.scores(*given)]
 
 
-def test_a_library_that_fails_on_the_folder(settings, monkeypatch):
-    def fail(*given):
-        raise KeyError("model_type")
-
-    monkeypatch.setattr(verify, "PEERS", (replace(verify.PEERS[0], scores=fail),))
-    assert "cannot use the folder: KeyError" in str(refused(settings))
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        (off_by_a_thousandth, "scores differ by 0.001"),
+        (lambda folder, pairs, length: [float("nan")] * len(pairs), "scores differ by nan"),
+        (fail, "cannot use the folder: KeyError"),
+    ],
+)
+def test_a_library_that_fails_or_scores_otherwise(scores, words, settings, monkeypatch):
+    monkeypatch.setattr(verify, "PEERS", (replace(HONEST, scores=scores),))
+    assert words in str(refused(settings))
 
 
 def test_a_tokenizer_that_reads_otherwise(settings, monkeypatch):
-    """What is compared is the folder on disk, not the objects in memory."""
+    """The folder on disk is compared, not the objects in memory."""
     write = command.write_model
 
     def lose_the_tokenizer(reranker, folder, kind):
@@ -186,7 +180,7 @@ def test_an_output_that_appears_meanwhile(settings, monkeypatch):
         (Path(settings.output) / "precious").write_text("mine", encoding="utf-8")
         return "card"
 
-    monkeypatch.setattr(command.card, "render", meanwhile)
+    monkeypatch.setattr(command, "render_card", meanwhile)
     with pytest.raises(UserError, match="never overwritten"):
         publish(settings)
     assert [path.name for path in Path(settings.output).parent.rglob("*")] == ["mine-reranker", "precious"]
@@ -211,7 +205,7 @@ def test_several_problems_at_once(settings, source):
     (source.run / "config.yaml").unlink()
     Path(settings.output).mkdir(parents=True)
     (Path(settings.output) / "file").touch()
-    problems = refused(replace(settings, reports=["nowhere"])).problems
+    problems = refused(settings, reports=["nowhere"]).problems
     for words in (
         "never overwritten",
         "manifest.json: broken JSON",
@@ -270,4 +264,4 @@ def test_data_of_which_one_part_has_no_licence(tmp_path):
 
 
 def test_a_wrong_type_of_weights(settings):
-    assert "weights=int4: allowed are fp32, fp16, bf16" in str(refused(replace(settings, weights="int4")))
+    assert "weights=int4: allowed are fp32, fp16, bf16" in str(refused(settings, weights="int4"))

@@ -1,8 +1,9 @@
-"""Mixtures of weights against their formula, and the choice between them."""
+"""Mixtures of weights against their formula, and the choice among them."""
 
 import hashlib
 import json
 import shutil
+import xml.etree.ElementTree as tree
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,12 +21,8 @@ from uprank.publish.evidence.licence import Base
 from uprank.publish.merging.interpolate import BaseWeights, last_checkpoints, mix_weights, read_base
 from uprank.publish.merging.merge import as_measured, read_guards
 from uprank.publish.merging.mixtures import Merged, Point, Tried, choose_mixture
-from uprank.publish.parity import libraries as verify
 
-
-@pytest.fixture(autouse=True)
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
+pytestmark = pytest.mark.usefixtures("only_transformers")
 
 
 def load(folder) -> Reranker:
@@ -48,22 +45,20 @@ def test_a_mixture_is_its_formula(measured, block, monkeypatch):
     from uprank.publish.merging import interpolate
 
     monkeypatch.setattr(interpolate, "BLOCK", block)
-    tuned, base = (
-        load_file(measured.run / "best" / "model.safetensors"),
-        load_file(measured.base / "model.safetensors"),
-    )
-    for folder, state in ((measured.run / "best", tuned), (measured.base, base)):
+    best = measured.run / "best"
+    tuned, base = (load_file(folder / "model.safetensors") for folder in (best, measured.base))
+    for folder, state in ((best, tuned), (measured.base, base)):
         state["classifier.dense.weight"][0, :2] = -0.0  # as good as 0, but another hash
         save_file(state, folder / "model.safetensors", {"format": "pt"})
-    reranker = load(measured.run / "best")
+    reranker = load(best)
     before = reranker.score([("what", "a reranker")])
-    mix_weights(reranker, [measured.run / "best"], BaseWeights(base), 0.3)
+    mix_weights(reranker, [best], BaseWeights(base), 0.3)
     for name, tensor in reranker.model.state_dict().items():
         expected = 0.3 * tuned[name].numpy().astype(np.float64) + 0.7 * base[name].numpy().astype(np.float64)
         np.testing.assert_array_equal(tensor.numpy(), expected.astype(np.float32))
     assert reranker.score([("what", "a reranker")]) != before
-    for share, folder in ((1.0, measured.run / "best"), (0.0, measured.base)):
-        mix_weights(reranker, [measured.run / "best"], BaseWeights(base), share)
+    for share, folder in ((1.0, best), (0.0, measured.base)):
+        mix_weights(reranker, [best], BaseWeights(base), share)
         assert reranker.weights_hash() == load(folder).weights_hash()
 
 
@@ -102,7 +97,7 @@ def test_a_random_head_is_not_mixed_in(measured, tiny_encoder):
 
 
 def test_norms_of_an_old_base_are_mixed_in(tiny_encoder, tmp_path):
-    """The first BERTs have gamma and beta for their weight and bias; transformers reads them all the same."""
+    """The first BERTs call weight and bias gamma and beta; transformers reads both."""
     old = shutil.copytree(tiny_encoder, tmp_path / "old")
     state = load_file(old / "model.safetensors")
     names = {".LayerNorm.weight": ".LayerNorm.gamma", ".LayerNorm.bias": ".LayerNorm.beta"}
@@ -123,11 +118,8 @@ def test_a_head_that_is_kept_is_the_tuned_one(measured):
     mix_weights(reranker, [measured.run / "best"], BaseWeights(base, head), 0.5)
     state = reranker.model.state_dict()
     assert all(state[name].equal(tuned[name]) for name in head)
-    assert not any(
-        state[name].equal(tuned[name])
-        for name in base
-        if name not in head and "bias" not in name and "Norm" not in name
-    )
+    mixed = [name for name in base if name not in head and "bias" not in name and "Norm" not in name]
+    assert not any(state[name].equal(tuned[name]) for name in mixed)
 
 
 def tried(share, dev, guard) -> Tried:
@@ -164,13 +156,8 @@ def test_the_rule(devs, guards, expected, measured):
 
 
 def test_a_merged_model_is_published_with_a_report_of_its_own(measured, settings):
-    rows = [
-        json.loads(line) for line in (measured.folder / "data/mine/dev.jsonl").read_text("utf-8").splitlines()
-    ]
-    guard = (
-        measured.folder / "guard.jsonl"
-    )  # what dev calls irrelevant is relevant there: the tuned model is bad at it
-    turned = [{"query": row["query"], "pos": row["neg"], "neg": row["pos"]} for row in rows]
+    guard = measured.folder / "guard.jsonl"  # turns the judgments of dev round: the tuned model is bad at it
+    turned = [{"query": row["query"], "pos": row["neg"], "neg": row["pos"]} for row in measured.rows()]
     guard.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in turned), encoding="utf-8")
     merge = MergeSettings(weights=[0.9, 0.97], guard=[str(guard)], guard_queries=20)
     done = publish(replace(settings, merge=merge, force=True))
@@ -194,13 +181,10 @@ def test_a_merged_model_is_published_with_a_report_of_its_own(measured, settings
     assert report.system("base").results == old.system("base").results
     card = (done.folder / "README.md").read_text(encoding="utf-8")
     assert "### Merging" in card
-    assert (
-        f"**{chosen['dev']['mean']:.3f} [{chosen['dev']['low']:.3f}, {chosen['dev']['high']:.3f}]**" in card
-    )
+    dev = chosen["dev"]
+    assert f"**{dev['mean']:.3f} [{dev['low']:.3f}, {dev['high']:.3f}]**" in card
     picture = (done.folder / "evaluation/merging.svg").read_text(encoding="utf-8")
     assert f"{points[0.9]['guards'][0]['mean']:.3f} [" in picture
-    import xml.etree.ElementTree as tree
-
     assert tree.fromstring(picture).tag.endswith("svg")
     assert sum("of the tuned weights" in line for line in publish_summary(done)) == 4
 
@@ -211,10 +195,8 @@ def test_an_average_is_tried_beside_the_best(measured, settings):
         add_checkpoint(measured.run, step, {name: tensor * factor for name, tensor in state.items()})
     done = publish(replace(settings, merge=MergeSettings(average=2), force=True))
     points = done.merged.points
-    assert [(point.share, point.checkpoints) for point in points] == [
-        (1.0, ()),
-        (1.0, ("step-000010", "step-000020")),
-    ]
+    steps = ("step-000010", "step-000020")
+    assert [(point.share, point.checkpoints) for point in points] == [(1.0, ()), (1.0, steps)]
     assert len({point.weights for point in points}) == 2
     card = (done.folder / "README.md").read_text(encoding="utf-8")
     assert "mean of 2 checkpoints" in card
@@ -285,9 +267,8 @@ def test_mixtures_are_scored_in_the_precision_of_the_report(measured):
     systems = [replace(one, precision="bf16") if one.kind == "model" else one for one in report.systems]
     own, pairs = load(measured.run / "best"), [("ab cd", "ab ef gh"), ("a", "b c d")]
     found = as_measured(own, replace(report, systems=systems))
-    direct = Reranker.load(
-        measured.run / "best", device="cpu", query_tokens=24, max_tokens=96, precision="bf16"
-    )
+    budgets = {"query_tokens": 24, "max_tokens": 96}
+    direct = Reranker.load(measured.run / "best", device="cpu", precision="bf16", **budgets)
     assert (found.precision, own.precision) == ("bf16", "fp32")
     assert (found.score(pairs) == direct.score(pairs)).all()
     assert found.weights_hash() == own.weights_hash()

@@ -17,7 +17,6 @@ from uprank.configs.schema_publish import CardSettings
 from uprank.model.reranker import Reranker
 from uprank.publish.card.text import plain
 from uprank.publish.command import publish, publish_summary
-from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import DIFFICULT
 from uprank.publish.verify.folder import verify_folder
 from uprank.publish.weights import calibrate
@@ -25,10 +24,7 @@ from uprank.publish.weights import lineage as chain
 from uprank.publish.weights.calibrate import Calibrated
 from uprank.publish.weights.lineage import HEAD, chain_problems, compare_scores, remade_problems
 
-
-@pytest.fixture(autouse=True)
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
+pytestmark = pytest.mark.usefixtures("only_transformers")
 
 
 def load(folder) -> Reranker:
@@ -48,9 +44,8 @@ def test_published_scores_are_scaled_and_shifted_and_the_order_stays(measured, s
     assert found["scale"] != 1
     before = load(measured.run / "best").score(DIFFICULT).astype(np.float64)
     after = load(done.folder).score(DIFFICULT).astype(np.float64)
-    np.testing.assert_allclose(
-        after, found["scale"] * before + found["shift"], atol=1e-5 * np.abs(after).max()
-    )
+    expected = found["scale"] * before + found["shift"]
+    np.testing.assert_allclose(after, expected, atol=1e-5 * np.abs(after).max())
     assert np.argsort(after).tolist() == np.argsort(before).tolist()
     assert record["measured_weights"] == measured.weights["tuned"] == found["weights_before"]
     assert record["weights"] == load(done.folder).weights_hash() == found["weights_after"]
@@ -64,14 +59,8 @@ def test_every_number_of_the_scores_section_is_in_the_record(measured, settings)
     text = re.sub(r"`[^`]*`|^> .*$", "", text, flags=re.MULTILINE)
     known = set()
     for value in _numbers(record_of(folder)):
-        known |= {
-            f"{value:.3f}",
-            f"{value:.4f}",
-            f"{value:+.4f}",
-            f"{value:.1f}",
-            f"{100 * value:.1f}",
-            f"{value:.1e}",
-        }
+        known |= {format(value, form) for form in (".3f", ".4f", "+.4f", ".1f", ".1e")}
+        known.add(f"{100 * value:.1f}")
     found = record_of(folder)["calibration"]
     known.add(f"{100 * found['relevant'] / found['pairs']:.1f}")
     decimals = set(re.findall(r"[+-]?\d+\.\d+(?:e-\d+)?", text))
@@ -137,15 +126,11 @@ def test_the_chain_back_to_the_measured_weights(measured, settings):
     folder = publish(settings).folder
     record = record_of(folder)
     assert chain_problems(folder, record, load(folder)) == []
-    wrong = {
-        **record,
-        "calibration": {**record["calibration"], "scale": record["calibration"]["scale"] * 1.001},
-    }
+    calibration = record["calibration"]
+    wrong = {**record, "calibration": {**calibration, "scale": calibration["scale"] * 1.001}}
     assert "scaled and shifted" in chain_problems(folder, wrong, load(folder))[0]
-    assert (
-        "reports are about"
-        in chain_problems(folder, {**record, "measured_weights": "sha256:x"}, load(folder))[0]
-    )
+    wrong = {**record, "measured_weights": "sha256:x"}
+    assert "reports are about" in chain_problems(folder, wrong, load(folder))[0]
     head = load_file(folder / HEAD)
     save_file({name: tensor * 2 for name, tensor in head.items()}, folder / HEAD)
     assert len(chain_problems(folder, record, load(folder))) >= 2
@@ -176,11 +161,8 @@ def test_rounded_weights(kind, dtype, measured, settings, monkeypatch):
     assert chain_problems(done.folder, record, load(done.folder)) == []
     # whoever has the measured weights can follow every step
     assert remade_problems(record, load(measured.run / "best")) == []
-    other = "bf16" if kind == "fp16" else "fp16"
-    assert (
-        "calibrated and rounded they are"
-        in remade_problems({**record, "dtype": other}, load(measured.run / "best"))[0]
-    )
+    wrong = {**record, "dtype": "bf16" if kind == "fp16" else "fp16"}
+    assert "calibrated and rounded they are" in remade_problems(wrong, load(measured.run / "best"))[0]
     calibration = {**record["calibration"], "shift": record["calibration"]["shift"] + 0.5}
     assert remade_problems({**record, "calibration": calibration}, load(measured.run / "best"))
     assert "the reports are about" in remade_problems(record, load(measured.base))[0]
@@ -219,9 +201,7 @@ def test_compared_scores():
 def test_samples_show_the_texts_as_they_are_and_can_be_left_out(measured, settings):
     shown = publish(settings)
     text = (shown.folder / "README.md").read_text(encoding="utf-8")
-    rows = [
-        json.loads(line) for line in (measured.folder / "data/mine/dev.jsonl").read_text("utf-8").splitlines()
-    ]
+    rows = measured.rows()
     page = markdown_it.MarkdownIt().render(text)
     assert html.escape(rows[0]["query"], quote=False) in page
     assert len(record_of(shown.folder)["samples"]) == 3
@@ -234,22 +214,12 @@ def test_samples_show_the_texts_as_they_are_and_can_be_left_out(measured, settin
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "a *b* _c_ <d> &amp; `e` [f](g) #h",
-        "- list",
-        "1) one",
-        "| a | b |",
-        "~~x~~ ![i](j) \\n",
-        "$x_1$ <!-- c",
-    ],
+    ["a *b* _c_ <d> &amp; `e` [f](g) #h", "- list", "1) one", "| a | b |"]
+    + ["~~x~~ ![i](j) \\n", "$x_1$ <!-- c"],
 )
 def test_texts_of_the_data_are_shown_as_they_are(text):
-    page = (
-        markdown_it.MarkdownIt()
-        .enable("table")
-        .enable("strikethrough")
-        .render(f"> - 1.0, relevant: {plain(text)}")
-    )
+    reader = markdown_it.MarkdownIt().enable(["table", "strikethrough"])
+    page = reader.render(f"> - 1.0, relevant: {plain(text)}")
     assert page.count("<") == 6  # blockquote, ul, li and nothing of the text
     assert html.unescape(re.sub(r"<[^>]*>", "", page)).strip() == f"1.0, relevant: {text}"
 
@@ -262,12 +232,8 @@ def test_a_head_without_a_bias_is_left_alone(measured, settings, monkeypatch):
     record = record_of(publish(settings).folder)
     assert record["weights"] == record["measured_weights"]
     assert "does not end in one linear layer" in record["calibration"]["reason"]
-    assert (
-        Calibrated(
-            **{k: v for k, v in record["calibration"].items() if k in Calibrated.__dataclass_fields__}
-        ).scale
-        == 1
-    )
+    fields = {k: v for k, v in record["calibration"].items() if k in Calibrated.__dataclass_fields__}
+    assert Calibrated(**fields).scale == 1
 
 
 def _numbers(value):
