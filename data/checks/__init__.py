@@ -1,8 +1,8 @@
-"""Look for what is wrong with the data of a run.
+"""Check the data of a run.
 
 splits.py      one pass over a split: counts and findings
 leaks.py       queries that two splits share
-duplicates.py  rows and passages that stand more than once
+duplicates.py  repeated rows and passages
 similarity.py  near-duplicate texts
 characters.py  damaged characters, suspicious lengths
 lengths.py     lengths in tokens, and what the budget cuts

@@ -1,4 +1,4 @@
-"""Texts that something went wrong with before they came here: characters, and lengths."""
+"""Texts that were damaged before they came here: characters and lengths."""
 
 from __future__ import annotations
 
@@ -7,56 +7,46 @@ import re
 LONGEST = {"query": 10_000, "passage": 100_000}  # characters; 512 tokens are about 2,500 of English
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff]")
-# UTF-8 that was read as Windows-1252: a first byte, and as many following bytes as it asks for.
-_FOLLOWING = (
-    "[\x80-\xbf" + "".join(bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)) + "]"
-)
-_MOJIBAKE = re.compile(f"[ÂÃÎÏÐÑ]{_FOLLOWING}|[à-ï]{_FOLLOWING}{{2}}|ð{_FOLLOWING}{{3}}")
-
-_ALSO_MEANT = "àáãäåæçèéêëìíîï"
+# UTF-8 read as Windows-1252 has a first byte and another one; ftfy takes a millisecond a text to be sure.
+_PERHAPS_DAMAGED = re.compile("[Â-ô][^\x00-\x7f]")
 
 
 def text_problems(text: str, role: str) -> list[tuple[str, str]]:
-    """Kind and description of what is odd about a text.
+    """Return kind and description of each defect of a text.
 
     >>> text_problems("a b", "query"), text_problems("cafÃ© au lait", "query")
-    ([], [('broken characters', "'cafÃ© au lait' is UTF-8 read as Windows-1252: 'Ã©' was 'é'")])
+    ([], [('broken characters', "'cafÃ© au lait' was decoded wrongly: it was 'café au lait'")])
 
     Args:
-        text: of a query or a passage.
+        text: a query or a passage.
         role: `query` or `passage`, which may be longer.
     """
-    found = []
+    problems = []
     if len(text) > LONGEST[role]:
-        found.append(("long text", f"{role} of {len(text):,} characters, more than {LONGEST[role]:,}"))
-    control = _CONTROL.search(text)
-    if control:
+        problems.append(("long text", f"{role} of {len(text):,} characters, more than {LONGEST[role]:,}"))
+    if control := _CONTROL.search(text):
         shown = repr(_around(text, control.start()))
-        found.append(("control characters", f"U+{ord(control[0]):04X} in {role} {shown}"))
-    if text.isascii():
-        return found
-    place = text.find("\ufffd")
-    if place >= 0:
+        problems.append(("control characters", f"U+{ord(control[0]):04X} in {role} {shown}"))
+    if (place := text.find("\ufffd")) >= 0:
         shown = repr(_around(text, place))
-        found.append(("broken characters", f"U+FFFD, where a character was lost, in {role} {shown}"))
-        return found
-    wrong = {run[0]: right for run in _MOJIBAKE.finditer(text) if (right := _repaired(run[0]))}
-    # One alone may be meant: the end of “café…” is what some Chinese character becomes.
-    if len(wrong) > 1 or any(run[0] not in _ALSO_MEANT for run in wrong):
-        run, right = next(iter(wrong.items()))
-        shown = repr(_around(text, text.find(run)))
-        what = f"{shown} is UTF-8 read as Windows-1252: {run!r} was {right!r}"
-        found.append(("broken characters", what))
-    return found
+        problems.append(("broken characters", f"U+FFFD, where a character was lost, in {role} {shown}"))
+    elif (right := _repaired(text)) != text:
+        place = next((place for place in range(len(right)) if text[place] != right[place]), len(right))
+        words = f"{_around(text, place)!r} was decoded wrongly: it was {_around(right, place)!r}"
+        problems.append(("broken characters", words))
+    return problems
 
 
-def _repaired(run: str) -> str | None:
-    """The character that some characters were before they were decoded wrongly."""
-    try:
-        data = b"".join(bytes([ord(sign)]) if ord(sign) < 256 else sign.encode("cp1252") for sign in run)
-        return data.decode("utf-8")
-    except UnicodeError:
-        return None
+def _repaired(text: str) -> str:
+    """Return the text as it was before it was decoded wrongly; the text itself if nothing says so."""
+    if text.isascii() or not _PERHAPS_DAMAGED.search(text):
+        return text
+    from ftfy import TextFixerConfig, fix_encoding
+    from ftfy.chardata import UTF8_DETECTOR_RE
+
+    if not UTF8_DETECTOR_RE.search(text):
+        return text
+    return fix_encoding(text, TextFixerConfig(fix_c1_controls=False))
 
 
 def _around(text: str, place: int, width: int = 20) -> str:

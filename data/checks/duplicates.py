@@ -1,4 +1,4 @@
-"""Rows and passages that stand more than once, and what rows of one query say of the same passage."""
+"""Repeated rows and passages, and rows of one query that judge the same passage differently."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NEGATIVE = np.uint64(0x5851F42D4C957F2D)  # sets the hash of a negative apart f
 
 
 def row_keys(groups: Sequence[Group], keys: Hashes, starts: Places) -> Hashes:
-    """A hash of each group, whatever the order of its passages and but for case, blanks and punctuation.
+    """Hash each group, ignoring the order of its passages, case, blanks and punctuation.
 
     Args:
         groups: some groups.
-        keys: of their texts, group after group, each `query, *positives, *negatives`.
-        starts: the first text of each group, and the end.
+        keys: hashes of their texts, group after group, each `query, *positives, *negatives`.
+        starts: index of the first text of each group, and the end.
     """
     is_negative = _roles(groups, starts)[1]
     parts = mixed(keys ^ np.where(is_negative, _NEGATIVE, np.uint64(0)))
@@ -32,7 +32,7 @@ def row_keys(groups: Sequence[Group], keys: Hashes, starts: Places) -> Hashes:
 def find_repeated_passages(
     groups: Sequence[Group], pieces: Pieces, starts: Places, findings: Findings
 ) -> None:
-    """Positives, or negatives, of a group that are the same but for case, blanks and punctuation."""
+    """Find passages repeated within a group and role, ignoring case, blanks and punctuation."""
     owners, is_negative = _roles(groups, starts)
     keys = mixed(pieces.keys ^ mixed((2 * owners + is_negative).astype(np.uint64)))
     keys[starts[:-1]] = np.arange(len(groups), dtype=np.uint64)  # queries
@@ -47,12 +47,12 @@ def find_repeated_passages(
 
 
 def find_repeated_rows(keys: array[int], group: Callable[[int], Group], findings: Findings) -> None:
-    """Groups that are an earlier one but for order, case, blanks and punctuation.
+    """Find groups that repeat an earlier one, ignoring order, case, blanks and punctuation.
 
     Args:
         keys: `row_keys` of every group.
-        group: finds one by its place.
-        findings: receives those found.
+        group: returns a group by its index.
+        findings: receives the repetitions.
     """
     values = np.frombuffer(keys, np.uint64)
     first, inverse = np.unique(values, return_index=True, return_inverse=True)[1:]
@@ -67,16 +67,16 @@ def find_repeated_rows(keys: array[int], group: Callable[[int], Group], findings
 def find_contradictions(
     keys: array[int], group: Callable[[int], Group], findings: Findings, most: int | None = None
 ) -> int:
-    """Passages that rows of one query judge differently.
+    """Find passages that rows of one query judge differently.
 
     Args:
-        keys: a hash of the query of every group.
-        group: finds one by its place.
-        findings: receives those found.
-        most: rows to look at; all when None.
+        keys: hash of the query of every group.
+        group: returns a group by its index.
+        findings: receives the contradictions.
+        most: rows to look at; None looks at all.
 
     Returns:
-        How many rows have a query that stands in several.
+        The number of rows whose query has several rows.
     """
     values = np.frombuffer(keys, np.uint64)
     order = np.argsort(values, kind="stable")
@@ -93,7 +93,7 @@ def find_contradictions(
 
 
 def _compare_rows(rows: Sequence[Group], findings: Findings) -> None:
-    """Compare what rows of one query say of the same passage."""
+    """Compare the grades that rows of one query give to the same passage."""
     judged: dict[tuple[str, str], tuple[int, str]] = {}
     for row in rows:
         query = same_query(row.query)
@@ -112,7 +112,7 @@ def _compare_rows(rows: Sequence[Group], findings: Findings) -> None:
 
 
 def _roles(groups: Sequence[Group], starts: Places) -> tuple[Places, np.ndarray]:
-    """Group of each text, and whether it is a negative."""
+    """Return the group of each text, and a mask of the negatives."""
     owners = np.repeat(np.arange(len(groups)), np.diff(starts))
     counts = np.fromiter((len(group.positives) for group in groups), np.int64, len(groups))
     return owners, np.arange(len(owners)) - starts[owners] > counts[owners]

@@ -1,4 +1,4 @@
-"""Queries of one data set that are also in another: the same, spelt differently, or similar."""
+"""Queries that two data sets share: equal, spelt differently, or similar."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from rapidfuzz.distance import OSA
 
 from ..groups import same_query
 from .similarity import NEAR, Hashes, Pieces, Places, mixed, pieces_of, text_key, text_similarity
@@ -30,8 +31,8 @@ class Match:
     """Two queries that are alike.
 
     Attributes:
-        place: of the query that was looked up.
-        known: place of the one in the index.
+        place: index of the query that was looked up.
+        known: index of the query in the `QueryIndex`.
         kind: `leak` (equal but for case, blanks and punctuation), `misspelt leak`, or `similar query`.
         similarity: Jaccard similarity of their 5-character pieces.
     """
@@ -43,11 +44,11 @@ class Match:
 
 
 class QueryIndex:
-    """Queries to look others up in: exact, with about 200 bytes a query.
+    """Index of queries in which others are looked up: exact, about 200 bytes a query.
 
-    Candidates are those with the same words but for one, and those that share some of the rarest pieces of a
-    known query: sets of similarity t share at least t of each, so that at least n are shared of any `(1 - t)`
-    of its pieces and n more (the prefix filter of set similarity joins).
+    Candidates have the same words but for one, or share some of the rarest pieces of a known query. Two sets
+    of similarity t share at least t of each: of any `(1 - t)` of the pieces and n more, at least n are shared
+    (the prefix filter of set similarity joins).
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -58,11 +59,11 @@ class QueryIndex:
         self._pieces = _Table(rarest, owners)
 
     def matches(self, texts: Sequence[str], pieces: Pieces | None = None) -> Iterator[Match]:
-        """Those of these queries, a few thousand, that are like one in the index; the one most alike.
+        """Yield the best match of each query that has one in the index.
 
         Args:
-            texts: of the queries.
-            pieces: of these texts, where they are known.
+            texts: a few thousand queries.
+            pieces: their pieces, if they are known.
         """
         pieces = pieces or pieces_of(texts)
         hashes, owners = _but_one(texts)
@@ -85,14 +86,16 @@ class QueryIndex:
 
 
 def compare_queries(first: str, second: str) -> tuple[str, float]:
-    """How two queries are alike: the kind of `Match`, or nothing, and their similarity.
+    """Return the kind of `Match` of two queries (empty if they are not alike), and their similarity.
 
-    >>> compare("Does BM25 rank?", "does bm25 rank")[0], compare("the best reranker", "best rerankr")[0]
-    ('leak', 'misspelt leak')
+    >>> compare_queries("Does BM25 rank?", "does bm25 rank")[0]
+    'leak'
+    >>> compare_queries("the best reranker", "best rerankr")[0]
+    'misspelt leak'
 
-    What differs by a whole word often means the opposite: it is similar, but no leak.
+    A whole word that differs often turns the meaning round: such queries are similar, but no leak.
 
-    >>> compare("The drug increases the risk of strokes", "The drug decreases the risk of strokes")[0]
+    >>> compare_queries("It increases the risk of strokes", "It decreases the risk of strokes")[0]
     ''
     """
     if same_query(first) == same_query(second):
@@ -109,7 +112,7 @@ def _rank(match: Match) -> tuple[int, float]:
 
 
 def misspelt(first: str, second: str, words: int = 1) -> bool:
-    """Whether two texts are the same but for articles and one letter in so many long words.
+    """Return True if two texts differ only by articles and by one letter in up to `words` long words.
 
     The letter is never the first one (`typical`, `atypical`), and words with digits never count (`IL-1`).
     In Chinese, Japanese and Korean a character too few or too many is no misspelling.
@@ -123,23 +126,16 @@ def misspelt(first: str, second: str, words: int = 1) -> bool:
 
 
 def _one_letter(first: str, second: str) -> bool:
-    """Whether one letter was added, left out or replaced, or two neighbours changed places."""
+    """Return True if one letter was added, left out or replaced, or two neighbours were swapped."""
     if min(len(first), len(second)) < LONG_WORD or first[0] != second[0]:
         return False
     if not all(word.isalpha() and max(word) < _CHARACTER_SCRIPTS for word in (first, second)):
         return False
-    shorter = min(len(first), len(second))
-    start = next((place for place in range(shorter) if first[place] != second[place]), shorter)
-    end = next(
-        (place for place in range(shorter - start) if first[-1 - place] != second[-1 - place]),
-        shorter - start,
-    )
-    x, y = first[start : len(first) - end], second[start : len(second) - end]
-    return max(len(x), len(y)) == 1 or (len(x) == len(y) == 2 and x == y[::-1])
+    return OSA.distance(first, second, score_cutoff=1) == 1
 
 
 class _Table:
-    """From hashes to the places of the known queries that have them."""
+    """Hash table from hashes to the known queries that have them."""
 
     def __init__(self, hashes: Hashes, places: Places) -> None:
         order = np.argsort(hashes, kind="stable")
@@ -148,7 +144,7 @@ class _Table:
         self._slots[_slots(hashes)] = True
 
     def look_up(self, hashes: Hashes, owners: Places) -> Places:
-        """Pairs of an owner of a hash and a known query that has it, shape (N, 2)."""
+        """Return pairs of an owner of a hash and a known query with the same hash, shape (N, 2)."""
         here = self._slots[_slots(hashes)]
         hashes, owners = hashes[here], owners[here]
         first, end = (np.searchsorted(self._hashes, hashes, side=side) for side in ("left", "right"))
@@ -162,13 +158,13 @@ def _slots(hashes: Hashes) -> Hashes:
 
 
 def _words(text: str) -> list[str]:
-    """The words of a text but for articles."""
+    """Return the words of a text without articles."""
     plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
     return [word for word in _WORD.findall(plain) if word not in ARTICLES]
 
 
 def _but_one(texts: Sequence[str]) -> tuple[Hashes, Places]:
-    """Hashes of the words of each text, whatever their order: all of them, and all but each one."""
+    """Return order-free hashes of the words of each text, all of them and all but each one, with owners."""
     words = [_words(text) for text in texts]
     counts = np.fromiter(map(len, words), np.int64, len(words))
     owners = np.repeat(np.arange(len(words)), counts)
@@ -186,7 +182,7 @@ def _but_one(texts: Sequence[str]) -> tuple[Hashes, Places]:
 
 
 def _rarest(hashes: Hashes, starts: Places) -> tuple[Hashes, Places, Places]:
-    """Of each text the rarest of its distinct pieces, and how many of them every similar text has, too."""
+    """Return the rarest distinct pieces of each text, and how many of them every similar text shares."""
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     frequency = counts[inverse.ravel()]
     found: list[Hashes] = [np.zeros(0, np.uint64)]

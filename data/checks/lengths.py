@@ -1,4 +1,4 @@
-"""How long the texts of a data set are in tokens, and how many pairs a budget cuts."""
+"""Lengths of a data set's texts in tokens, and the share of pairs that the budget cuts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CHUNK = 256  # groups at a time
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens, median, 95 % and most of each.
+    """Numbers of tokens: median, 95 % and maximum.
 
     Attributes:
-        query: of the queries, without special tokens.
-        passage: of the passages, without special tokens.
-        pair: of whole pairs.
+        query: queries, without special tokens.
+        passage: passages, without special tokens.
+        pair: whole pairs.
         truncated: share of pairs above the budget.
         max_tokens: the budget of a pair.
-        groups: how many were measured.
+        groups: groups measured.
     """
 
     query: tuple[int, int, int]
@@ -39,34 +39,32 @@ class Lengths:
 def measure_lengths(
     groups: Sequence[Group], encoder: PairEncoder, prompts: Prompts | None = None
 ) -> Lengths | None:
-    """Lengths of at most `SAMPLE` groups, with a model's prompts; None if there are none."""
+    """Measure at most `SAMPLE` groups, with a model's prompts; None if there are no groups."""
     prompts = prompts or Prompts()
     if not len(groups):
         return None
     step = -(-len(groups) // SAMPLE)
     places = range(0, len(groups), step)
-    found: list[list[np.ndarray]] = [[], [], []]
+    sizes: list[list[np.ndarray]] = [[], [], []]
     for start in range(0, len(places), CHUNK):
         chunk = [prompts.group(groups[place]).prompted for place in places[start : start + CHUNK]]
-        passages = [text for group in chunk for text in group.texts[1:]]
-        queries = [group.query for group in chunk]
         pairs = [(group.query, text) for group in chunk for text in group.texts[1:]]
-        found[0].append(_sizes(encoder, queries))
-        found[1].append(_sizes(encoder, passages))
-        found[2].append(encoder.full_lengths(pairs))
+        sizes[0].append(_sizes(encoder, [group.query for group in chunk]))
+        sizes[1].append(_sizes(encoder, [text for _, text in pairs]))
+        sizes[2].append(encoder.full_lengths(pairs))
         encoder.forget()
-    query, passage, pair = map(np.concatenate, found)
+    query, passage, pair = map(np.concatenate, sizes)
     truncated = float((pair > encoder.max_tokens).mean())
     return Lengths(_three(query), _three(passage), _three(pair), truncated, encoder.max_tokens, len(places))
 
 
 def _sizes(encoder: PairEncoder, texts: list[str]) -> np.ndarray:
-    """Tokens of each text by itself: a pair with nothing, less the special tokens."""
+    """Count the tokens of each text alone: a pair with an empty query, less the special tokens."""
     nothing = encoder.full_lengths([("", "")])[0]
     return encoder.full_lengths([("", text) for text in texts]) - nothing
 
 
 def _three(sizes: np.ndarray) -> tuple[int, int, int]:
-    # Of real texts, not between two.
+    # Lengths of real texts, not between two.
     low, high, most = np.percentile(sizes, (50, 95, 100), method="inverted_cdf")
     return int(low), int(high), int(most)

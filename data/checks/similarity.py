@@ -1,7 +1,7 @@
-"""Texts that are nearly the same: computed, not estimated.
+"""Near-duplicate texts by exact Jaccard similarity of their 5-character pieces.
 
-A MinHash would estimate the Jaccard similarity that is computed here: of the passages of one group, and of
-queries with those of another split, arrays of hashes are faster than its signatures, and miss nothing.
+MinHash would only estimate it. Within one group, and between the queries of two splits, arrays of hashes are
+faster than its signatures and miss nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Places = npt.NDArray[np.int64]
 
 
 def text_key(text: str) -> str:
-    """What is left of a text without case, blanks, punctuation and the width of characters.
+    """Return a text without case, blanks, punctuation and the width of characters.
 
     >>> text_key("P53-mediated,  Repair!") == text_key("p53 mediated repair")
     True
@@ -39,12 +39,12 @@ def text_key(text: str) -> str:
 
 
 def text_similarity(first: str, second: str, least: float = 0.0) -> float:
-    """Jaccard similarity of the 5-character pieces of two texts, without case, blanks and punctuation.
+    """Return the Jaccard similarity of the 5-character pieces of two texts, of their `text_key`.
 
-    Where it cannot reach `least`, 0 is returned early.
+    Returns 0 early if it cannot reach `least`.
 
-    >>> similarity("abcdef", "ABC def!"), similarity("abcdefg", "abcdefx"), similarity("abcdef", "uvwxyz")
-    (1.0, 0.5, 0.0)
+    >>> [text_similarity("abcdefg", other) for other in ("ABC defg!", "abcdefx", "uvwxyz")]
+    [1.0, 0.5, 0.0]
     """
     a, b = _distinct(first), _distinct(second)
     if min(len(a), len(b)) < least * max(len(a), len(b)):
@@ -58,8 +58,8 @@ class Pieces:
     """The pieces of N texts, laid end to end.
 
     Attributes:
-        hashes: of every piece, (P,); equal pieces have equal hashes.
-        starts: those of text n are `hashes[starts[n]:starts[n + 1]]`, (N + 1,).
+        hashes: hash of every piece, (P,); equal pieces have equal hashes.
+        starts: the pieces of text n are `hashes[starts[n]:starts[n + 1]]`, (N + 1,).
         keys: a hash of `text_key` of each text, (N,).
     """
 
@@ -68,12 +68,12 @@ class Pieces:
     keys: Hashes
 
     def owners(self) -> Places:
-        """The text that each piece belongs to, (P,)."""
+        """Return the text that each piece belongs to, (P,)."""
         return np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
 
 
 def pieces_of(texts: Sequence[str]) -> Pieces:
-    """The pieces of many texts at once; a text that is shorter than a piece is one."""
+    """Cut many texts into pieces at once; a text shorter than a piece is one piece."""
     plain = [
         text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold() for text in texts
     ]
@@ -91,7 +91,7 @@ def pieces_of(texts: Sequence[str]) -> Pieces:
 
 
 def _hashed(codes: Hashes, starts: Places) -> Pieces:
-    """Pieces and keys of texts whose characters are laid end to end."""
+    """Hash the pieces and keys of texts whose characters are laid end to end."""
     sizes = np.diff(starts)
     padded = np.concatenate((codes, np.zeros(PIECE, np.uint64)))
     left = np.repeat(starts[1:], sizes) - np.arange(len(codes))  # characters from here to the text's end
@@ -118,12 +118,12 @@ def mixed(values: Hashes) -> Hashes:
 def near_negatives(
     groups: Sequence[Group], pieces: Pieces, starts: Places
 ) -> Iterator[tuple[Group, str, str, float]]:
-    """Negatives that are near-duplicates of a positive of their group: group, positive, negative, similarity.
+    """Yield negatives that nearly equal a positive of their group: group, positive, negative, similarity.
 
     Args:
         groups: some groups.
-        pieces: of their texts, group after group, each `query, *positives, *negatives`.
-        starts: the first text of each group, and the end.
+        pieces: pieces of their texts, group after group, each `query, *positives, *negatives`.
+        starts: index of the first text of each group, and the end.
     """
     texts = np.repeat(np.arange(len(groups)), np.diff(starts))  # group of each text
     place = np.arange(len(texts)) - starts[texts]
@@ -146,7 +146,7 @@ def near_negatives(
 
 @lru_cache(maxsize=4096)
 def _distinct(text: str) -> Hashes:
-    """Hashes of the distinct pieces of one text, ascending: `pieces_of` is the faster way for many."""
+    """Hash the distinct pieces of one text, ascending; `pieces_of` is faster for many texts."""
     codes = np.frombuffer(text_key(text).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
     count = max(1, len(codes) - PIECE + 1)
     hashes = np.zeros(count, dtype=np.uint64)
@@ -157,7 +157,7 @@ def _distinct(text: str) -> Hashes:
 
 @lru_cache(maxsize=1)
 def _word_characters() -> npt.NDArray[np.bool_]:
-    """Whether each code point is part of a word."""
+    """Return a mask of the code points that are part of a word."""
     known = np.zeros(0x110000, dtype=bool)
     for found in _WORD.finditer("".join(map(chr, range(0x110000)))):
         known[found.start() : found.end()] = True

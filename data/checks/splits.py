@@ -1,4 +1,4 @@
-"""One pass over the groups of a split: counts, what is odd about texts and rows, queries of other splits."""
+"""One pass over the groups of each split: counts, defects of texts and rows, queries of other splits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 import xxhash
@@ -22,7 +21,7 @@ from .leaks import Match, QueryIndex
 from .lengths import Lengths, measure_lengths
 from .similarity import near_negatives, pieces_of
 
-CHARACTERS = 1 << 21  # of a chunk at most (a row may be larger): what a pass holds in memory
+CHARACTERS = 1 << 21  # in memory at a time (a row may be larger)
 SHARED = {
     "leak": "is also in",
     "misspelt leak": "is, spelt differently, also in",
@@ -36,7 +35,7 @@ class CheckedSource:
 
     Attributes:
         name: as the user gave it.
-        groups: what was read.
+        groups: the groups read from it.
     """
 
     name: str
@@ -45,26 +44,30 @@ class CheckedSource:
 
 @dataclass
 class Split:
-    """A split, and what a pass over it leaves: 8 bytes a text, and the queries where others are looked up.
+    """A split, and what a pass over it keeps: 8 bytes a text, and queries in which others are looked up.
 
     Attributes:
         name: `train`, `dev` or `test`.
         sources: all its paths.
+        others: the splits in which its queries are looked up, each with its index and the matches by kind.
+        to_come: number of splits whose queries are looked up in this one.
         queries: hash of each query without case, blanks and punctuation.
         rows: hash of each group likewise.
-        passages: hash of each passage as it is; empty where there is nothing to compare with.
-        texts: of the queries, where those of other splits are looked up among them; else empty.
+        passages: hash of each passage as it is; empty if this is the only split.
+        texts: the queries; empty if no split is to come.
     """
 
     name: str
     sources: list[CheckedSource]
+    others: list[tuple[Split, QueryIndex, Counter[str]]]
+    to_come: int
     queries: array[int] = field(default_factory=lambda: array("Q"))
     rows: array[int] = field(default_factory=lambda: array("Q"))
     passages: array[int] = field(default_factory=lambda: array("Q"))
     texts: list[str] = field(default_factory=list)
 
     def group(self, place: int) -> Group:
-        """A group by its place in all sources together."""
+        """Return a group by its index in all sources together."""
         for source in self.sources:
             if place < len(source.groups):
                 return source.groups[place]
@@ -78,15 +81,15 @@ class SourceCounts:
 
     Attributes:
         split: `train`, `dev` or `test`.
-        path: where it was read.
+        path: the path as given.
         groups: queries with at least one relevant passage.
         positives: relevant passages, over all groups.
         negatives: negatives, over all groups.
-        positives_per_group: least, median and most of a group.
-        negatives_per_group: least, median and most of a group.
-        without_negatives: groups that have none.
-        repeated: groups whose query stood before in the split, but for case, blanks and punctuation.
-        lengths: in tokens; None without a tokenizer.
+        positives_per_group: minimum, median and maximum.
+        negatives_per_group: minimum, median and maximum.
+        without_negatives: groups without any.
+        repeated: groups whose query stood before in the split, ignoring case, blanks and punctuation.
+        lengths: lengths in tokens; None without a tokenizer.
     """
 
     split: str
@@ -103,14 +106,14 @@ class SourceCounts:
 
 @dataclass(frozen=True)
 class Shared:
-    """What two splits share.
+    """Overlap of two splits.
 
     Attributes:
         first: one split.
         second: the other.
-        queries: of the first that are in the second, too: equal, or spelt differently.
+        queries: queries of the first that are also in the second: equal, or spelt differently.
         similar: further queries of the first that are similar to one of the second.
-        passages: distinct ones that are in both: normal where both search one corpus.
+        passages: distinct passages of both: normal if both search one corpus.
     """
 
     first: str
@@ -126,29 +129,26 @@ def check_splits(
     encoder: PairEncoder | None = None,
     prompts: Prompts | None = None,
 ) -> tuple[list[SourceCounts], list[Shared]]:
-    """Look at everything once, and compare each two splits; what is wrong is added to the findings.
+    """Read every group once and compare each two splits.
 
     Args:
-        splits: name to sources, in the order in which they are to be compared.
-        findings: receives what is wrong.
+        splits: name to sources, in the order in which they are compared.
+        findings: receives the problems.
         encoder: measures lengths in tokens; None leaves them out.
-        prompts: of the model, which count in the lengths.
+        prompts: prompts of the model, which count in the lengths.
     """
     done: list[tuple[Split, QueryIndex]] = []
     summaries: list[SourceCounts] = []
     shared: list[Shared] = []
     for name, sources in reversed(list(splits.items())):
-        split = Split(name, list(sources))
-        counts: dict[str, Counter[str]] = {other.name: Counter() for other, _ in done}
-        own = [
-            _check_source(split, source, done, counts, findings, encoder, prompts, of=len(splits))
-            for source in sources
-        ]
+        others = [(*other, Counter[str]()) for other in done]
+        split = Split(name, list(sources), others, len(splits) - len(done) - 1)
+        counts = [_check_source(split, source, findings, encoder, prompts) for source in sources]
         find_repeated_rows(split.rows, split.group, findings)
         find_contradictions(split.queries, split.group, findings)
-        found = [_shared(split, other, counts[other.name]) for other, _ in reversed(done)]
-        summaries, shared = own + summaries, found + shared
-        if len(done) + 1 < len(splits):  # nothing is looked up in the last one, the largest
+        overlaps = [_shared(split, other, matches) for other, _, matches in reversed(others)]
+        summaries, shared = counts + summaries, overlaps + shared
+        if split.to_come:  # nothing is looked up in the last one, the largest
             split.passages = array("Q", np.unique(np.frombuffer(split.passages, np.uint64)).tobytes())
             done.append((split, QueryIndex(split.texts)))
             split.texts = []
@@ -156,7 +156,7 @@ def check_splits(
 
 
 def report_match(match: Match, group: Group, other: str, findings: Findings) -> None:
-    """Add a query that another split has, too."""
+    """Add a query that is also in another split."""
     words = f"query {SHARED[match.kind]} {other}: {group.query!r:.100}"
     findings.add(match.kind, f"{group.where}: {words}")
 
@@ -164,13 +164,9 @@ def report_match(match: Match, group: Group, other: str, findings: Findings) -> 
 def _check_source(
     split: Split,
     source: CheckedSource,
-    others: Sequence[tuple[Split, QueryIndex]],
-    counts: Mapping[str, Counter[str]],
     findings: Findings,
     encoder: PairEncoder | None,
     prompts: Prompts | None,
-    *,
-    of: int,
 ) -> SourceCounts:
     before = np.unique(np.frombuffer(split.queries, np.uint64))
     start, sizes = len(split.queries), (Counter[int](), Counter[int]())
@@ -184,12 +180,12 @@ def _check_source(
         for group, positive, negative, value in near_negatives(chunk, pieces, starts):
             words = f"{value:.2f} similar: negative {negative!r:.60} and positive {positive!r:.60}"
             findings.add("near-duplicate", f"{group.where}: {words}")
-        _compare_queries(chunk, others, counts, findings)
+        _compare_queries(chunk, split, findings)
         split.queries.frombytes(pieces.keys[starts[:-1]].tobytes())
         split.rows.frombytes(row_keys(chunk, pieces.keys, starts).tobytes())
-        if len(others) + 1 < of:
+        if split.to_come:
             split.texts += [group.query for group in chunk]
-        if of > 1:
+        if split.to_come or split.others:
             split.passages.extend(_hash(text) for group in chunk for text in group.texts[1:])
     new = np.frombuffer(split.queries, np.uint64)[start:]
     repeated = len(new) - len(np.setdiff1d(np.unique(new), before, assume_unique=True))
@@ -210,34 +206,28 @@ def _check_source(
 
 def _check_texts(groups: Sequence[Group], findings: Findings) -> None:
     for group in groups:
-        roles = chain(("query",), ("passage",) * (len(group.texts) - 1))
-        for text, role in zip(group.texts, roles, strict=True):
-            for kind, words in text_problems(text, role):
+        for place, text in enumerate(group.texts):
+            for kind, words in text_problems(text, "passage" if place else "query"):
                 findings.add(kind, f"{group.where}: {words}")
 
 
-def _compare_queries(
-    groups: Sequence[Group],
-    others: Sequence[tuple[Split, QueryIndex]],
-    counts: Mapping[str, Counter[str]],
-    findings: Findings,
-) -> None:
+def _compare_queries(groups: Sequence[Group], split: Split, findings: Findings) -> None:
     """Look each query up in the other splits."""
-    for other, index in others:
+    for other, index, matches in split.others:
         for match in index.matches([group.query for group in groups]):
             known = other.group(match.known)
             report_match(match, groups[match.place], f"{other.name}, {known.where}", findings)
-            counts[other.name][match.kind] += 1
+            matches[match.kind] += 1
 
 
-def _shared(first: Split, second: Split, found: Counter[str]) -> Shared:
+def _shared(first: Split, second: Split, matches: Counter[str]) -> Shared:
     both = np.intersect1d(np.frombuffer(first.passages, np.uint64), np.frombuffer(second.passages, np.uint64))
-    certain = found["leak"] + found["misspelt leak"]
-    return Shared(first.name, second.name, certain, found["similar query"], len(both))
+    certain = matches["leak"] + matches["misspelt leak"]
+    return Shared(first.name, second.name, certain, matches["similar query"], len(both))
 
 
 def _spread(sizes: Counter[int]) -> tuple[int, int, int]:
-    """Least, median (of an even number the lower one) and most."""
+    """Return minimum, median (the lower one of an even number) and maximum."""
     if not sizes:
         return 0, 0, 0
     ordered = sorted(sizes)

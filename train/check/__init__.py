@@ -1,7 +1,7 @@
 """Check data before a run (`uprank check`).
 
 command.py      the command
-report.py       its findings as tables and JSON
+report.py       its report as tables and JSON
 label_noise.py  negatives that a model ranks over a positive
 __main__.py     python -m uprank.train.check
 """

@@ -1,4 +1,4 @@
-"""`uprank check`: every problem in the data, counts, lengths, and leaks between splits."""
+"""`uprank check`: all problems of the data, counts, lengths, and leaks between splits."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from ...data.sampling import sources_of
 from ...data.store import Facts, GroupStore, fingerprint_of, make_entry
 from .report import CheckReport, check_verdict, print_check_report
 
-VERSION = 1  # of what is looked for before training
-EXAMPLES = 3  # of a kind of warning before training
+VERSION = 1  # of the check before training
+EXAMPLES = 3  # shown of each kind of warning before training
 BLOCK = 8192  # queries compared at a time
-ROWS_OF_REPEATED_QUERIES = 20_000  # looked at before training; `uprank check` looks at all
+ROWS_OF_REPEATED_QUERIES = 20_000  # checked before training; `uprank check` checks all
 
 
 def check(settings: CheckCommand) -> None:
-    """Print what was found; exit code 1 when training on it would be wrong, 2 when nothing could be checked.
+    """Print a report; exit code 1 if training on the data would be wrong, 2 if nothing could be checked.
 
     Raises:
-        UserError: no split was given, no source is there, or the settings are wrong.
+        UserError: no split is given, no source exists, or the settings are wrong.
     """
     named = {name: getattr(settings.data, name) for name in ("train", "dev", "test")}
     given = {name: sources_of(paths) for name, paths in named.items() if paths}
@@ -56,7 +56,7 @@ def check(settings: CheckCommand) -> None:
     problems = Problems()
     dropped = Problems() if settings.data.on_error == "skip" else None
     splits = {
-        # Rows of the queries that prove something are never left out, by training neither.
+        # Rows of dev and test are never dropped, here or in training: they prove something.
         name: [
             CheckedSource(
                 describe_files(path), _read(name, path, problems, dropped if name == "train" else None)
@@ -65,8 +65,9 @@ def check(settings: CheckCommand) -> None:
         ]
         for name, paths in given.items()
     }
-    if not any(source.groups for sources in splits.values() for source in sources) and not any(
-        _is_there(path) for paths in given.values() for path in paths
+    everything = list(chain.from_iterable(splits.values()))
+    if not any(source.groups for source in everything) and not any(
+        _exists(path) for path in chain.from_iterable(given.values())
     ):
         raise UserError(problems)
     if dropped:
@@ -78,8 +79,8 @@ def check(settings: CheckCommand) -> None:
     findings.extend(problems)
     if dropped:
         findings.extend(dropped, "dropped")
-    for source in chain.from_iterable(splits.values()):
-        if isinstance(source.groups, GroupStore):  # rows that are groups all the same
+    for source in everything:
+        if isinstance(source.groups, GroupStore):  # warnings of rows that are groups all the same
             findings.extend(source.groups.problems.of(WARNING))
     summaries, shared = check_splits(splits, findings, encoder, prompts)
     notes = _mining_notes(splits)
@@ -95,21 +96,21 @@ def check(settings: CheckCommand) -> None:
 
 
 def check_before_training(sources: Sequence[tuple[str, Sequence[Group]]], dev: Collection) -> list[str]:
-    """What can be found in seconds: dev queries among those of training, rows that contradict each other.
+    """Find in seconds what would spoil a run: dev queries in the training data, contradicting rows.
 
-    It is found once for the same data. Texts, passages and lengths are left to `uprank check`.
+    The result is cached for the same data. Texts, passages and lengths are left to `uprank check`.
 
     Args:
-        sources: name and groups of each data set to learn from.
+        sources: name and groups of each training data set.
         dev: the held-out queries.
 
     Returns:
         Lines for the log: a summary, and the warnings.
 
     Raises:
-        UserError: training, or its figures, would be wrong.
+        UserError: training or its figures would be wrong.
     """
-    # Where a group stands is not part of a fingerprint, but of what is said about it.
+    # The messages name the rows' places, which a fingerprint leaves out.
     names = [
         (name, fingerprint_of(groups), *(groups[place].where for place in (0, -1) if len(groups)))
         for name, groups in sources
@@ -159,12 +160,12 @@ def _blocks(texts: Iterator[str]) -> Iterator[list[str]]:
 def _read(
     split: str, given: str | Mapping[str, Any], problems: Problems, dropped: Problems | None
 ) -> Sequence[Group]:
-    # A folder is what negatives are mined from; rows are what a run learns from.
+    # Negatives are mined from a folder; rows are trained on and need their own.
     needed = split == "train" and not (isinstance(given, str) and is_beir(given))
     return read_groups(given, problems, split=split, need_negatives=needed, skipped=dropped)
 
 
-def _is_there(given: str | Mapping[str, Any]) -> bool:
+def _exists(given: str | Mapping[str, Any]) -> bool:
     return not isinstance(given, str) or Path(given).exists()
 
 

@@ -1,4 +1,4 @@
-"""Label noise: negatives that a model ranks over a positive of their query may be relevant themselves."""
+"""Label noise: a negative that a model ranks over a positive of its query may be relevant itself."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ...data.checks import CheckedSource
 from ...data.groups import Group
 from ...data.problems import Findings
 
-PASSAGES = 16  # of a group at most: some have hundreds of negatives
+PASSAGES = 16  # scored of a group at most: some have hundreds of negatives
 
 
 def find_noise(
     sources: Sequence[CheckedSource], settings: CheckCommand, findings: Findings
 ) -> tuple[int, int]:
-    """Score a seeded sample of groups; suspects are added to the findings, the largest difference first.
+    """Score a seeded sample of groups and add suspects to the findings, the largest difference first.
 
     Returns:
-        How many groups were looked at, and how many of them have a suspect.
+        The number of groups scored, and of those with a suspect.
     """
     groups = sample(sources, settings.noise_queries, settings.seed)
     if not groups:
@@ -31,8 +31,8 @@ def find_noise(
     scores = _score(groups, settings)
     ends = list(accumulate(len(group.texts) - 1 for group in groups))
     for group, end in zip(groups, ends, strict=True):
-        own = scores[end - len(group.texts) + 1 : end]
-        positives, negatives = own[: len(group.positives)], own[len(group.positives) :]
+        start = end - len(group.texts) + 1
+        positives, negatives = np.split(scores[start:end], [len(group.positives)])
         lowest = int(positives.argmin())
         for place in np.flatnonzero(negatives > positives[lowest]).tolist():
             words = f"negative {group.negatives[place]!r:.60} scores {negatives[place]:.2f}, "
@@ -44,19 +44,19 @@ def find_noise(
 
 
 def sample(sources: Sequence[CheckedSource], count: int, seed: int) -> list[Group]:
-    """Some of the groups that have negatives, cut to `PASSAGES`."""
+    """Draw groups that have negatives, cut to `PASSAGES`."""
     ends = list(accumulate((len(source.groups) for source in sources), initial=0))
     # A few more than asked for, as some have no negatives.
     places = np.random.default_rng(seed).choice(ends[-1], min(ends[-1], 2 * count), replace=False)
-    found: list[Group] = []
+    drawn: list[Group] = []
     for place in places.tolist():
         number = int(np.searchsorted(ends, place, side="right")) - 1
         group = sources[number].groups[place - ends[number]]
-        if group.negatives and len(found) < count:
+        if group.negatives and len(drawn) < count:
             positives = group.positives[: PASSAGES // 2]
             negatives = group.negatives[: PASSAGES - len(positives)]
-            found.append(replace(group, positives=positives, negatives=negatives, grades=(), scores=()))
-    return found
+            drawn.append(replace(group, positives=positives, negatives=negatives, grades=(), scores=()))
+    return drawn
 
 
 def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
@@ -67,8 +67,8 @@ def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     reranker = Reranker.from_settings(settings.model, seed=settings.seed)
-    read = [reranker.prompts.group(group).prompted for group in groups]
-    pairs = [(group.query, text) for group in read for text in group.texts[1:]]
+    prompted = [reranker.prompts.group(group).prompted for group in groups]
+    pairs = [(group.query, text) for group in prompted for text in group.texts[1:]]
     if reranker.new_head:
         return np.zeros(len(pairs), np.float32)  # it has not learned to rank
     return reranker.as_read.score(pairs)
