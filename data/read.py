@@ -1,4 +1,4 @@
-"""From a path that the user gave to groups or judged queries, whatever its format."""
+"""Read a path of any format as groups or as judged queries."""
 
 from __future__ import annotations
 
@@ -42,15 +42,13 @@ def read_groups(
     need_negatives: bool = True,
     skipped: Problems | None = None,
 ) -> Sequence[Group]:
-    """Groups of a source; what is wrong is added to `problems`.
-
-    They are in the cache (`GroupStore`) and not in memory.
+    """Return the groups of a source; they are in the cache (`GroupStore`), not in memory.
 
     Args:
-        path: as the user gave it; a mapping names judgments, runs and texts by ids, see `sources`.
-        problems: receives what is wrong.
-        split: of a source that has several.
-        need_negatives: whether a group without negatives is wrong.
+        path: the path as given; a mapping names judgments, runs and texts by ids, see `judged/by_role.py`.
+        problems: receives the problems.
+        split: the split to read of a source that has several.
+        need_negatives: True makes a group without negatives a problem.
         skipped: if given, receives the problems of rows in place of `problems`.
     """
     if not isinstance(path, str):
@@ -77,10 +75,7 @@ def read_groups(
 def iterate_groups(
     path: str, problems: Problems, *, split: str = "train", need_negatives: bool = True
 ) -> Iterator[Group]:
-    """Groups as they are read, each row one, in the order of the rows; nothing is kept.
-
-    What is wrong is added to `problems` when it is met.
-    """
+    """Yield a group for each row, in order, without a cache; `problems` grow as rows are read."""
     if is_named(path):
         yield from iterate_named_groups(path, problems, split=split, need_negatives=need_negatives)
     elif _readable(path, problems) and is_beir(path):
@@ -91,7 +86,7 @@ def iterate_groups(
 
 
 def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str) -> Collection | None:
-    """Judged queries of a source; what is wrong is added to `problems`."""
+    """Return the judged queries of a source; None if it cannot be read."""
     if not isinstance(path, str):
         return read_role_judged(path, problems)
     if is_named(path):
@@ -107,12 +102,12 @@ def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str
 
 
 def is_beir(path: str) -> bool:
-    """Whether a path means BEIR data: a folder with its files, or one `.tsv` file of judgments."""
+    """Return True for BEIR data: a folder with its files, or one `.tsv` file of judgments."""
     return not is_named(path) and looks_like_beir(Path(path))
 
 
 def _form(files: Sequence[Path]) -> str:
-    """What the names of files say about how they are read."""
+    """Return the part of a cache name that says how files of these names are read."""
     forms = [
         "-".join([kind_of_file(file) or "jsonl", compression(file) or "plain"])
         + "-triples" * is_triples(file)

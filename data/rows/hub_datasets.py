@@ -1,11 +1,11 @@
-"""Data sets that are named and not lying in a file: `hf://…` through `datasets`, `mteb://…` through `mteb`.
+"""Named data sets: `hf://…` read by `datasets`, `mteb://…` by `mteb`.
 
-`hf://DATASET`, `hf://DATASET:CONFIG` and `hf://DATASET:CONFIG:SPLIT` are rows of every shape that files may
-have, see `shapes`. DATASET is a hub id or a folder with Parquet or JSONL. `mteb://TASK`, `mteb://TASK:SUBSET`
-and `mteb://TASK:SUBSET:SPLIT` are judged queries of a retrieval or reranking task.
+`hf://DATASET`, `hf://DATASET:CONFIG` and `hf://DATASET:CONFIG:SPLIT` are rows of any shape that files may
+have, see `columns.py`. DATASET is a hub id or a folder with Parquet or JSONL. `mteb://TASK`,
+`mteb://TASK:SUBSET` and `mteb://TASK:SUBSET:SPLIT` are judged queries of a retrieval or reranking task.
 
-Tried here: folders of `datasets`, and mteb 2.26.24's own task classes on data made by hand. Not tried, for
-want of a network: a download by either of them.
+Tested: folders of `datasets`, and the task classes of mteb 2.26.24 on data made by hand. Not tested for want
+of a network: downloads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OTHER_NAMES = {"dev": ("dev", "validation", "val"), "train": ("train",), "test":
 
 
 def is_named(path: str) -> bool:
-    """Whether a path means a named data set and not a place on the disk."""
+    """Return True if a path means a named data set and not a place on the disk."""
     return path.startswith(SCHEMES)
 
 
@@ -39,7 +39,7 @@ def read_named_groups(
     need_negatives: bool = True,
     skipped: Problems | None = None,
 ) -> Sequence[Group]:
-    """Groups of an `hf://` data set, in the cache; `where` of a group is the path and the row from 1."""
+    """Return the groups of an `hf://` data set, in the cache; `where` is the path and the row from 1."""
     if not _is_rows(path, problems):
         return []
     data = _load(path, split, problems)
@@ -57,7 +57,7 @@ def read_named_groups(
 def iterate_named_groups(
     path: str, problems: Problems, *, split: str, need_negatives: bool = True
 ) -> Iterator[Group]:
-    """Groups of an `hf://` data set as they come, each row one; nothing is kept or downloaded as a whole."""
+    """Yield a group for each row of an `hf://` data set; nothing is cached or downloaded as a whole."""
     data = _load(path, split, problems, streaming=True) if _is_rows(path, problems) else None
     if data is not None:
         table = _table(path, data)
@@ -65,7 +65,7 @@ def iterate_named_groups(
 
 
 def read_named_judged(path: str, problems: Problems, *, split: str) -> Collection | None:
-    """Judged queries of either kind; what is wrong is added to `problems`."""
+    """Return the judged queries of either kind; None if they cannot be read."""
     if path.startswith("mteb://"):
         return _mteb_collection(path, split, problems)
     data = _load(path, split, problems)
@@ -82,7 +82,7 @@ def _is_rows(path: str, problems: Problems) -> bool:
 
 
 def _table(path: str, data: Any) -> RowTable:
-    """The rows of a split, one at a time from its memory-mapped table, or as they are downloaded."""
+    """Return the rows of a split, read one at a time from its memory-mapped table or the download."""
 
     def rows(problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
         number = 0
@@ -99,7 +99,7 @@ def _table(path: str, data: Any) -> RowTable:
 
 
 def _load(path: str, split: str, problems: Problems, *, streaming: bool = False) -> Any:
-    """The split of the data set, a `datasets.Dataset`; None with a problem noted."""
+    """Return the split of the data set, a `datasets.Dataset`; None with a problem added."""
     from datasets import load_dataset
 
     name, config, given = _fields(path, problems)
@@ -112,13 +112,13 @@ def _load(path: str, split: str, problems: Problems, *, streaming: bool = False)
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what it says; `datasets` keeps the reason in the cause."""
+    """Return the first line of the message; `datasets` keeps the reason in the cause."""
     cause = error.__cause__ or error
     return str(cause).strip().split("\n")[0] or type(cause).__name__
 
 
 def _fields(path: str, problems: Problems) -> tuple[str, str | None, str | None]:
-    """Name, config and split of `scheme://NAME[:CONFIG[:SPLIT]]`; empty ones are None."""
+    """Return name, config and split of `scheme://NAME[:CONFIG[:SPLIT]]`; empty ones are None."""
     name, *rest = path.partition("://")[2].split(":")
     if not name or len(rest) > 2:
         scheme = path.partition("://")[0]
@@ -131,7 +131,7 @@ def _fields(path: str, problems: Problems) -> tuple[str, str | None, str | None]
 def _split_of(
     path: str, present: list[str], given: str | None, wanted: str, problems: Problems
 ) -> str | None:
-    """The split that is given, else the one named like the use of the data, else the only one."""
+    """Return the given split, else the one named after the use of the data, else the only one."""
     names = (given,) if given else OTHER_NAMES.get(wanted, (wanted,))
     found = next((name for name in names if name in present), None)
     if found is None and not given and len(present) == 1:
@@ -142,9 +142,9 @@ def _split_of(
 
 
 def _mteb_collection(path: str, split: str, problems: Problems) -> Collection | None:
-    """A task's queries, corpus and judgments; `top_ranked`, where a task has it, are the candidates.
+    """Return a task's queries, corpus and judgments; its `top_ranked`, if any, are the candidates.
 
-    They keep the task's order, by which they are cut, unless that is an order of relevance.
+    Candidates keep the task's order, by which they are cut, unless it gives away the relevance.
     """
     try:
         import mteb
@@ -221,9 +221,9 @@ def _collection(path: str, data: Mapping[str, Any], problems: Problems) -> Colle
 
 
 def _knows_relevance(pools: Mapping[str, list[str]], qrels: Mapping[str, Mapping[str, int]]) -> bool:
-    """Whether every pool begins with all that is relevant in it: rows of positives and negatives made it.
+    """Return True if every pool begins with its relevant passages: it was made of positives and negatives.
 
-    So does mteb with the older reranking sets, and not by the order alone: its ids say it, too.
+    mteb does so with the older reranking sets, whose ids give it away, too.
     """
     for query, docs in pools.items():
         relevant = [qrels[query].get(doc, 0) > 0 for doc in docs]

@@ -1,7 +1,7 @@
-"""Which groups and passages a step sees: pure functions of (seed, epoch, position).
+"""Draw the groups and passages of a step: pure functions of (seed, epoch, position).
 
-Nothing here has a state, so the order does not depend on workers, processes or history,
-and resuming needs one integer: the position (contract 2).
+There is no state, so the order does not depend on workers, ranks or history, and resuming needs one
+integer: the position (contract 2).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..groups import Group
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A group whose turn it is.
+    """A group's turn.
 
     Attributes:
         group: the group.
-        index: names it among the training groups, whatever their order: below 2**56.
-        position: how many groups had a turn before since the start of training.
-        number: how many turns this group had before.
+        index: number of the group among all training groups, whatever their order: below 2**56.
+        position: number of turns before this one since the start of training.
+        number: number of turns this group had before.
     """
 
     group: Group
@@ -37,13 +37,13 @@ class Draw:
     """A group as one step sees it.
 
     Attributes:
-        index: which of the training groups.
-        position: how many groups were drawn before it since the start of training.
-        query: text of the query, as all texts with its prompt before it.
+        index: number of the group among all training groups.
+        position: number of groups drawn before it since the start of training.
+        query: text of the query; all texts begin with their prompts.
         positives: the positives drawn.
         negatives: the negatives drawn.
         grades: relevance of each positive drawn, above 0.
-        scores: of the teacher, for each positive and then each negative drawn; empty without one.
+        scores: teacher's score of each positive and then each negative drawn; empty without a teacher.
         where: `file:line` of the group, for messages.
     """
 
@@ -57,25 +57,25 @@ class Draw:
     where: str = ""
 
 
-@lru_cache(maxsize=2)  # two, as a step may lie in two epochs: shuffling a million takes longer than drawing
+@lru_cache(maxsize=2)  # a step may lie in two epochs, and shuffling a million takes longer than drawing
 def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Order of the groups in an epoch, shape (count,)."""
+    """Return the order of the groups in an epoch, shape (count,)."""
     order = _generator(seed, 1, epoch).permutation(count)
-    order.flags.writeable = False  # every caller gets the same one
+    order.flags.writeable = False  # all callers share it
     return order
 
 
 def draw_step(
     groups: Sequence[Group], *, start: int, count: int, group_size: int, positives: int, seed: int
 ) -> list[Draw]:
-    """The groups at positions `start` to `start + count` of one data set; they may lie in two epochs.
+    """Draw the groups at positions `start` to `start + count` of one data set; they may lie in two epochs.
 
     Args:
         groups: all training groups.
-        start: position of the first one since the start of training.
+        start: position of the first draw since the start of training.
         count: groups to draw.
-        group_size: passages a group at most.
-        positives: positives among them at most.
+        group_size: maximum number of passages a group.
+        positives: maximum number of positives among them.
         seed: the run's seed.
     """
     visits = []
@@ -87,7 +87,7 @@ def draw_step(
 
 
 def draw_visits(visits: Iterable[Visit], *, group_size: int, positives: int, seed: int) -> list[Draw]:
-    """What each group shows at its turn, see `draw_step`; every turn shows the next of its passages."""
+    """Draw the passages of each group, see `draw_step`; every turn takes the group's next passages."""
     draws = []
     for visit in visits:
         group, index = visit.group.prompted, visit.index
@@ -112,20 +112,20 @@ def draw_visits(visits: Iterable[Visit], *, group_size: int, positives: int, see
 
 
 def ring(count: int, *, seed: int, number: int) -> np.ndarray:
-    """Order in which the groups of source `number` take turns where an epoch does not hold all of them."""
+    """Return the order of turns of source `number` if an epoch does not hold all of its groups."""
     return _generator(seed, 4, number).permutation(count)
 
 
 def block_order(count: int, *, seed: int, number: int, turn: int) -> np.ndarray:
-    """Order of a block of a stream: that of source `number` (below 2**16) whose first turn is `turn`."""
+    """Return the order of a stream's block: source `number` (below 2**16), whose first turn is `turn`."""
     return _generator(seed, 5, number * 2**40 + turn).permutation(count)
 
 
 def _window(count: int, size: int, *, seed: int, stream: int, index: int, number: int) -> Sequence[int]:
-    """`size` of `count` places without repetition, all of them seen equally often over a group's turns.
+    """Return `size` of `count` indices without repetition, all equally often over a group's turns.
 
-    Turn n takes the n-th window of one shuffled ring: independent draws would leave some
-    negatives unseen for many epochs.
+    Turn n takes the n-th window of one shuffled ring: independent draws would leave some negatives unseen
+    for many epochs.
     """
     if size >= count:
         return range(count)
@@ -134,6 +134,6 @@ def _window(count: int, size: int, *, seed: int, stream: int, index: int, number
 
 
 def _generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    # The type is given because numpy makes floats, and so equal streams, of seeds from 2**63.
+    # Without the type, numpy turns seeds from 2**63 into floats, and so into equal streams.
     key = np.array([seed % 2**64, stream * 2**56 + number], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))

@@ -1,8 +1,8 @@
-"""Passages of other queries as further negatives, drawn among the groups of one step.
+"""In-batch negatives: passages of other queries of the same step as further negatives.
 
-For a cross-encoder a foreign passage is one more pair to score, so in-batch negatives are drawn where
-other negatives are: from the data, before anything is shared out to batches and processes. They depend on
-the seed and on the groups of the step (`queries_per_step`), not on the token budget (contract 1).
+For a cross-encoder a foreign passage is one more pair to score. In-batch negatives are therefore drawn like
+other negatives, before the step is split into batches and ranks: they depend on the seed and on the groups of
+the step (`queries_per_step`), not on the token budget (contract 1).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .draws import Draw
 
 
 def positives_of_repeated(groups: Iterable[Group]) -> dict[str, set[str]]:
-    """The positives, as compared here, of each query that stands in more than one row.
+    """Return the positives, as `same_text`, of each query that has more than one row.
 
     >>> rows = [("red?", "red"), ("Red", "crimson"), ("blue?", "blue")]
     >>> found = positives_of_repeated(Group(query, (positive,), (), "") for query, positive in rows)
@@ -43,20 +43,20 @@ def in_batch_negatives(
     seed: int,
     repeated: Mapping[str, set[str]] | None = None,
 ) -> list[Draw]:
-    """Each draw with up to `per_group` positives of other draws after its own negatives.
+    """Add to each draw up to `per_group` positives of other draws, after its own negatives.
 
-    Never taken is a text which, but for case and blanks, is the query, one of its passages drawn, or a known
-    positive: any positive of its row, drawn or not, and of other rows with the same query (but for case,
-    blanks and punctuation), those of this step or `repeated`. Which of the others are taken depends on the
-    seed, the position of the draw and the texts, not on the order of the draws. A passage is read with the
-    prompt of the group that it comes to; the scores of a teacher, which it has not, are dropped.
+    Texts that equal the query, a drawn passage or a known positive, ignoring case and blanks, are skipped.
+    Known positives are all positives of its row, drawn or not, and of rows with the same query (ignoring
+    case, blanks, punctuation) in this step or in `repeated`. The choice among the others depends on the
+    seed, the position of the draw and the texts, not on the order of the draws. A passage gets the prompt of
+    the group that it is added to. It has no teacher's score, so the draw's scores are dropped.
 
     Args:
-        draws: of one step, of all processes.
-        groups: the group of each draw, its prompts not yet before its texts.
-        per_group: further negatives a group; the draws are returned as they are when 0.
+        draws: draws of one step, of all ranks.
+        groups: the group of each draw, without prompts before its texts.
+        per_group: further negatives a group; 0 returns the draws unchanged.
         seed: the run's seed.
-        repeated: positives of queries that stand in several rows, see `positives_of_repeated`.
+        repeated: positives of queries with several rows, see `positives_of_repeated`.
 
     >>> texts = [("red?", "red"), ("blue?", "blue")]
     >>> groups = [Group(query, (positive,), ("wrong",), "") for query, positive in texts]

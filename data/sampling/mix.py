@@ -1,6 +1,6 @@
-"""Several data sets as one: how many groups of each an epoch has, and whose turn is when.
+"""Mix several data sets: the number of groups of each in an epoch, and the order of turns.
 
-All of it is a function of (seed, position): nothing is remembered from one step to the next (contract 2).
+Everything is a function of (seed, position): nothing is remembered between steps (contract 2).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ..prompts import Prompts
 from .draws import Visit, epoch_order, ring
 from .stream import EXAMPLES, Stream
 
-STREAM_EPOCH = 10_000  # groups, for weights of data sets whose lengths are not known
+STREAM_EPOCH = 10_000  # groups of an epoch that weights share out if lengths are unknown
 MOST_SOURCES = 2**16  # so that a group's number fits the key of a generator, see `Mix.visits`
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """One data set to learn from.
+    """One training data set.
 
     Attributes:
-        given: its path, or its files by role, as the user gave it.
-        groups: its groups, or how to read them one after another.
-        fingerprint: names its content.
-        skipped: what was wrong with the rows that were left out before training.
+        given: the path, or the files by role, as given.
+        groups: the groups, or the stream of them.
+        fingerprint: hash of the content.
+        skipped: problems of the rows that were skipped before training.
     """
 
     given: str | Mapping[str, Any]
@@ -41,16 +41,16 @@ class DataSource:
 
     @property
     def name(self) -> str:
-        """The path, or the files by role in one line, for messages."""
+        """Path, or files by role in one line, for messages."""
         return describe_files(self.given)
 
     @property
     def length(self) -> int | None:
-        """Number of groups; None of a stream, which nobody has counted."""
+        """Number of groups; None for a stream, which nobody has counted."""
         return None if isinstance(self.groups, Stream) else len(self.groups)
 
     def facts(self, share: int) -> dict[str, Any]:
-        """What the manifest says of it; `share` is its groups in an epoch."""
+        """Return its entry in the manifest; `share` is its number of groups in an epoch."""
         stream = self.groups if isinstance(self.groups, Stream) else None
         return {
             "path": self.given,
@@ -63,7 +63,7 @@ class DataSource:
 
 
 def sources_of(given: Any) -> list[Any]:
-    """The entries of `data.train`: one, or those of a list.
+    """Return the entries of `data.train`: one, or those of a list.
 
     >>> sources_of("a.jsonl"), sources_of(["a.jsonl", {"qrels": "q"}])
     (['a.jsonl'], ['a.jsonl', {'qrels': 'q'}])
@@ -72,13 +72,13 @@ def sources_of(given: Any) -> list[Any]:
 
 
 def share_groups(lengths: Sequence[int | None], mix: Sequence[float] | None) -> list[int]:
-    """Groups of each data set in an epoch.
+    """Return the number of groups of each data set in an epoch.
 
     Args:
-        lengths: of the data sets; None of a stream.
-        mix: whole numbers: the groups of each themselves. Decimals: weights of an epoch as long as all data
-            sets together (of `STREAM_EPOCH` groups for streams), shares rounded to whole groups so that none
-            is a whole group off. None: every group once.
+        lengths: length of each data set; None for a stream.
+        mix: whole numbers are the numbers of groups. Decimals are weights of an epoch as long as all data
+            sets together (`STREAM_EPOCH` groups with streams), rounded to whole groups with an error below
+            one. None takes every group once.
 
     >>> share_groups([70, 30], [0.5, 0.5]), share_groups([70, 30], [10, 200]), share_groups([70, 30], None)
     ([50, 50], [10, 200], [70, 30])
@@ -99,11 +99,11 @@ def share_groups(lengths: Sequence[int | None], mix: Sequence[float] | None) -> 
 
 
 class Mix:
-    """The order in which the groups of one or several data sets are learned from.
+    """Order of turns of the groups of one or several data sets.
 
-    An epoch has a fixed number of groups of each data set, in an order of its own. Data sets go on where
-    the last epoch left them, so that over the epochs every group of one has its turn equally often: at no
-    end of an epoch had one of them two turns more than another.
+    An epoch has a fixed number of groups of each data set, in an order of its own. A data set goes on where
+    the last epoch left it, so that its groups have their turns equally often: at the end of an epoch, their
+    numbers of turns differ by one at most.
 
     Args:
         sources: the data sets.
@@ -115,32 +115,32 @@ class Mix:
         self.sources = list(sources)
         self.shares = list(shares)
         self.seed = seed
-        self.prompts = Prompts()  # of the model, for groups without their own
+        self.prompts = Prompts()  # the model's, for groups without their own
         self.per_epoch = sum(shares)
         self._starts = np.cumsum([0, *shares])
         self._rings: dict[int, np.ndarray] = {}
 
     @property
     def length(self) -> int | None:
-        """Groups of all data sets together; None of streams."""
+        """Number of groups of all data sets together; None with a stream."""
         lengths = [source.length for source in self.sources]
         known = [length for length in lengths if length is not None]
         return sum(known) if len(known) == len(lengths) else None
 
     @property
     def fingerprint(self) -> str:
-        """Names the content of all data sets; of one it is its own."""
+        """Hash of the content of all data sets; the data set's own if there is one."""
         prints = [source.fingerprint for source in self.sources]
         return prints[0] if len(prints) == 1 else fingerprint(prints)
 
     def __iter__(self) -> Iterator[Group]:
-        """The groups of all data sets in the order of the files, each once."""
+        """Yield the groups of all data sets but streams once, in the order of the files."""
         for source in self.sources:
             if not isinstance(source.groups, Stream):
                 yield from source.groups
 
     def visits(self, start: int, count: int) -> Iterator[Visit]:
-        """The groups whose turn is at the positions `start` to `start + count`.
+        """Yield the turns at the positions `start` to `start + count`.
 
         Raises:
             UserError: a row of a stream is wrong, see `Stream`.
@@ -148,7 +148,7 @@ class Mix:
         for position in range(start, start + count):
             epoch, offset = divmod(position, self.per_epoch)
             order = epoch_order(self.per_epoch, seed=self.seed, epoch=epoch)
-            place = int(order[offset])  # in an epoch that is not shuffled: one data set after the other
+            place = int(order[offset])  # index in the unshuffled epoch: one data set after the other
             number = int(np.searchsorted(self._starts, place, side="right")) - 1
             groups, share = self.sources[number].groups, self.shares[number]
             if isinstance(groups, Stream):
@@ -162,11 +162,11 @@ class Mix:
             yield Visit(self.prompts.group(group), number * 2**40 + row, position, turn)
 
     def epoch(self, position: int) -> float | None:
-        """Epochs before a position; None of streams, whose ends nobody knows."""
+        """Return the epochs before a position; None with a stream, whose end is unknown."""
         return None if self.length is None else position / self.per_epoch
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of the data: content, sizes, proportions, and what was left out."""
+        """Return the manifest's entry: content, sizes, proportions, and skipped rows."""
         sources = [source.facts(share) for source, share in zip(self.sources, self.shares, strict=True)]
         given = [source.given for source in self.sources]
         return {
@@ -178,10 +178,10 @@ class Mix:
         }
 
     def _row(self, number: int, turn: int) -> int:
-        """Which row of a data set is the `turn`-th of its pass.
+        """Return the row of a data set at the `turn`-th turn of its pass.
 
-        Where an epoch holds whole passes, its own order shuffles them. Where it holds a part, a fixed ring
-        decides which: the rows of a file would come in the order in which somebody wrote them.
+        An epoch of whole passes is shuffled by its own order. For an epoch of a part, a fixed ring decides:
+        rows would else come in the order in which somebody wrote them.
         """
         length = self.sources[number].length or 0
         if self.shares[number] % length == 0:
@@ -193,7 +193,7 @@ class Mix:
 
 @lru_cache(maxsize=2)
 def _ranks(per_epoch: int, shares: tuple[int, ...], *, seed: int, epoch: int) -> np.ndarray:
-    """For each offset of an epoch: how many groups of the same data set come before it in the epoch."""
+    """Return, for each offset of an epoch, the number of groups of the same data set before it."""
     starts = np.cumsum([0, *shares])
     order = epoch_order(per_epoch, seed=seed, epoch=epoch)
     owner = np.searchsorted(starts, order, side="right") - 1

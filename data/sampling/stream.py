@@ -1,8 +1,8 @@
-"""Groups read from start to end, without a cache or an index, for what does not fit a disk or is read once.
+"""Stream groups from start to end, without a cache or an index, for data larger than a disk or read once.
 
-The groups of a data set are taken in blocks; each block is shuffled by itself. Which group has the n-th
-turn is a function of the data, the block size, the seed and n alone: who asks for a turn far ahead gets
-what he would have got by asking for every one before it. That costs reading up to there (`Stream.at`).
+Groups come in blocks, each shuffled by itself. The group of the n-th turn depends only on the data, the block
+size, the seed and n: a turn far ahead gives the same group as going there turn by turn, at the cost of
+reading up to it (`Stream.at`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .draws import block_order
 
 log = logging.getLogger(__name__)
 
-HEAD = 1000  # groups that name a stream's content
-EXAMPLES = 5  # of the rows left out, kept for the manifest
+HEAD = 1000  # groups that are hashed for a stream's fingerprint
+EXAMPLES = 5  # skipped rows kept for the manifest
 ADVICE = (
     "Nothing was learned from these rows. The same command with data.on_error=skip continues after the last "
     "checkpoint without them; or mend them and give a new output folder."
@@ -30,18 +30,18 @@ Reader = Callable[[Problems], Iterator[Group]]
 
 
 class Stream:
-    """An endless sequence of turns over data that is read again from its start at each end.
+    """An endless sequence of turns over data that is read again from its start after each pass.
 
     Memory holds one block of groups.
 
     Args:
-        name: for messages.
-        read: reads from the start; adds what is wrong with a row to the list, as it comes to it.
-        number: of the data set among those of the run, below 2**16.
+        name: name for messages.
+        read: reads from the start, and adds the problems of a row when it comes to it.
+        number: number of the data set in the run, below 2**16.
         block: groups that are shuffled together.
         seed: the run's seed.
-        refuse: what is wrong with a group for this run, or nothing.
-        skip: leave rows with problems out and count them; else they are an error.
+        refuse: returns why a group cannot be used in this run, or nothing.
+        skip: True skips and counts rows with problems; False makes them an error.
     """
 
     def __init__(
@@ -56,25 +56,25 @@ class Stream:
         skip: bool,
     ) -> None:
         self.name = name
-        self.skipped = 0  # rows left out so far, each counted in the first pass alone
+        self.skipped = 0  # rows skipped so far, counted in the first pass only
         self.examples: list[str] = []
         self._read, self._number, self._size, self._seed = read, number, block, seed
         self._refuse, self._skip = refuse, skip
-        self._length: int | None = None  # groups of a pass, once one was read to its end
-        self._pass = self._first = 0  # turn of the first group of the block
+        self._length: int | None = None  # groups of a pass, known after the first
+        self._pass = self._first = 0  # `_first` is the turn of the block's first group
         self._block: list[Group] = []
         self._order: list[int] | None = None
         self._problems = Problems()
         self._groups = read(self._problems)
 
     def at(self, turn: int) -> tuple[Group, int, int]:
-        """The group of a turn, its row in the data (from 0), and how many passes came before.
+        """Return the group of a turn, its row in the data (from 0), and the number of passes before.
 
-        Turns in order cost what reading costs. One further ahead costs reading all groups up to it, or,
-        behind the end of the data, one pass to count them and then from the start to it.
+        Turns in order cost the reading. A turn ahead costs reading up to it; one beyond the end of the data
+        costs a pass to count the groups, and reading from the start.
 
         Raises:
-            UserError: a row is wrong and is not to be left out, a file cannot be read, or the data has
+            UserError: a row has problems and `skip` is False, a file cannot be read, or the data has
                 changed since it was read before.
         """
         if turn < self._first:
@@ -147,10 +147,9 @@ class Stream:
 def look_ahead(
     path: str, read: Reader, refuse: Callable[[Group], str], problems: Problems, *, skip: bool
 ) -> str:
-    """Read the first `HEAD` groups of a stream before training; their fingerprint, with the files' sizes.
+    """Read the first `HEAD` groups of a stream before training; return their fingerprint with file sizes.
 
-    It is not that of all the data, which nobody reads before training: what is changed behind the head
-    without a change of size goes unseen.
+    The rest is not read before training: a change behind the head that keeps the size goes unseen.
     """
     wrong = Problems()
     head = list(islice(read(wrong), HEAD))
@@ -165,6 +164,6 @@ def look_ahead(
 
 
 def _sizes(path: Path) -> list[int]:
-    """Bytes of a file, or of the files of a folder; of what is on no disk nothing."""
+    """Return the size of a file, or of each file of a folder; nothing for what is on no disk."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [file.stat().st_size for file in files if file.is_file()]
