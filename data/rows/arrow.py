@@ -1,4 +1,4 @@
-"""Rows of Parquet files and of Arrow's IPC files and streams (Feather, `datasets`), a few at a time."""
+"""Rows of Parquet files and of Arrow's IPC files and streams (Feather, `datasets`), a batch at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...configs.errors import UserError
 from ..problems import Problems
 from .lines import compression
 
-ROWS = 256  # that are Python's values at a time
+ROWS = 256  # held as Python objects at a time
 
 
 def read_arrow_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(name:number, object)` of each row from 1; what is wrong is added to `problems`.
+    """Yield `(name:number, object)` of each row, counted from 1; a bad row is a problem.
 
     Raises:
-        UserError: the file is damaged or compressed once more, or has a column twice.
+        UserError: the file is damaged, compressed once more, or has a column twice.
     """
     if compression(path):
         raise UserError(f"{name}: Parquet and Arrow compress their own columns; unpack the file")
@@ -35,14 +35,17 @@ def read_arrow_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple
 
 @contextmanager
 def _reported(name: str) -> Iterator[None]:
-    """What Arrow raises about a file, as a problem of the file."""
+    """Raise Arrow's errors as a problem of the file."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, OSError, EOFError) as error:  # its errors are also ValueError, OSError, …
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise UserError(f"{name}: damaged, or not what its name says ({reason})") from error
+        raise UserError(f"{name}: damaged, or not what its name says ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _batches(path: Path) -> Iterator[Any]:
@@ -77,7 +80,7 @@ def _require_once(path: Path, names: list[str]) -> None:
 
 
 def _values(batch: Any, name: str, number: int, problems: Problems) -> Iterator[dict[str, Any] | None]:
-    """Validated before a byte is used: damaged offsets would end the process."""
+    """Yield rows, None for a bad one. A batch is validated first: damaged offsets would end the process."""
     import pyarrow as pa
 
     try:
@@ -88,7 +91,7 @@ def _values(batch: Any, name: str, number: int, problems: Problems) -> Iterator[
             for place in range(batch.num_rows):
                 yield from _values(batch.slice(place, 1), name, number + place, problems)
             return
-        reason = str(error).strip().split("\n")[0].rstrip(".")
+        reason = _reason(error)
         kind = "encoding" if "UTF8" in reason or isinstance(error, UnicodeDecodeError) else "broken row"
         problems.add(kind, f"{name}:{number + 1}: cannot be read ({reason})")
         yield None

@@ -1,13 +1,14 @@
-"""Which column of a table is the query, which the passages, and which says how relevant they are.
+"""Recognise a table's columns: the query, the passages, and their relevance.
 
-As sentence-transformers reads its tables: pairs, triplets, n-tuples, labelled pairs, labelled lists; and
-mteb's reranking rows. Columns are known by their names; what is not is taken in the order of the columns.
+Tables are read as by sentence-transformers (pairs, triplets, n-tuples, labelled pairs, labelled lists), and
+mteb's reranking rows. Columns are recognised by their names, the others by their order.
 https://sbert.net/docs/cross_encoder/training_overview.html#dataset-format
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ ALLOWED = (
     "(texts or lists); "
     "two columns of texts and a label; a query, a list of passages and a list of labels"
 )
-# The first four as sentence-transformers knows them.
+# sentence-transformers knows the first four.
 LABELS = ("label", "labels", "score", "scores", "relevance", "rel", "grade", "grades")
 GROUP_COLUMNS = (
     *("query", "pos", "neg", "pos_scores", "neg_scores", "pos_grades"),
@@ -35,17 +36,17 @@ _NEGATIVE = re.compile(r"(hard[_-]?)?neg(ative)?s?([_-].*|\d+)?|sentence_?([3-9]
 
 @dataclass(frozen=True)
 class Shape:
-    """How the rows of one file are read.
+    """Columns by which the rows of one file are read.
 
     Attributes:
         query: column of the query.
-        passages: column of the positives, or of the passages that are labelled.
+        passages: column of the positives, or of the labelled passages.
         negatives: columns of negatives.
         label: column of the labels; empty without one.
-        lists: whether a row has all passages of its query, in lists: such rows are not merged.
+        lists: True if a row lists all passages of its query; such rows are not merged.
         unused: columns that are not read.
-        groups: whether these are rows of FlagEmbedding.
-        by_order: whether a column was taken by its place, as its name says nothing.
+        groups: True for FlagEmbedding rows.
+        by_order: True if a column was recognised by its order only.
     """
 
     query: str
@@ -65,10 +66,10 @@ class Shape:
 
 
 def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) -> Shape | None:
-    """The shape of a file by some of its rows; None if it has none that is known.
+    """Return the shape of a file by its first rows; None if it is unknown.
 
     Args:
-        rows: the first ones; columns that most of them have are the columns of the file.
+        rows: the first rows; columns that most of them have are the columns of the file.
         separated: CSV or TSV, whose cells are texts: `pos` and `neg` are then columns like any other.
 
     >>> str(find_shape([{"idx": 3, "premise": "a", "hypothesis": "b"}]))
@@ -102,7 +103,7 @@ def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) ->
 
 
 def is_role(name: str) -> bool:
-    """Whether a column of this name has a part that is known.
+    """Return True if a column of this name has a known role.
 
     >>> is_role("Negative_2"), is_role("how are you")
     (True, False)
@@ -112,7 +113,7 @@ def is_role(name: str) -> bool:
 
 
 def unread_numbers(rows: Sequence[Mapping[str, Any]], shape: Shape) -> str:
-    """A column of a table of pairs that is not read and has nothing but numbers: perhaps the relevance."""
+    """Return an unread column of a table of pairs that holds only numbers: perhaps the relevance."""
     if shape.groups or shape.label or shape.negatives:
         return ""
     for column in shape.unused:
@@ -131,11 +132,8 @@ def _is_number(value: Any) -> bool:
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Columns that at least half of the rows have, or whose name says what they are, in their order."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        for column in row:
-            counts[column] = counts.get(column, 0) + 1
+    """Return the columns that at least half of the rows have, or whose name is known, in their order."""
+    counts = Counter(column for row in rows for column in row)
     return [
         column
         for column, count in counts.items()
@@ -144,13 +142,13 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _named(columns: Sequence[str], names: Mapping[str, str], known: Sequence[str]) -> str:
-    """The column whose name stands first among those that are known."""
-    found = [column for column in columns if names[column] in known]
-    return min(found, key=lambda column: known.index(names[column]), default="")
+    """Return the column whose name comes first among the known ones."""
+    matching = [column for column in columns if names[column] in known]
+    return min(matching, key=lambda column: known.index(names[column]), default="")
 
 
 def _has_texts(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    """Whether any row has a text there, or a list of texts; so that one row that is wrong decides nothing."""
+    """Return True if any row has a text or a list of texts there, so that one wrong row decides nothing."""
     values = [row.get(column) for row in rows]
     if all(value is None or value == [] for value in values):
         return True

@@ -1,9 +1,9 @@
 """Rows of CSV and TSV files: the first line names the columns; an empty cell is null.
 
-CSV is read strictly as RFC 4180 has it: a quote that is opened has to be closed before the next comma. In
-TSV, quotes are mostly plain characters: a line with as many cells as there are columns is one row, and a
-cell is quoted only if that is its whole form; any other line may be a row quoted as in CSV. A row that is
-wrong costs its first line: the next line is read as a row again, whatever quotes stand open.
+CSV is read strictly by RFC 4180: an opened quote must be closed before the next comma. In TSV, quotes are
+mostly plain characters: a line with as many cells as there are columns is one row, in which only a cell that
+is quoted as a whole is unquoted; any other line may be quoted as in CSV. A wrong row costs its first line:
+the next line is read as a row again, whatever quotes are open.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..problems import Problems
 from .columns import is_role
 from .lines import read_lines
 
-LONGEST = 1 << 24  # characters of a cell; a quote that is never closed holds no more than this
+LONGEST = 1 << 24  # characters of a cell; bounds a quote that is never closed
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _HEADER_CELL = re.compile(r"[^\W\d]\w*([ \-./:]\w+){0,3}")
 
 
 def is_triples(path: Path) -> bool:
-    """Whether a file is named like those of MS MARCO, which name no columns.
+    """Return True for a file named like MS MARCO's triples, which have no header.
 
     >>> is_triples(Path("triples.train.small.tsv.gz")), is_triples(Path("train.tsv"))
     (True, False)
@@ -35,12 +35,12 @@ def is_triples(path: Path) -> bool:
 
 
 class _Lines:
-    """Decoded lines with their number; some may be given back."""
+    """Iterator over decoded lines; lines may be given back."""
 
     def __init__(self, path: Path) -> None:
         self._lines = read_lines(path)
         self._again: deque[str] = deque()
-        self.number = 0  # of the line that was given last
+        self.number = 0  # the line returned last
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -64,10 +64,10 @@ class _Lines:
 
 
 def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a file, `(name:line, column to text)`; what is wrong is added to `problems`.
+    """Yield the rows of a file, `(name:line, column to text)`; a wrong row is a problem.
 
     Raises:
-        UserError: the whole file cannot be read: its first line names no columns, it is damaged.
+        UserError: the file cannot be read: its first line names no columns, or it is damaged.
     """
     lines = _Lines(path)
     separator = "\t" if re.search(r"\.tsv\b", path.name, re.IGNORECASE) else ","
@@ -79,8 +79,7 @@ def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[s
             if is_triples(path) and columns != fields:
                 yield where, dict(zip(columns, fields, strict=True))
             continue
-        wrong = _damage(fields)
-        if wrong:
+        if wrong := _damage(fields):
             problems.add("encoding", f"{where}: {wrong}")
         else:
             yield where, {column: cell or None for column, cell in zip(columns, fields, strict=True)}
@@ -89,7 +88,7 @@ def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[s
 def _records(
     lines: _Lines, separator: str, name: str, problems: Problems, columns: list[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Cells of each row that is not blank."""
+    """Yield place and cells of each row that is not blank."""
     for line in lines:
         first = lines.number
         if not line.strip("\r\n"):
@@ -101,20 +100,15 @@ def _records(
         used = [line]
         try:
             record = next(csv.reader(_following(line, lines, used), delimiter=separator, strict=True))
-            wrong = _ragged(record, columns)
+            count = len(columns) or len(record)
+            wrong = "" if len(record) == count else f"{len(record)} cells, the first line has {count}"
         except csv.Error as error:
             record, wrong = [], f"a quote stands where none may, or is not closed ({error})"
         if wrong:
-            lines.give_back(used[1:])  # what is wrong is in the first line; a quote may have taken good rows
+            lines.give_back(used[1:])  # the first line is wrong; its quote may have taken good rows
             problems.add("broken row", f"{name}:{first}: {wrong}")
         else:
             yield f"{name}:{first}", record
-
-
-def _ragged(record: list[str], columns: list[str]) -> str:
-    if len(record) == (len(columns) or len(record)):
-        return ""
-    return f"{len(record)} cells, the first line has {len(columns)}"
 
 
 def _following(line: str, lines: _Lines, used: list[str]) -> Iterator[str]:
@@ -125,7 +119,7 @@ def _following(line: str, lines: _Lines, used: list[str]) -> Iterator[str]:
 
 
 def _columns(where: str, fields: list[str], path: Path) -> list[str]:
-    """The columns that the first line names, or those of MS MARCO's triples."""
+    """Return the columns that the first line names, or those of MS MARCO's triples."""
     named = [field.strip() for field in fields]
     header = all(map(is_role, named)) if is_triples(path) else all(map(_HEADER_CELL.fullmatch, named))
     if header:
@@ -150,11 +144,8 @@ def _unquoted(cell: str) -> str:
 
 def _damage(fields: list[str]) -> str:
     for cell in fields:
-        if cell.isascii():
-            if "\x00" in cell:
-                return "has a NUL byte"
-        elif "\udc00" in cell or "\x00" in cell:
+        if "\x00" in cell or "\udc00" in cell:
             return "has a NUL byte"
-        elif any("\udc80" <= letter <= "\udcff" for letter in cell):
+        if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
             return "not UTF-8"
     return ""

@@ -1,4 +1,4 @@
-"""Values of a row: what is wrong with one, in the words of every reader."""
+"""Check the values of a row, with the same messages in every reader."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
 
 
 def text_of(value: object, name: str, problems: Problems, *, present: bool = True) -> str:
-    """The value if it is a text that is not blank; else a problem is noted.
+    """Return the value if it is a string, and add a problem if it is none or blank.
 
     Args:
-        value: of a column.
-        name: of the column, or of the place in its list.
-        problems: receives what is wrong.
-        present: whether the row has the column.
+        value: value of a column.
+        name: the column, or the place in its list.
+        problems: receives the problem.
+        present: False if the row lacks the column.
     """
     if not isinstance(value, str):
         what = f"is {kind_of_value(value)}, not a string" if present else "is missing"
@@ -38,7 +38,7 @@ def text_of(value: object, name: str, problems: Problems, *, present: bool = Tru
 
 
 def texts_of(values: Sequence[object], name: str, problems: Problems) -> list[str]:
-    """The texts of a list; every other value is a problem."""
+    """Return the strings of a list; every other value is a problem."""
     for place, value in enumerate(values):
         if not isinstance(value, str) or not value or value.isspace():
             text_of(value, f"{name}[{place}]", problems)
@@ -46,7 +46,7 @@ def texts_of(values: Sequence[object], name: str, problems: Problems) -> list[st
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no truth value.
+    """Return True for a finite number that is no truth value.
 
     >>> is_number(10**400), is_number(0.5), is_number(True)
     (False, True, False)
@@ -60,7 +60,7 @@ def is_number(value: object) -> bool:
 
 
 def whole_number(value: object) -> int | None:
-    """A label as a whole number; None if it is none, or none that qrels can hold.
+    """Return a label as a whole number; None if it is none, or larger than qrels can hold.
 
     >>> [whole_number(value) for value in (2, 1.0, "0", "-1.0", 0.5, "x", True, 10**400)]
     [2, 1, 0, -1, None, None, None, None]
@@ -75,7 +75,7 @@ def whole_number(value: object) -> int | None:
 
 
 def has_lone_surrogate(row: Mapping[str, Any]) -> bool:
-    """Whether a row has half of a character, which no tokenizer and no file takes."""
+    """Return True if a row has half of a character, which no tokenizer and no file takes."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -84,12 +84,12 @@ def has_lone_surrogate(row: Mapping[str, Any]) -> bool:
 
 
 def short(text: str, limit: int = 60) -> str:
-    """A text in quotes, cut."""
+    """Return a text in quotes, cut to `limit`."""
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def kind_of_value(value: object) -> str:
-    """What a value is, in words."""
+    """Return the kind of a value in words."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
     if isinstance(value, Number) and not isinstance(value, bool):
         return "a number"

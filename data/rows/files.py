@@ -1,8 +1,8 @@
-"""Rows of any file, one at a time: JSONL, JSON, CSV, TSV, Parquet and Arrow, the texts also compressed.
+"""Rows of any file, one at a time: JSONL, JSON, CSV, TSV, Parquet and Arrow; text files also compressed.
 
-A row comes as `(where, object)`: `where` is `file:line`, the line on which it begins, or the number of the
-row from 1 in Parquet and Arrow. What is wrong with a row is a problem with its line, and the next row
-follows; what is wrong with a whole file (kind `file`) ends it.
+A row comes as `(where, object)`: `where` is `file:line`, the line on which it begins, or in Parquet and Arrow
+the number of the row from 1. After a problem of a row the next one follows; a problem of the whole file (kind
+`file`) ends it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ..problems import Problems
-from . import csv_tsv as separated
-from . import json_array
+from . import csv_tsv, json_array
 from .jsonl import parse_rows
 from .lines import compression, read_lines
 
@@ -24,11 +23,11 @@ Row = tuple[str, dict[str, Any]]
 TEXT_KINDS = ("jsonl", "json", "csv", "tsv")
 ARROW_KINDS = ("parquet", "arrow", "feather")
 _SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
-_SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")  # what `save_to_disk` puts beside its rows
+_SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")  # written by `save_to_disk` beside its rows
 
 
 def kind_of_file(path: Path) -> str:
-    """`jsonl`, `json`, `csv`, `tsv`, `parquet`, `arrow` or `feather` by the file's name, else nothing.
+    """Return `jsonl`, `json`, `csv`, `tsv`, `parquet`, `arrow` or `feather` by the file's name, else nothing.
 
     >>> kind_of_file(Path("rows.CSV.gz")), kind_of_file(Path("rows"))
     ('csv', '')
@@ -41,7 +40,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def looks_like_beir(path: Path) -> bool:
-    """Whether a path is BEIR data: a folder with its files, or one table of judgments."""
+    """Return True for BEIR data: a folder with its files, or one table of judgments."""
     if path.is_dir():
         names = [file.name for file in path.iterdir()]
         marked = any(re.match(r"(corpus|queries)\.jsonl", name) or name == "qrels" for name in names)
@@ -50,7 +49,7 @@ def looks_like_beir(path: Path) -> bool:
 
 
 def row_files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder that have rows, in the order of their names."""
+    """Return the file itself, or the files of a folder that have rows, by name."""
     if not path.is_dir():
         return [path]
     state = path / "state.json"
@@ -61,9 +60,9 @@ def row_files(path: Path) -> list[Path]:
 
 
 def find_files(path: Path, split: str, problems: Problems) -> list[Path]:
-    """`row_files` of a path; of a `DatasetDict` that was saved, those of the split.
+    """Return the `row_files` of a path; of a saved `DatasetDict`, those of the split.
 
-    Files that are named like several splits are a problem: training would read what it is tested on.
+    Files named after several splits are a problem: training would read its test data.
     """
     if (path / "dataset_dict.json").is_file():
         present = sorted(part.name for part in path.iterdir() if (part / "state.json").is_file())
@@ -86,19 +85,19 @@ def find_files(path: Path, split: str, problems: Problems) -> list[Path]:
 
 
 def read_rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
-    """Rows of a file, read as they are needed; the file is called `name` in `where`."""
+    """Yield the rows of a file, which is called `name` in `where`."""
     kind = kind_of_file(path)
     reader: Callable[[Path, str, Problems], Iterable[Row]]
     if kind in ("csv", "tsv"):
-        reader = separated.read_csv_rows
+        reader = csv_tsv.read_csv_rows
     elif kind in ARROW_KINDS:
-        from . import arrow as arrow_rows
+        from .arrow import read_arrow_rows
 
-        reader = arrow_rows.read_arrow_rows
+        reader = read_arrow_rows
     elif kind == "json" and json_array.is_array(path):
         reader = json_array.read_array_rows
     else:
-        reader = _json_lines
+        reader = _read_json_lines
     empty, before = True, len(problems)
     try:
         for row in reader(path, name, problems):
@@ -112,7 +111,7 @@ def read_rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
         problems.add("file", f"{name}: no rows")
 
 
-def _json_lines(path: Path, name: str, problems: Problems) -> Iterator[Row]:
+def _read_json_lines(path: Path, name: str, problems: Problems) -> Iterator[Row]:
     return parse_rows(read_lines(path), name, problems)
 
 

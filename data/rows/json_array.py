@@ -6,6 +6,7 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def is_array(path: Path) -> bool:
-    """Whether the first character of a file that is no blank is `[`.
+    """Return True if the first character of a file, after blanks, is `[`.
 
     Raises:
         UserError: a compressed file is damaged.
@@ -33,10 +34,10 @@ def is_array(path: Path) -> bool:
 
 
 def read_array_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`(name:line, object)` of each element that is an object; note every other one.
+    """Yield `(name:line, object)` of each element that is an object; every other one is a problem.
 
     Raises:
-        UserError: the array is broken: where the next element begins is not known.
+        UserError: the array is broken, so that the next element cannot be found.
     """
     reader = _Elements(path)
     reader.expect("[")
@@ -67,10 +68,10 @@ def read_array_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple
 
 
 class _Elements:
-    """The text of a file from which values are taken one after the other.
+    """Values of a JSON array, taken from a file's text one after the other.
 
     Attributes:
-        line: on which the text that is left begins.
+        line: line on which the rest of the text begins.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +83,7 @@ class _Elements:
         self._text = self._text.removeprefix("\ufeff")
 
     def peek(self) -> str:
-        """The next character that is no blank; nothing at the end."""
+        """Return the next character that is not blank; empty at the end."""
         while True:
             found = _BLANK.match(self._text, self._place)
             assert found is not None
@@ -91,12 +92,12 @@ class _Elements:
                 return self._text[self._place : self._place + 1]
 
     def expect(self, character: str) -> None:
-        """Pass over a character that is known to be the next."""
+        """Skip a character that is known to be the next."""
         assert self.peek() == character
         self._place += 1
 
     def element(self, name: str) -> tuple[Any, int, str]:
-        """The next value, the line on which it begins, and its text."""
+        """Return the next value, the line on which it begins, and its text."""
         self.peek()
         line, wanted = self.line, 1
         while True:
@@ -107,10 +108,10 @@ class _Elements:
                 if isinstance(error, json.JSONDecodeError):
                     reason, at = error.msg, error.pos
                     reason += f" on line {line + self._text.count(chr(10), self._place, at)}"
-                # It may only be cut off: an error is then where the text ends, or where a string begins.
+                # It may only be cut off: the error is then at the end of the text or the start of a string.
                 cut = at > len(self._text) - 16 or reason.startswith("Unterminated")
                 if cut and self._more(wanted):
-                    wanted *= 2  # parsed anew each time: a long one a few times
+                    wanted *= 2  # so that a long value is parsed again only a few times
                     continue
                 raise UserError(f"{name}:{line}: broken JSON ({reason}); nothing after it is read") from error
             if end + 2 < len(self._text) or not self._more(wanted):  # a number may go on, as in 1e+9
@@ -123,15 +124,10 @@ class _Elements:
         self._place = end
 
     def _more(self, blocks: int = 1) -> bool:
-        """Read on; whether there was more."""
-        parts = [self._text[self._place :]]
-        self._place = 0
-        for _ in range(blocks):
-            block = next(self._blocks, None)
-            parts.append(self._decoder.decode(block or b"", final=block is None))
-            if block is None:
-                ended, self._ended = self._ended, True
-                self._text = "".join(parts)
-                return not ended
-        self._text = "".join(parts)
-        return True
+        """Read on; False if the file had ended before."""
+        had_ended = self._ended
+        read = list(islice(self._blocks, blocks))
+        self._ended = len(read) < blocks
+        text = self._decoder.decode(b"".join(read), final=self._ended)
+        self._text, self._place = self._text[self._place :] + text, 0
+        return not had_ended

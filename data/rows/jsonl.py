@@ -1,8 +1,8 @@
 """FlagEmbedding JSONL, plain or compressed: one row a query, with `query`, `pos` and `neg`.
 
-Optional are a teacher's scores, `pos_scores` and `neg_scores` (both or none), relevance above 0 of each
-positive, `pos_grades` (Uprank's own key), and `query_prompt` and `passage_prompt`, which are put before the
-texts. `prompt`, an instruction for generative rerankers, is not used.
+Optional keys: a teacher's `pos_scores` and `neg_scores` (both or none); `pos_grades`, the relevance above 0
+of each positive (Uprank's own key); `query_prompt` and `passage_prompt`, which are put before the texts.
+`prompt`, an instruction for generative rerankers, is not used.
 
 Format: https://github.com/FlagOpen/FlagEmbedding/tree/master/examples/finetune/reranker#2-data-format
 """
@@ -37,12 +37,12 @@ from .lines import read_lines
 
 BROKEN, NO_OBJECT = "broken row", "a row is a JSON object, this is "
 
-# Only an escape can bring one in: half of a character, which no tokenizer and no file takes.
+# Half of a character, which no tokenizer and no file takes, can only come from an escape.
 _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_jsonl_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a file, read as they are needed, see `parse_rows`; `.gz` and `.zst` are decompressed."""
+    """Yield the rows of a file, see `parse_rows`; `.gz` and `.zst` are decompressed."""
     try:
         yield from parse_rows(read_lines(path), str(path), problems)
     except UserError as error:
@@ -50,9 +50,9 @@ def read_jsonl_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[
 
 
 def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(name:line, object)` of each line that is a JSON object; note every other one.
+    """Yield `(name:line, object)` of each line that is a JSON object; every other line is a problem.
 
-    Blank lines are passed over. A byte order mark at the start is accepted.
+    Blank lines and a byte order mark at the start are skipped.
     """
     empty = True
     for number, raw in enumerate(lines, 1):
@@ -81,14 +81,6 @@ def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterato
         problems.add("file", f"{name}: no rows")
 
 
-def iterate_jsonl(path: Path, problems: Problems, *, need_negatives: bool = True) -> Iterator[Group]:
-    """Groups of a JSONL file, in order; what is wrong with a row is added to `problems`.
-
-    Duplicate passages within one row are kept once.
-    """
-    yield from groups_of(read_jsonl_rows(path, problems), problems, need_negatives=need_negatives)
-
-
 def groups_of(
     rows: Iterable[tuple[str, dict[str, Any]]],
     problems: Problems,
@@ -96,7 +88,10 @@ def groups_of(
     need_negatives: bool = True,
     notes: Problems | None = None,
 ) -> Iterator[Group]:
-    """Groups of rows that come with where they stand, see `iterate_groups`; `notes` receives warnings."""
+    """Yield the group of each row, given as `(where, row)`, and add what is wrong to `problems`.
+
+    Repeated passages of a row are kept once; `notes` receives warnings.
+    """
     for where, row in rows:
         found = Problems()
         query = text_of(row.get("query"), "query", found, present="query" in row)
@@ -130,39 +125,39 @@ def groups_of(
 
 
 def read_jsonl(path: Path, problems: Problems, *, need_negatives: bool = True) -> list[Group]:
-    """All groups of a JSONL file in memory, see `iterate_groups`."""
-    return list(iterate_jsonl(path, problems, need_negatives=need_negatives))
+    """Read all groups of a JSONL file into memory."""
+    return list(groups_of(read_jsonl_rows(path, problems), problems, need_negatives=need_negatives))
 
 
 def as_collection(path: Path, groups: Iterable[Group], names: Sequence[str] = ()) -> Collection:
-    """Judged queries of rows: each ranks its own positives and negatives.
+    """Turn groups into judged queries, each of which ranks its own positives and negatives.
 
-    A query's id is the number of its line, after that of its file where there are several; negatives are
-    judged 0; pools are in the order of ids, because that of the rows knows what is relevant.
+    A query's id is the number of its line, after the number of its file if there are several. Negatives are
+    judged 0. Pools are in the order of ids: the order of the rows gives away what is relevant.
 
     Args:
-        path: as the user gave it.
-        groups: of the rows.
-        names: of the files.
+        path: the path as given.
+        groups: the groups of the rows.
+        names: names of the files.
     """
     files = {name: f"{number}-" for number, name in enumerate(names, 1)} if len(names) > 1 else {}
     queries: dict[str, str] = {}
     passages: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     pools: dict[str, list[str]] = {}
-    own_queries, own_passages = set[str](), set[str]()
+    prompted_queries, prompted_passages = set[str](), set[str]()
     for group in groups:
         name, _, line = group.where.rpartition(":")
         key = files.get(name, "") + line
-        read = group.prompted
-        own_queries |= {key} if group.query_prompt else set()
-        judged = {passage_id(text): 0 for text in read.negatives}
-        judged |= dict(zip(map(passage_id, read.positives), group.grades or repeat(1), strict=False))
-        passages |= {passage_id(text): text for text in (*read.positives, *read.negatives)}
-        queries[key], qrels[key], pools[key] = read.query, judged, sorted(judged)
-        own_passages |= judged.keys() if group.passage_prompt else set()
-    own = frozenset(own_queries), frozenset(own_passages)
-    return Collection(str(path), queries, passages, qrels, pools, *own)
+        texts = group.prompted
+        judged = {passage_id(text): 0 for text in texts.negatives}
+        judged |= dict(zip(map(passage_id, texts.positives), group.grades or repeat(1), strict=False))
+        passages |= {passage_id(text): text for text in (*texts.positives, *texts.negatives)}
+        queries[key], qrels[key], pools[key] = texts.query, judged, sorted(judged)
+        prompted_queries |= {key} if group.query_prompt else set()
+        prompted_passages |= judged.keys() if group.passage_prompt else set()
+    prompted = frozenset(prompted_queries), frozenset(prompted_passages)
+    return Collection(str(path), queries, passages, qrels, pools, *prompted)
 
 
 def _texts(row: dict[str, Any], key: str, problems: Problems) -> list[str]:
@@ -178,7 +173,7 @@ def _texts(row: dict[str, Any], key: str, problems: Problems) -> list[str]:
 
 
 def _scores(row: dict[str, Any], problems: Problems) -> list[float]:
-    """Scores of the positives and then of the negatives; none where only one of the two has any."""
+    """Return the scores of the positives and then of the negatives; none if only one of the two has any."""
     if row.get("pos_scores") is None and row.get("neg_scores") is None:
         return []
     before = len(problems)
@@ -206,7 +201,7 @@ def _grades(row: dict[str, Any], problems: Problems) -> list[int]:
 
 
 def _numbers(row: dict[str, Any], key: str, name: str, kind: str, problems: Problems) -> list[Any] | None:
-    """A number for each text of `key`; None where the row has none."""
+    """Return a number for each text of `key`; None if the row has none."""
     numbers, texts = row.get(name), row.get(key)
     count = len(texts) if isinstance(texts, list) else 0
     if numbers is None or (
@@ -225,7 +220,7 @@ def _prompt(row: dict[str, Any], key: str, problems: Problems) -> str:
 
 
 def _repeated(positives: list[str], negatives: list[str]) -> Iterator[str]:
-    """A warning for each text that a row repeats to the letter."""
+    """Yield a warning for each text that a row repeats to the letter."""
     for role, texts in ("positive", positives), ("negative", negatives):
         first = set(_first_places(texts))
         for place, text in enumerate(texts):
@@ -234,10 +229,7 @@ def _repeated(positives: list[str], negatives: list[str]) -> Iterator[str]:
 
 
 def _first_places(texts: list[str]) -> Sequence[int]:
-    """Where each distinct text stands first."""
+    """Return the first index of each distinct text."""
     if len(set(texts)) == len(texts):
         return range(len(texts))
-    places: dict[str, int] = {}
-    for place, text in enumerate(texts):
-        places.setdefault(text, place)
-    return list(places.values())
+    return sorted({text: place for place, text in reversed(list(enumerate(texts)))}.values())

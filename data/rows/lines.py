@@ -15,13 +15,13 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def compression(path: Path) -> str:
-    """`gz` or `zst` by the end of the file's name, else nothing."""
+    """Return `gz` or `zst` by the end of the file's name, else nothing."""
     end = str(path).rpartition(".")[2].lower()
     return end if end in ("gz", "zst") else ""
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    r"""Lines with their `\n`; `.gz` and `.zst` are decompressed as they are read.
+    r"""Yield lines with their `\n`; `.gz` and `.zst` are decompressed as they are read.
 
     Raises:
         UserError: a compressed file is damaged or cut off, or its package is not installed.
@@ -38,7 +38,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, a block at a time, however long its lines are; else as `read_lines`.
+    """Yield the bytes of a file a block at a time, however long its lines; otherwise as `read_lines`.
 
     Raises:
         UserError: as `read_lines`.
@@ -65,7 +65,7 @@ def _whole_gzip(path: Path) -> Iterator[None]:
 
 
 def _decompress(path: Path) -> Iterator[bytes]:
-    # Not zstandard's file reader, which takes a file that is cut off for a whole one.
+    # Not zstandard's file reader: it takes a truncated file for a whole one.
     try:
         import zstandard
     except ModuleNotFoundError as error:
@@ -90,7 +90,7 @@ def _decompress(path: Path) -> Iterator[bytes]:
 
 
 def _split(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest: list[bytes] = []  # of a line that goes on in the next block
+    rest: list[bytes] = []  # the begun line, which goes on in the next block
     for block in blocks:
         *lines, last = block.split(b"\n")
         for line in lines:

@@ -1,4 +1,4 @@
-"""Rows of any file and shape to groups: read, checked, and those of one query merged."""
+"""Turn rows of any file and shape into groups: check them, and merge those of one query."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ from .lines import compression
 
 log = logging.getLogger(__name__)
 
-SAMPLED = 100  # rows by which the columns of a table are known
-EXPANDED = 6  # times its size that a compressed or a columnar file may have as texts
+SAMPLED = 100  # rows by which the columns of a table are recognised
+EXPANDED = 6  # a compressed or columnar file may grow by this factor as texts
 LABEL = (
     "has to be a whole number (above 0 relevant, 0 not relevant, below 0 unjudged); "
     "a teacher's scores belong in pos_scores and neg_scores"
 )
 
-Judged = list[tuple[int, str]]  # relevance and text: above 0 positive, 0 negative, below 0 unjudged
+Judged = list[tuple[int, str]]  # relevance (above 0 positive, 0 negative, below 0 unjudged) and text
 GroupRow = tuple[str, str, Judged]  # where, query, passages
 
 
 @dataclass(frozen=True)
 class RowTable:
-    """Rows that share their columns.
+    """Table whose rows share their columns.
 
     Attributes:
-        name: of the file, for messages.
-        rows: begins to read them; gets the list for problems.
-        size: about how many bytes their texts have.
-        separated: whether all cells are texts, as in CSV.
+        name: name of the file, for messages.
+        rows: reads the rows from the start; gets the collector of problems.
+        size: approximate size of the texts in bytes.
+        separated: True if all cells are texts, as in CSV.
     """
 
     name: str
@@ -61,7 +61,7 @@ class RowTable:
 
 
 def tables_of(files: Sequence[Path]) -> list[RowTable]:
-    """A table for each file."""
+    """Return a table for each file."""
     tables = []
     for file in files:
         kind = kind_of_file(file)
@@ -78,15 +78,15 @@ def iterate_tables(
     merge: bool = True,
     notes: Problems | None = None,
 ) -> Iterator[Group]:
-    """Groups of tables, as they are read; what is wrong is added to `problems`.
+    """Yield the groups of tables as they are read.
 
     Rows with lists of passages are groups, in their order. Rows of pairs, n-tuples and labelled pairs are
-    merged by their query, in all tables together, in the order of their first rows; they come last.
+    merged by query over all tables, in the order of their first rows; they come last.
 
     Args:
-        tables: to be read.
-        problems: receives what is wrong.
-        need_negatives: whether a group without negatives is wrong.
+        tables: the tables to read.
+        problems: receives the problems.
+        need_negatives: True makes a group without negatives a problem.
         merge: False makes every row a group.
         notes: receives warnings of rows that are groups all the same.
     """
@@ -108,9 +108,9 @@ def iterate_tables(
 
 
 def _shape(table: RowTable, problems: Problems, need_negatives: bool, notes: Problems | None) -> Shape | None:
-    """The shape of a table by its first rows; None, with problems noted, if nothing can be read of it."""
+    """Return the shape of a table by its first rows; None, with a problem added, if it cannot be read."""
     first = [row for _, row in islice(table.rows(Problems()), SAMPLED)]
-    if not first:  # all that there is are problems
+    if not first:  # there are only problems
         for _ in table.rows(problems):
             pass
         return None
@@ -153,7 +153,7 @@ def _merged(
 
 
 def _read(table: RowTable, shape: Shape, problems: Problems) -> Iterator[GroupRow]:
-    """Each row that is right, with its passages and their relevance."""
+    """Yield each row without problems, with its passages and their relevance."""
     for where, row in table.rows(problems):
         found = Problems()
         query = text_of(row.get(shape.query), shape.query, found, present=shape.query in row)
@@ -171,11 +171,11 @@ def _read(table: RowTable, shape: Shape, problems: Problems) -> Iterator[GroupRo
 
 
 def _group(rows: Sequence[GroupRow], problems: Problems, need_negatives: bool) -> Iterator[Group]:
-    """The group of rows that have the same query; nothing if it is wrong."""
+    """Yield the group of rows with the same query; nothing if it has problems."""
     where, query, _ = rows[0]
     found = Problems()
-    grades: dict[str, tuple[int, str]] = {}  # text to its relevance, and where that stands
-    seen: dict[str, tuple[bool, str]] = {}  # text but for case and blanks, to whether it is relevant
+    grades: dict[str, tuple[int, str]] = {}  # text to its relevance and place
+    seen: dict[str, tuple[bool, str]] = {}  # `same_text` to `relevance > 0` and place
     for at, _, judged in rows:
         for grade, text in judged:
             if grade < 0:
@@ -205,7 +205,7 @@ def _group(rows: Sequence[GroupRow], problems: Problems, need_negatives: bool) -
 
 
 def _others(first: str, second: str, where: str) -> str:
-    """The places of a contradiction that are not where it is reported."""
+    """Return the places of a contradiction other than the one where it is reported."""
     file = where.rpartition(":")[0] + ":"
     places = dict.fromkeys(place for place in (first, second) if place != where)
     return "".join(
@@ -214,7 +214,7 @@ def _others(first: str, second: str, where: str) -> str:
 
 
 def _passages(row: Mapping[str, Any], column: str, problems: Problems) -> list[str]:
-    """A text, or a list of texts, as a list."""
+    """Return a text, or a list of texts, as a list."""
     value = row.get(column)
     if isinstance(value, list):
         return texts_of(value, column, problems)
@@ -222,7 +222,7 @@ def _passages(row: Mapping[str, Any], column: str, problems: Problems) -> list[s
 
 
 def _labels(row: Mapping[str, Any], shape: Shape, problems: Problems) -> list[int]:
-    """A label for each passage."""
+    """Return a label for each passage."""
     column, passages, value = shape.label, row.get(shape.passages), row.get(shape.label)
     count = len(passages) if isinstance(passages, list) else 1
     values = value if isinstance(value, list) else [value]
