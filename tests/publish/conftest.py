@@ -295,7 +295,7 @@ def only_transformers(monkeypatch):
 
 @pytest.fixture
 def server(monkeypatch):
-    """The double of the hub, running, and the client told to use it."""
+    """Run the double of the hub and point the client to it."""
     with double.Hub(double.TOKEN) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         files = running.url + "/{repo_id}/resolve/{revision}/{filename}"

@@ -1,4 +1,4 @@
-"""The whole way: a run folder becomes a folder that every library loads."""
+"""From a run folder to a published folder that every library loads."""
 
 import json
 import os
@@ -14,13 +14,6 @@ from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PublishCommand
 from uprank.model.reranker import Reranker
 from uprank.publish.command import publish, publish_summary
-from uprank.publish.parity import libraries as verify
-
-
-@pytest.fixture
-def only_transformers(monkeypatch):
-    """Leave out the two libraries whose import takes seconds."""
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
 
 
 def read(path):

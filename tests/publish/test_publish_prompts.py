@@ -1,4 +1,4 @@
-"""A model tuned with prompts: other libraries are proven, and their users told, with prompts in the texts."""
+"""A model tuned with prompts: proofs and snippets of other libraries have the prompts in the texts."""
 
 import json
 import shlex
@@ -17,12 +17,12 @@ PASSAGES = ["A reranker orders the passages that a first stage has found.", "The
 
 @pytest.fixture
 def prompted(source):
-    """The run, as if it had been trained with prompts; `prompted()` lets its report know."""
+    """Give the run's model prompts; `prompted()` writes them into its report, too."""
     config = source.run / "best" / "config.json"
     values = json.loads(config.read_text())
     config.write_text(json.dumps(values | {"uprank": values.get("uprank", {}) | PROMPTS}))
 
-    def told():
+    def write_report():
         file = source.run / "eval" / "final" / "report.json"
         report = json.loads(file.read_text())
         for system in report["systems"]:
@@ -30,7 +30,7 @@ def prompted(source):
                 system.update(PROMPTS)
         file.write_text(json.dumps(report))
 
-    return told
+    return write_report
 
 
 def test_a_report_of_other_prompts_proves_nothing(settings, prompted):

@@ -1,4 +1,4 @@
-"""The published tokenizer: what stands in a text is text, to transformers and to `tokenizers` alone."""
+"""The published tokenizer: special tokens in a text are text, to transformers and to `tokenizers`."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def bert(tiny_bert, tmp_path_factory):
 
 
 def differing(place, reranker):
-    """Couples of TEXTS that the published tokenizer reads otherwise."""
+    """Return pairs of TEXTS that the published tokenizer reads in another way."""
     tokenizer = AutoTokenizer.from_pretrained(place)
     pairs = [(query, passage) for query in TEXTS for passage in TEXTS]
     return [
@@ -121,7 +121,7 @@ def test_what_was_published_is_published_again_as_it_is(xlmr, tmp_path):
 
 
 def test_without_the_last_step_the_pieces_come_back(xlmr, tmp_path):
-    """Why a flag alone is not enough where the vocabulary has `</s>` as a piece."""
+    """A flag alone is not enough if the vocabulary has `</s>` as a piece."""
     place, reranker = xlmr
     assert isinstance(reranker.tokenizer, XLMRobertaTokenizer)
     shutil.copytree(place, tmp_path / "copy")

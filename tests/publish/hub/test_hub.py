@@ -1,4 +1,4 @@
-"""The upload, against a local server that speaks the hub's API: one commit or none, no token in sight."""
+"""The upload against a local server that speaks the hub's API: one commit or none, no token in sight."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ FILES = {
 
 
 def made(folder: Path, **files: bytes) -> Path:
-    """A folder as `publish` leaves it, for the hub."""
+    """Make a folder as `publish` leaves it."""
     content = {**FILES, **files}
     for name, data in content.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

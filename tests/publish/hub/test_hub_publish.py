@@ -1,4 +1,4 @@
-"""Publishing with a push: its settings and the whole way, against the double of the hub."""
+"""Publishing with a push, from the settings to the repository, against the double of the hub."""
 
 import os
 import subprocess
@@ -16,7 +16,6 @@ from uprank.configs.schema_publish import PushSettings
 from uprank.publish.command import publish
 from uprank.publish.evidence.licence import Licence
 from uprank.publish.hub import upload as hub
-from uprank.publish.parity import libraries as verify
 
 KNOWN = SimpleNamespace(licence=Licence("mit", "x"), data_licence=Licence("mit", "x"), train_paths=[])
 UNKNOWN = SimpleNamespace(licence=None, data_licence=None, train_paths=[])
@@ -53,11 +52,6 @@ def test_what_forbids_a_push_is_said_at_once(server, monkeypatch):
 
 
 # ---- the whole way
-
-
-@pytest.fixture
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
 
 
 def test_published_and_pushed(only_transformers, settings, server):

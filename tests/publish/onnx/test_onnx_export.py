@@ -1,4 +1,4 @@
-"""The exported graph against transformers' own forward, smaller ones against products done by hand."""
+"""The exported graph against transformers' forward, smaller graphs against products by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ ort = pytest.importorskip("onnxruntime")
 
 
 def written(path, place):
-    """A published folder's model files with its graph, and the reranker."""
+    """Write model files and graph of a published folder; return the folder and the reranker."""
     reranker = Reranker.load(path, query_tokens=24, max_tokens=96, device="cpu")
     folder.write_model(reranker, place)
     (place / "onnx").mkdir()
@@ -95,7 +95,6 @@ def test_the_word_table_is_the_whole_one_and_the_model_is_as_before(published_so
     (name,) = [name for name in stored if name.endswith("word_embeddings.weight")]
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored[name]), expected)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    # what the file is, is what onnx itself would have written, but for the order
     again = onnx.load(tmp_path / "model.onnx").SerializeToString()
     assert len(again) == (tmp_path / "model.onnx").stat().st_size
 
@@ -111,7 +110,7 @@ def test_a_model_above_two_gigabytes_is_refused_before_anything_is_traced(xlmr, 
 
 
 def product_graph(weight, path, *, gelu=False):
-    """y = x @ weight, of x (rows, K), or of GELU(x)."""
+    """Save y = x @ weight for x (rows, K), or for GELU(x)."""
     helper = onnx.helper
     x = helper.make_tensor_value_info("x", 1, ["rows", weight.shape[0]])
     y = helper.make_tensor_value_info("y", 1, ["rows", weight.shape[1]])

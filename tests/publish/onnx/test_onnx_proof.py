@@ -1,4 +1,4 @@
-"""Each graph is proven or refused: figures against scipy and against graphs that are wrong on purpose."""
+"""Each graph is proven or refused: against scipy, and against graphs that are wrong on purpose."""
 
 import json
 import subprocess
@@ -23,7 +23,6 @@ from uprank.publish.onnx import export as onnx_export
 from uprank.publish.onnx import graphs as onnx_graphs
 from uprank.publish.onnx import parity as onnx_proof
 from uprank.publish.onnx.parity import GraphProof, mean_tau, shortfalls, tau_b
-from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import DIFFICULT, RECORDED
 
 pytest.importorskip("onnx")
@@ -34,7 +33,7 @@ QUERIES, DOCS = 12, 9
 
 @pytest.fixture
 def place(published_source, tmp_path):
-    """Model files to be published, without a graph, and the reranker."""
+    """Return a folder of model files without a graph, and the reranker."""
     reranker = Reranker.load(published_source.run / "best", query_tokens=24, max_tokens=96, device="cpu")
     folder.write_model(reranker, tmp_path / "place")
     return tmp_path / "place", reranker
@@ -42,7 +41,7 @@ def place(published_source, tmp_path):
 
 @pytest.fixture
 def dev():
-    """Queries with passages of different words, graded by position."""
+    """Return queries with passages of different words, judged by position."""
     words = "museum Peking reranker passage query score close word number free empty open"
     words = words.split()
     texts = [" ".join(words[(i * 5 + j * j) % len(words)] for j in range(3 + i)) for i in range(DOCS)]
@@ -234,13 +233,8 @@ def test_dev_pairs_are_whole_queries_spread_over_the_data(dev):
 
 
 @pytest.fixture
-def only_transformers(monkeypatch):
-    monkeypatch.setattr(verify, "PEERS", verify.PEERS[:1])
-
-
-@pytest.fixture
 def settings(settings):
-    """As a user has them who says nothing of ONNX."""
+    """Settings of a user who says nothing about ONNX."""
     return replace(settings, onnx=OnnxSettings())
 
 

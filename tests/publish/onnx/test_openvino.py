@@ -1,4 +1,4 @@
-"""The graph as OpenVINO IR: proven as the ONNX graphs are, and nobody is told that it was made."""
+"""The graph as OpenVINO IR: proven like the ONNX graphs, and made without a word to any server."""
 
 import json
 import subprocess
@@ -16,7 +16,6 @@ from uprank.model.backends.openvino import compile_graph, import_openvino
 from uprank.model.reranker import Reranker
 from uprank.publish.command import publish
 from uprank.publish.onnx import graphs as onnx_graphs
-from uprank.publish.onnx import graphs as to_openvino
 from uprank.publish.parity import libraries as verify
 from uprank.publish.parity.probes import RECORDED
 from uprank.publish.verify import folder as verify_folder
@@ -40,14 +39,14 @@ def wanted(settings):
 
 
 def shifted(source, target):
-    """A conversion that adds 0.02 to every score."""
+    """Convert, and add 0.02 to every score."""
     graph = onnx.load(source)
     bias = next(t for t in graph.graph.initializer if t.name.endswith("out_proj.bias"))
     values = onnx.numpy_helper.to_array(bias) + np.float32(0.02)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     target.parent.mkdir(exist_ok=True)
     onnx.save(graph, target.with_suffix(".onnx"))
-    to_openvino.to_openvino(target.with_suffix(".onnx"), target)
+    onnx_graphs.to_openvino(target.with_suffix(".onnx"), target)
     target.with_suffix(".onnx").unlink()
 
 

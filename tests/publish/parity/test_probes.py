@@ -1,4 +1,4 @@
-"""Which pairs other libraries read as Uprank does, against their own tokenizer."""
+"""Pairs that other libraries read as Uprank does, against their own tokenizer."""
 
 import json
 
@@ -26,7 +26,7 @@ def written(reranker, tmp_path_factory):
 
 
 def words(tokenizer, tokens: int) -> str:
-    """A text of so many tokens."""
+    """Return a text of so many tokens."""
     text = " ".join(["passage"] * tokens)
     assert len(tokenizer(text, add_special_tokens=False)["input_ids"]) == tokens
     return text

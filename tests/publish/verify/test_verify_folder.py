@@ -1,4 +1,4 @@
-"""`uprank verify`: an untouched folder holds, and every kind of damage is found and named."""
+"""`uprank verify`: an untouched folder holds, every kind of damage is named."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def published(published_source, tmp_path_factory):
-    """A published folder, proven with transformers alone, whose import takes no seconds."""
+    """A published folder, proven with transformers alone: the other libraries take seconds to import."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "PEERS", verify.PEERS[:1])
         place = tmp_path_factory.mktemp("published")
