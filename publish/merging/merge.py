@@ -180,7 +180,8 @@ def _try(trial: Trial, folders: Sequence[Path], share: float, *, names: Sequence
     cache = ScoreCache.of(way)
     (measure,) = parse_measures(report.measures[:1])
     scored, values = [], []
-    for one in (trial.dev, *trial.guards):
+    judged: list[DevScores | Guard] = [trial.dev, *trial.guards]
+    for one in judged:
         name = f"{share:g} of the tuned model"
         scored.append(
             score_candidates(trial.reranker, one.collection, one.candidates, cache=cache, watch=Watch(name))

@@ -92,7 +92,8 @@ def prepare_weights(
     Raises:
         UserError: scores after a change differ from the expected ones by more than allowed.
     """
-    dev, unread = None, ""
+    dev: DevScores | None = None
+    unread = ""
     try:
         dev = read_scores(source.evidence[0])
     except Refuted:
