@@ -36,7 +36,7 @@ def test_scores_equal_the_padded_forward_of_transformers(family, request, pairs)
         expected = transformers_logits(reranker.model, reranker.tokenizer, pairs, 128).numpy()
     scores = reranker.score(pairs)
     assert np.ptp(expected) > 0.5  # scores that are all the same would prove nothing
-    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
