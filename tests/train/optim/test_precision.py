@@ -200,7 +200,7 @@ def test_a_run_in_fp16_counts_what_it_skips_and_goes_on_with_its_scale(
     assert json.loads((whole / "manifest.json").read_text())["skipped_steps"] == len(skipped)
     log = (whole / "train.log").read_text()
     assert f"step {skipped[0]}: skipped, its gradients were beyond fp16; loss scale now" in log
-    assert f"beyond fp16: {len(skipped)}" in log
+    assert f"overflowed fp16: {len(skipped)}" in log
     shutil.copytree(whole, cut)
     manifest = json.loads((cut / "manifest.json").read_text())
     (cut / "manifest.json").write_text(json.dumps(manifest | {"finished": None}))
