@@ -1,8 +1,8 @@
-"""What the speed benchmarks share: pools of real pairs, alternating rounds, memory, tables.
+"""Shared parts of the speed benchmarks: pools of real pairs, alternating rounds, memory, tables.
 
-Rules: every method sees the same pairs in one run; after a warm-up round the methods take turns
-(A B C A B C …); a ratio is the median over the rounds of the ratio within each round, because the
-speed of a machine drifts; all methods have the same number of threads.
+Within a run all methods see the same pairs and have the same number of threads. After a warm-up round they
+take turns (A B C A B C …). A ratio is the median over the rounds of the ratio within each round, because the
+speed of a machine drifts.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-SHORTEST, LONGEST = 40, 500  # tokens of a pair: nothing has to be cut, whatever the library
+SHORTEST, LONGEST = 40, 500  # tokens of a pair: no library must cut it
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "FlagEmbedding", "accelerate")
 SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 Pairs = list[tuple[str, str]]
@@ -32,7 +32,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def make_parser(description: str | None, *, model: bool = True) -> argparse.ArgumentParser:
-    """The arguments of every benchmark."""
+    """Return a parser with the arguments of every benchmark."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     if model:
         parser.add_argument("model", help="`base`, `tiny`, `package:NAME` or the folder of a cross-encoder")
@@ -42,12 +42,12 @@ def make_parser(description: str | None, *, model: bool = True) -> argparse.Argu
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="where the results go as JSON")
+    parser.add_argument("--json", type=Path, help="JSON file for the results")
     return parser
 
 
 class Texts:
-    """Queries of a BEIR folder with their best BM25 passages, as pairs of 40 to 500 tokens."""
+    """Queries of a BEIR folder and their best BM25 passages, as pairs of 40 to 500 tokens."""
 
     def __init__(self, data: Path, tokenizer_folder: Path, seed: int) -> None:
         from transformers import AutoTokenizer
@@ -66,7 +66,7 @@ class Texts:
         self.order = random.Random(seed).sample(sorted(collection.queries), len(collection.queries))
 
     def candidates(self, keys: Sequence[str], depth: int) -> dict[str, list[str]]:
-        """The best passages of queries that make pairs of a fitting length."""
+        """Return the best passages of each query, skipping pairs that are too short or too long."""
         from uprank.eval.retrieval.bm25 import search_bm25
 
         queries = {key: self.collection.queries[key] for key in keys}
@@ -80,7 +80,7 @@ class Texts:
         return [doc for doc, length in zip(docs, lengths, strict=True) if SHORTEST <= length <= LONGEST]
 
     def pools(self, count: int, few: int) -> dict[str, list[Pairs]]:
-        """`large`: one call of `count` pairs, 10 a query; `few`: one call a query of 20 to 30 pairs."""
+        """Return `large`, a call of `count` pairs (10 a query), and `few`, calls of 20 to 30 pairs."""
         generator = random.Random(1)
         keys, rest = self.order[: -(-count // 8) + 1], self.order[::-1][:few]
         large = [pair for key, docs in self.candidates(keys, 10).items() for pair in self._pairs(key, docs)]
@@ -95,7 +95,7 @@ class Texts:
         return [(self.collection.queries[key], self.collection.passages[doc]) for doc in docs]
 
     def groups(self, queries: int, passages: int) -> list[dict[str, Any]]:
-        """Rows `query, pos, neg`: one relevant passage and the hardest that are not."""
+        """Return rows `query, pos, neg`: one relevant passage and the hardest irrelevant ones."""
         rows = []
         for key, docs in self.candidates(self.order[: 4 * queries], 2 * passages).items():
             relevant = self.collection.qrels[key]
@@ -113,12 +113,12 @@ def alternate(
     *,
     before: Callable[[str], object] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of every method in every round; the first number is the warm-up round.
+    """Measure the seconds of every method in every round; the first number is the warm-up round.
 
     Args:
         methods: name to one whole measurement.
-        rounds: rounds that count.
-        before: called with the name before every measurement, outside its time.
+        rounds: rounds after the warm-up.
+        before: called with the name before every measurement, not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds + 1):
@@ -134,17 +134,17 @@ def alternate(
 
 
 def ratio(base: Sequence[float], other: Sequence[float]) -> tuple[float, float, float]:
-    """How many times faster `other` is: median, least and most of the rounds after the warm-up.
+    """Return how many times faster `other` is: median, least and most of the rounds after the warm-up.
 
     >>> ratio([9.0, 4.0, 6.0, 2.0], [1.0, 2.0, 2.0, 2.0])
     (2.0, 1.0, 3.0)
     """
-    found = [slow / fast for slow, fast in zip(base[1:], other[1:], strict=True)]
-    return median(found), min(found), max(found)
+    ratios = [slow / fast for slow, fast in zip(base[1:], other[1:], strict=True)]
+    return median(ratios), min(ratios), max(ratios)
 
 
 def memory() -> dict[str, float]:
-    """Memory of this process now and at most, in MiB (Linux)."""
+    """Return the current and the peak memory of this process in MiB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     read = {key: float(value.split()[0]) / 1024 for key, _, value in (x.partition(":\t") for x in lines)
             if key in ("VmRSS", "VmHWM")}  # fmt: skip
@@ -152,14 +152,14 @@ def memory() -> dict[str, float]:
 
 
 def peak_of(call: Callable[[], object]) -> dict[str, float]:
-    """MiB before a call and at most beyond that while it ran, and its seconds.
+    """Measure a call: MiB before it, peak MiB beyond that during it, and its seconds.
 
-    What was freed before is handed back first (Linux with glibc).
+    Freed memory is returned to the system first (Linux with glibc).
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = memory()["now"]
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     begun = time.perf_counter()
     call()
     seconds = time.perf_counter() - begun
@@ -167,7 +167,7 @@ def peak_of(call: Callable[[], object]) -> dict[str, float]:
 
 
 def child(*words: str | Path) -> Any:
-    """Run a Python script in a process of its own; its last line is JSON."""
+    """Run a Python script in its own process and return its last line, parsed as JSON."""
     command = [sys.executable, *map(str, words)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -176,12 +176,12 @@ def child(*words: str | Path) -> Any:
 
 
 def say(text: str) -> None:
-    """Progress, beside the result."""
+    """Print progress to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def machine(threads: int | None) -> dict[str, Any]:
-    """What the figures hold for."""
+    """Describe the machine and the versions that the figures hold for."""
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     fields = dict((part.strip() for part in line.split(":", 1)) for line in info.splitlines() if ":" in line)
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
@@ -197,7 +197,7 @@ def machine(threads: int | None) -> dict[str, Any]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; numbers are shortened to three digits.
+    """Return a Markdown table; numbers are shortened to three digits.
 
     >>> print(table(["a", "b"], [["x", 0.12345]]))
     | a | b |

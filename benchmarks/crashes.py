@@ -1,14 +1,13 @@
-"""Kill a run at random instants, continue it, and compare every bit with a run that nobody disturbed.
+"""Kill a run at random instants, resume it, and compare every bit with an undisturbed run.
 
     python benchmarks/crashes.py --work crashes --kills 30
     python benchmarks/crashes.py --work crashes --kills 10 --processes 2
     python benchmarks/crashes.py --work crashes --kills 6 --processes 1,2
 
-One process imports everything and then does nothing but watch. Each start of the run is a fork of it,
-in a process group of its own, that calls the `main` of `uprank.train` with the same words, as the
-command does, only without seconds of imports; several processes get the environment that torchrun
-gives them. A kill is SIGKILL to the whole group. `--processes 1,2` takes turns at every start;
-then the weights are compared to rounding.
+One process imports everything and then only watches. Each start of the run is a fork of it in its own
+process group that calls `main` of `uprank.train` with the same words, like the command but without the
+seconds of imports. Several processes get the environment variables of torchrun. A kill is SIGKILL to the
+whole group. `--processes 1,2` alternates at every start; the weights are then compared to rounding.
 """
 
 import argparse
@@ -29,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 STEPS, EVERY = 12, 3
-TURNS = [0.0, 0.0, 0.5]  # chance of a second kill, while the run is continued
-CLOCKS = ("second", "data_share", "memory")  # values of metrics.jsonl that no two runs have in common
+TURNS = [0.0, 0.0, 0.5]  # chance of a second kill, in the resumed run
+CLOCKS = ("second", "data_share", "memory")  # values of metrics.jsonl that differ in every run
 ROUNDING = 1e-5
 POLL = 2e-4  # seconds
 
 
 def build(work: Path) -> list[str]:
-    """A BERT of 1.7 million weights and groups to learn from; the words of the command without `output`."""
+    """Write a BERT of 1.7 million weights and groups; return the words of the command without `output`."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
@@ -59,13 +58,13 @@ def build(work: Path) -> list[str]:
         (work / f"{name}.jsonl").write_text("".join(rows))
     data = [f"data.train={work / 'train.jsonl'}", f"data.dev={work / 'dev.jsonl'}", "model.query_tokens=16"]
     amount = [f"train.max_steps={STEPS}", f"train.eval_every={EVERY}", "train.queries_per_step=6"]
-    # With eps far above the rounding of a gradient, Adam does not blow up what is nothing but rounding.
+    # An eps far above the rounding of a gradient keeps Adam from amplifying rounding.
     rate = ["optim.learning_rate=2e-3", "optim.eps=1e-4", "train.group_size=4", "threads=1"]
     return [f"model.path={work / 'model'}", "model.device=cpu", *data, *amount, *rate]
 
 
 def start(words: list[str], log: Path, processes: int) -> int:
-    """Start the run; the number of the process group."""
+    """Start the run and return its process group."""
     port = free_port()
     leader = os.fork()
     if leader:
@@ -88,10 +87,10 @@ def start(words: list[str], log: Path, processes: int) -> int:
 
 
 def work(words: list[str], environment: dict[str, str]) -> None:
-    """Be the command."""
+    """Run the command in this process and exit."""
     from uprank.train.__main__ import main
 
-    faulthandler.register(signal.SIGUSR1)  # so that a run which hangs says where
+    faulthandler.register(signal.SIGUSR1)  # a hanging run prints where
     os.environ.update(environment)
     sys.argv = ["uprank train", *words]
     code: Any = 0
@@ -114,20 +113,20 @@ def free_port() -> str:
 
 
 def ended(group: int) -> int | None:
-    """Exit code of the leader, None while it runs."""
+    """Return the exit code of the leader, None while it runs."""
     found, status = os.waitpid(group, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
 
 
 def last_step(output: Path) -> int:
-    """Step of the last whole line of metrics.jsonl; -1 before the first."""
+    """Return the step of the last complete line of metrics.jsonl; -1 before the first."""
     file = output / "metrics.jsonl"
     lines = file.read_text().split("\n")[:-1] if file.is_file() else []
     return json.loads(lines[-1])["step"] if lines else -1
 
 
 def instants(rng: random.Random, seconds: float) -> dict[str, tuple[Callable[[Path], bool], float]]:
-    """What to wait for and how long after it to kill, in seconds; one of each kind, drawn anew each call."""
+    """Draw one instant of each kind: a condition to wait for, and the seconds from it to the kill."""
     saved = rng.randrange(1, STEPS // EVERY + 1) * EVERY
     inside = rng.choice(["", "/model.safetensors", "/optimizer.safetensors", "/hashes.json"])
     part = f"checkpoints/.step-{{:06d}}.part{inside}"
@@ -146,7 +145,7 @@ def instants(rng: random.Random, seconds: float) -> dict[str, tuple[Callable[[Pa
 
 
 def kill_at(group: int, output: Path, wait: Callable[[Path], bool], pause: float) -> str:
-    """Kill the group at that instant; what it left, or that it had ended."""
+    """Kill the group at an instant; return what it left, or that it had ended."""
     begun = None
     while (code := ended(group)) is None:
         if begun is None and wait(output):
@@ -154,7 +153,7 @@ def kill_at(group: int, output: Path, wait: Callable[[Path], bool], pause: float
         if begun is not None and time.perf_counter() - begun >= pause:
             os.killpg(group, signal.SIGKILL)
             os.waitpid(group, 0)
-            time.sleep(0.05)  # its members, whose parent is gone, end by themselves
+            time.sleep(0.05)  # its orphaned members end by themselves
             half = sorted(path.name for path in output.rglob(".*") if path.suffix in (".part", ".old"))
             return f"after step {last_step(output)}" + (f", with {', '.join(half)}" if half else "")
         time.sleep(POLL)
@@ -162,7 +161,7 @@ def kill_at(group: int, output: Path, wait: Callable[[Path], bool], pause: float
 
 
 def finish(words: list[str], log: Path, processes: int, limit: float = 120.0) -> int:
-    """Run to the end; the exit code. One that hangs tells the log where."""
+    """Run to the end and return the exit code; a hanging run writes its stack to the log."""
     group, begun = start(words, log, processes), time.perf_counter()
     while (code := ended(group)) is None:
         if time.perf_counter() - begun > limit:
@@ -176,7 +175,7 @@ def finish(words: list[str], log: Path, processes: int, limit: float = 120.0) ->
 
 
 def differences(whole: Path, found: Path, *, exact: bool) -> list[str]:
-    """What two finished runs do not have in common, but should."""
+    """List the differences between two finished runs that should be equal."""
     from safetensors.torch import load_file
 
     files = ["best/model.safetensors", "last/model.safetensors"]
@@ -190,7 +189,9 @@ def differences(whole: Path, found: Path, *, exact: bool) -> list[str]:
         most = max(float((one[key].double() - two[key].double()).abs().max()) for key in one)
         if most > (0 if exact else ROUNDING):
             wrong.append(f"{name} by {most:.2g}")
-    rows = [[told(row) for row in map(json.loads, (run / "metrics.jsonl").open())] for run in (whole, found)]
+    rows = [
+        [comparable(row) for row in map(json.loads, (run / "metrics.jsonl").open())] for run in (whole, found)
+    ]
     if exact and rows[0] != rows[1]:
         wrong.append("metrics.jsonl")
     if [(row["step"], row.keys()) for row in rows[0]] != [(row["step"], row.keys()) for row in rows[1]]:
@@ -202,19 +203,20 @@ def differences(whole: Path, found: Path, *, exact: bool) -> list[str]:
     return wrong + [f"left behind: {name}" for name in left]
 
 
-def told(row: dict[str, Any]) -> dict[str, Any]:
+def comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop the values that differ in every run."""
     return {key: value for key, value in row.items() if not any(clock in key for clock in CLOCKS)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for model, data and runs")
-    parser.add_argument("--kills", type=int, default=30, help="runs that are killed")
-    parser.add_argument("--processes", default="1", help="`1`, `2`, or `1,2` in turns")
+    parser.add_argument("--kills", type=int, default=30, help="number of killed runs")
+    parser.add_argument("--processes", default="1", help="`1`, `2`, or `1,2` for turns")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     numbers = [int(number) for number in given.processes.split(",")]
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it forks after its first use
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # tokenizers forks after its first use
     os.environ["UPRANK_CACHE"] = str(given.work / "cache")
     os.environ["OMP_NUM_THREADS"] = "1"  # a fork does not have the threads of its parent's pool
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -228,7 +230,7 @@ def main() -> None:
         return [*words, f"output={output}"]
 
     whole = given.work / "undisturbed"
-    for _ in range(2):  # the second time with a warm cache, as all others
+    for _ in range(2):  # the second time with a warm cache, like all other runs
         begun = time.perf_counter()
         if finish(with_output(whole), log, numbers[0]):
             sys.exit(f"the undisturbed run failed, see {log}")
@@ -262,7 +264,7 @@ def main() -> None:
 
 
 def preload() -> None:
-    """Import what the command imports, once for all forks, without starting a thread."""
+    """Import the modules of the command once for all forks, without starting a thread."""
     import accelerate  # noqa: F401
     import hydra  # noqa: F401
     import transformers.models.bert.modeling_bert  # noqa: F401

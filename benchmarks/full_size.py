@@ -1,10 +1,10 @@
-"""The way of bge-reranker-base in full size on a CPU: train three steps, save, reload, score, publish.
+"""Take bge-reranker-base in full size through a CPU run: train three steps, save, reload, score, publish.
 
     python benchmarks/full_size.py TOKENIZER_FOLDER DATA_FOLDER OUTPUT
 
 Builds an XLM-RoBERTa with the configuration of BAAI/bge-reranker-base (278 M parameters) and random weights
-in OUTPUT/base, so it says nothing about quality; the tokenizer is any XLM-RoBERTa one. DATA_FOLDER is a BEIR
-folder with train and dev qrels. Prints seconds and the peak memory of each command.
+in OUTPUT/base; its scores mean nothing. The tokenizer is any XLM-RoBERTa one. DATA_FOLDER is a BEIR folder
+with train and dev qrels. Prints the seconds and the peak memory of each command.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Scoring and training on a CUDA device beside the other libraries. Never run by the authors: no GPU at hand.
+"""Compare scoring and training with other libraries on a CUDA device. The authors had no GPU to run it.
 
     python benchmarks/gpu.py MODEL BEIR_FOLDER --work FOLDER [--tokenizer FOLDER] [--json FILE]
 
-The same methods, pools and rounds as speed_scoring.py and speed_training.py; peak memory is that which
-PyTorch allocated. On a machine without CUDA it says so and does nothing.
+Methods, pools and rounds are those of speed_scoring.py and speed_training.py; peak memory is what PyTorch
+allocated. Without CUDA it prints a line and ends.
 """
 
 import functools
@@ -20,7 +20,7 @@ ST_BATCHES = (32, 128, 512)
 
 
 def scoring(folder: str, calls: list[Pairs], rounds: int) -> tuple[str, dict[str, Any]]:
-    """Seconds and memory of scoring a pool."""
+    """Measure seconds and memory of scoring a pool."""
     from scoring_methods import flag_reranker, plain_loop, score_all, sentence_transformers, uprank
 
     make: dict[str, Callable[[], Any]] = {
@@ -38,7 +38,7 @@ def scoring(folder: str, calls: list[Pairs], rounds: int) -> tuple[str, dict[str
 
 
 def training(folder: str, rows: list[dict[str, Any]], rounds: int) -> tuple[str, dict[str, Any]]:
-    """Seconds and memory of one optimiser step, with the model's own dropout."""
+    """Measure seconds and memory of one optimiser step with the model's own dropout."""
     from training_steps import one_at_a_time
 
     names = [f"{library}{detail}" for library, detail in (
@@ -88,7 +88,7 @@ def _compare(
         took = median(seconds[name][1:])
         figures[name] = {"seconds": seconds[name], "ratio": times, "memory": peaks[name]}
         rows.append([name, f"{times:.2f}", f"{least:.2f} to {most:.2f}", took, peaks[name]])
-    return table(["method", "ratio", "range", "seconds", "MiB beyond what was there"], rows), figures
+    return table(["method", "ratio", "range", "seconds", "MiB beyond the start"], rows), figures
 
 
 def main() -> None:

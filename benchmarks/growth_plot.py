@@ -1,4 +1,4 @@
-"""The plot of growth.py: panels with a logarithmic x and a y from zero, as one SVG file."""
+"""Plot of growth.py: one SVG file of panels with logarithmic x and y from zero."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ line{stroke:#999;stroke-width:1;opacity:.35}polyline{fill:none;stroke:#2a78d6;st
 
 @dataclass(frozen=True)
 class Panel:
-    """A curve: its title, what x counts, and its points."""
+    """One curve: its title, the unit of x, and its points."""
 
     title: str
     things: str
@@ -23,7 +23,7 @@ class Panel:
 
 
 def draw(panels: list[Panel]) -> str:
-    """All panels in two columns."""
+    """Return an SVG with all panels in two columns."""
     rows = math.ceil(len(panels) / COLUMNS)
     parts = []
     for number, panel in enumerate(panels):
@@ -38,7 +38,7 @@ def draw(panels: list[Panel]) -> str:
 
 
 def _panel(panel: Panel) -> str:
-    """Grid, labels, line and dots.
+    """Draw grid, labels, line and dots.
 
     >>> text = _panel(Panel("time", "pairs", [(100, 1.0), (1000, 3.0)]))
     >>> text.count("<circle"), "1,000" in text

@@ -1,8 +1,8 @@
-"""Copy a BEIR folder with dev queries held out of its train split.
+"""Copy a BEIR folder and hold dev queries out of its train split.
 
     python benchmarks/hold_out.py FOLDER OUTPUT --queries 150 [--seed 0]
 
-Training queries whose text is also a test query are dropped, so that nothing leaks.
+Training queries with the text of a test query are dropped, so nothing leaks.
 """
 
 import argparse
@@ -27,11 +27,11 @@ def main() -> None:
     require(problems)
     train, test = splits["train"], splits["test"]
     test_texts = {text.casefold() for text in test.queries.values()}
-    own = [key for key, text in train.queries.items() if text.casefold() not in test_texts]
-    texts = sorted({train.queries[key].casefold() for key in own})
+    kept = [key for key, text in train.queries.items() if text.casefold() not in test_texts]
+    texts = sorted({train.queries[key].casefold() for key in kept})
     held = set(random.Random(given.seed).sample(texts, given.queries))
-    dev = [key for key in own if train.queries[key].casefold() in held]
-    rest = [key for key in own if train.queries[key].casefold() not in held]
+    dev = [key for key in kept if train.queries[key].casefold() in held]
+    rest = [key for key in kept if train.queries[key].casefold() not in held]
 
     (given.output / "qrels").mkdir(parents=True)
     for name in ("corpus.jsonl", "queries.jsonl"):
@@ -45,7 +45,7 @@ def main() -> None:
         text = "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n"
         (given.output / "qrels" / f"{split}.tsv").write_text(text, encoding="utf-8")
         print(f"{split}: {len(keys)} queries, {len(lines)} judgments")
-    print(f"left out, because their text is a test query: {len(train.queries) - len(own)}")
+    print(f"dropped, because their text is a test query: {len(train.queries) - len(kept)}")
 
 
 if __name__ == "__main__":

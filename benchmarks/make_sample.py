@@ -1,9 +1,9 @@
-"""Cut a small BEIR folder out of a large one: some queries, their relevant and their best BM25 passages.
+"""Sample a small BEIR folder from a large one: some queries, their relevant and their best BM25 passages.
 
     python benchmarks/make_sample.py FOLDER data/samples/scifact --train 400 --dev 60 --test 100 [--seed 0]
 
-FOLDER needs train, dev and test qrels (see hold_out.py). BM25 is run over the whole corpus, so the
-passages kept are those that a first stage over everything would find hardest.
+FOLDER needs train, dev and test qrels (see hold_out.py). BM25 searches the whole corpus, so the sample
+keeps the passages that are hardest for a first stage over everything.
 """
 
 import argparse

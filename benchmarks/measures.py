@@ -1,10 +1,10 @@
-"""Uprank's measures beside pytrec_eval: the same values, and how fast.
+"""Compare the values and the speed of Uprank's measures with pytrec_eval.
 
-    python benchmarks/measures.py [--queries 5000] [--depth 100]    # speed, both from the same dicts
+    python benchmarks/measures.py [--queries 5000] [--depth 100]    # speed, from the same dicts
     python benchmarks/measures.py --fuzz 50000                      # values of random rankings
     python benchmarks/measures.py --large                           # 7,000 queries x 1,000, a whole report
 
-Speed is the median of alternating rounds, ranking included. Exit code 1 if a value differs.
+Speed is the median of alternating rounds and includes the ranking. Exit code 1 if a value differs.
 """
 
 import argparse
@@ -35,7 +35,7 @@ LETTERS = list("aAbzé߿ÿ中文\U0001f600\U00010000\uffee\ue000019_-.")
 
 
 def simulated(queries: int, depth: int, decimals: int, seed: int = 0) -> tuple[Qrels, Run]:
-    """Judgments and one run: five graded documents retrieved, two missed, each query."""
+    """Return judgments and one run; each query has graded documents retrieved and two missed."""
     random = np.random.default_rng(seed)
     run: Run = {}
     qrels: Qrels = {}
@@ -53,11 +53,11 @@ def simulated(queries: int, depth: int, decimals: int, seed: int = 0) -> tuple[Q
 
 
 def random_query(random: np.random.Generator) -> tuple[dict[str, int], dict[str, float]]:
-    """One query: ties, some only as float32, huge, tiny and -0.0 scores; graded and negative judgments."""
+    """Draw a query: graded and negative judgments; ties, some only in float32, huge, tiny and -0.0 scores."""
     sizes = random.integers(1, 4, size=random.integers(1, 40))
     documents = sorted({"".join(random.choice(LETTERS, size=size)) for size in sizes})
     judged = {d: int(random.integers(-2, 5)) for d in documents if random.random() < 0.6}
-    grade = 10 ** random.integers(0, 3)  # gaps between the grades, and large ones
+    grade = 10 ** random.integers(0, 3)  # grades with gaps, and large grades
     judged = {d: level * int(grade) if level > 0 else level for d, level in judged.items()}
     scale = random.choice([1.0, 10.0, 1e-44, 1e-38, 1e38, 1e300])
     levels = [*(random.normal(size=random.integers(1, 8)) * scale).tolist(), 0.0, -0.0]
@@ -69,10 +69,10 @@ def random_query(random: np.random.Generator) -> tuple[dict[str, int], dict[str,
 
 
 def oracle(qrels: Qrels, run: Run, level: int) -> dict[str, dict[str, float]]:
-    """Query to trec_eval's name to value, without the inputs that crash, hang or confuse pytrec_eval.
+    """Return pytrec_eval's values by query and trec_eval name, without inputs that crash, hang or confuse it.
 
-    Negative judgments become -1, queries without a judgment of at least 0 are left out (it crashes or hangs),
-    and ids get a prefix, because `no_query` is a sentinel inside it.
+    Negative judgments become -1. Queries without a judgment of at least 0 are dropped (it crashes or hangs).
+    Ids get a prefix, because it uses `no_query` as a sentinel.
     """
     clamped = {q: {d: max(r, -1) for d, r in docs.items()} for q, docs in qrels.items()}
     safe = {q: docs for q, docs in clamped.items() if q in run and any(r >= 0 for r in docs.values())}
@@ -86,7 +86,7 @@ def oracle(qrels: Qrels, run: Run, level: int) -> dict[str, dict[str, float]]:
 
 
 def differing(qrels: Qrels, run: Run, level: int) -> tuple[int, int, int]:
-    """Rankings compared, values compared, and values that differ by more than 1e-9."""
+    """Return the number of rankings, of values, and of values that differ by more than 1e-9."""
     expected = oracle(qrels, run, level)
     ranking = rank(qrels, run)
     place = {query: row for row, query in enumerate(ranking.queries)}
@@ -101,7 +101,7 @@ def differing(qrels: Qrels, run: Run, level: int) -> tuple[int, int, int]:
 
 
 def fuzz(rankings: int, seed: int) -> bool:
-    """Compare random rankings in batches of 500; whether all values agree."""
+    """Compare random rankings in batches of 500; return True if all values agree."""
     done = values = different = 0
     for batch in range(10**9):
         random = np.random.default_rng([seed, batch])
@@ -119,7 +119,7 @@ def fuzz(rankings: int, seed: int) -> bool:
 
 
 def speed(queries: int, depth: int, rounds: int) -> None:
-    """Seconds of both from the same dicts to four measures a query, alternating."""
+    """Print the seconds of both libraries from the same dicts to four measures, in alternating rounds."""
     measures = parse_measures(FOUR)
     for name, decimals in (("no ties", 15), ("scores of two decimals", 2), ("one constant score", -9)):
         qrels, run = simulated(queries, depth, decimals)
@@ -143,7 +143,7 @@ def speed(queries: int, depth: int, rounds: int) -> None:
 
 
 def large(queries: int, depth: int) -> None:
-    """A report on a first stage and two models with stub scores; seconds and peak memory."""
+    """Print seconds and peak memory of a report on a first stage and a model with stub scores."""
     qrels, run = simulated(queries, depth, 15)
     stub = Scored(
         {q: dict(zip(row, np.random.default_rng(i).normal(size=depth).tolist(), strict=True))

@@ -1,12 +1,12 @@
-"""What a million groups (about 2 GB of JSONL) cost: the first read, tokenising, and every later start.
+"""Measure the cost of a million groups (about 2 GB of JSONL): first read, tokenising, later starts.
 
     python benchmarks/million_groups.py FOLDER [--groups 1000000] [--passages 200000] [--tokenizer PATH]
 
 Writes FOLDER/train.jsonl and FOLDER/dev.jsonl once and keeps the cache in FOLDER/cache. Each start is a
-process of its own that does what `uprank train` does before its first step, without the model: read,
-check against dev, fingerprint, tokenise what is new, encode the first step's pairs. Prints seconds,
-peak memory (of the process; pages of memory-mapped files that were touched count) and pairs a second.
-`--passages 0` makes every passage a different one: the most that tokenising can have to do.
+process that does the work of `uprank train` before its first step, without the model: read, check against
+dev, fingerprint, tokenise new texts, encode the first step's pairs. Prints seconds, peak memory of the
+process (touched pages of memory-mapped files count) and pairs a second. `--passages 0` makes all passages
+different: the worst case for tokenising.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def write(path: Path, groups: int, passages: int, seed: int) -> None:
 
 
 def start(folder: Path, tokenizer_path: str) -> None:
-    """One training start, as far as the data goes."""
-    import torch  # noqa: F401  (its memory belongs to every training run)
+    """Do the data part of one training start."""
+    import torch  # noqa: F401  (every training run pays its memory)
     from uprank.data.encoding.pairs import PairEncoder
     from uprank.data.encoding.token_cache import prepare_groups
     from uprank.data.groups import collection_fingerprint
@@ -68,7 +68,7 @@ def start(folder: Path, tokenizer_path: str) -> None:
     shared = shared_queries(groups, dev.queries.values())
     clock = _show(f"fingerprint {fingerprints[0][:15]}…, {len(shared)} queries shared with dev", clock, begun)
     prepare_groups(encoder, groups)
-    clock = _show("tokens at hand", clock, begun)
+    clock = _show("tokens ready", clock, begun)
     for number in range(20):
         drawn = draw_step(groups, start=number * STEP, count=STEP, group_size=GROUP_SIZE, positives=1, seed=0)
         pairs = [(draw.query, text) for draw in drawn for text in (*draw.positives, *draw.negatives)]
@@ -80,10 +80,10 @@ def start(folder: Path, tokenizer_path: str) -> None:
     print(f"  {19 * len(pairs) / seconds:,.0f} pairs/s in these steps, drawn, looked up and encoded")
 
 
-def _show(what: str, since: float, begun: float) -> float:
+def _show(label: str, since: float, begun: float) -> float:
     now = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"  {now - since:7.2f} s  (at {now - begun:7.2f} s, peak {peak:.2f} GiB)  {what}", flush=True)
+    print(f"  {now - since:7.2f} s  (at {now - begun:7.2f} s, peak {peak:.2f} GiB)  {label}", flush=True)
     return now
 
 

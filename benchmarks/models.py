@@ -1,21 +1,21 @@
-"""The models of the speed benchmarks: real shapes as folders that every library loads."""
+"""Models of the speed benchmarks: real shapes, in folders that every library loads."""
 
 import argparse
 import sys
 from pathlib import Path
 
 HEAD_SCALE = 100
-SMALL = 512  # below so many hidden units a model is small: its benchmarks take more pairs and groups
+SMALL = 512  # a model with fewer hidden units is small, and gets more pairs and groups
 
 
 def model_folder(name: str, work: Path, tokenizer: Path | None) -> Path:
-    """A cross-encoder folder that every library loads, made on the first call.
+    """Return a cross-encoder folder that every library loads; make it on the first call.
 
     Args:
         name: `base`, the shape of BAAI/bge-reranker-base with random weights; `tiny`, 2 layers x 64 with
-            random weights; `package:NAME`, an encoder with a seeded new head; or a folder, taken as it is.
-        work: where made models are kept.
-        tokenizer: folder of the tokenizer that `base` (an XLM-R one) and `tiny` get.
+            random weights; `package:NAME`, an encoder with a seeded new head; or a folder, used unchanged.
+        work: folder that keeps the models.
+        tokenizer: folder of the tokenizer for `base` (an XLM-R one) and `tiny`.
     """
     if name not in ("base", "tiny") and not name.startswith("package:"):
         return Path(name)
@@ -41,10 +41,10 @@ def model_folder(name: str, work: Path, tokenizer: Path | None) -> Path:
 
 
 def begin(given: argparse.Namespace) -> tuple[str, bool]:
-    """Share out the threads as asked and make the model.
+    """Set the threads and make the model.
 
     Returns:
-        Its folder, and whether it is small.
+        Its folder, and True if it is small.
     """
     import torch
     from transformers import AutoConfig
@@ -74,7 +74,7 @@ def _build_tiny(folder: Path, tokenizer_folder: Path) -> None:
 
 
 def _spread_scores(folder: Path) -> None:
-    """Make a new head's scores, all within 0.01, as far apart as a trained one's: else every two agree."""
+    """Scale a new head: its scores lie within 0.01, so any two methods would agree."""
     import torch
     from transformers import AutoModelForSequenceClassification
 

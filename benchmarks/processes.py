@@ -1,10 +1,10 @@
-"""Training with one process of all threads beside one process a core of one thread, on the same groups.
+"""Compare training in one process of all threads with one process of one thread for each core.
 
     python benchmarks/processes.py MODEL BEIR_FOLDER --work FOLDER [--tokenizer FOLDER] [--queries 8]
 
-Both are started by torchrun, in turns; a round is a start, a warm-up step and STEPS steps. The gradient is
-exchanged as in `uprank train`. Tokens a second count all processes. The imbalance is how many more
-tokens than the mean the fullest process has, over the groups of a step.
+Both train on the same groups and are started by torchrun in turns; a round is a start, a warm-up step and
+STEPS steps. Gradients are exchanged as in `uprank train`. Tokens a second count all processes. The
+imbalance is the excess of the fullest process over the mean tokens of a step.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LAUNCH = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint
 
 
 def launch(given: argparse.Namespace, folder: str, processes: int, precision: str) -> list[dict[str, Any]]:
-    """One start with warm-up and steps; the figures of every step."""
+    """Start once, with warm-up and steps; return the figures of every step."""
     threads = given.threads // processes
     output = given.work / "steps.json"
     words = [*LAUNCH, f"--nproc-per-node={processes}", __file__, folder, str(given.data)]
@@ -40,7 +40,7 @@ def launch(given: argparse.Namespace, folder: str, processes: int, precision: st
 
 
 def worker(given: argparse.Namespace) -> None:
-    """In a process of torchrun: the steps, each with its seconds and the tokens of every process."""
+    """Run in a process of torchrun: time the steps and write seconds and the tokens of every process."""
     import torch
 
     torch.set_num_threads(given.threads)
@@ -76,7 +76,7 @@ def worker(given: argparse.Namespace) -> None:
 
 
 def imbalance(tokens: list[int]) -> float:
-    """How much more than the mean the fullest process has.
+    """Return the excess of the fullest process over the mean, as a share.
 
     >>> imbalance([100, 100]), imbalance([150, 50])
     (0.0, 0.5)
@@ -88,7 +88,7 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--queries", type=int, default=8, help="groups a step, over all processes")
     parser.add_argument("--passages", type=int, default=8, help="passages a group")
-    parser.add_argument("--steps", type=int, default=3, help="steps a round, after one that does not count")
+    parser.add_argument("--steps", type=int, default=3, help="steps a round, after the warm-up step")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()

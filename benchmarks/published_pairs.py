@@ -1,12 +1,12 @@
-"""Scores of a published folder in every library, on real pairs and on difficult ones.
+"""Compare the scores of a published folder in every library, on real and on difficult pairs.
 
     python benchmarks/published_pairs.py FOLDER BEIR_FOLDER [BEIR_FOLDER …] [--pairs 500] [--seed 0]
 
-Pairs are drawn from the queries and passages of the BEIR folders: judged and random passages, whole
-passages and such as are far too long, short ones, and texts with `</s>` and its like put into them. Each is
-scored by transformers, CrossEncoder, FlagReranker and ONNX Runtime as their users call them, and by Uprank.
-The table has the largest difference to Uprank for each kind of pair. What FlagReranker reads otherwise by its
-own rules is counted apart, with its reason.
+Pairs are drawn from the queries and passages of the BEIR folders: judged and random passages, far too long
+ones, short ones, and texts with `</s>` and similar tokens inserted. transformers, CrossEncoder,
+FlagReranker and ONNX Runtime score them as their users call them. The output has the largest difference to
+Uprank for each kind of pair. Pairs that a library reads differently by its own rules are counted
+separately, with the reason.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SHORT = (".", "?", "a", "的", " ", "\n", "", "…", "0")
 
 
 def draw(folders: Sequence[Path], count: int, seed: int) -> dict[str, list[Pair]]:
-    """`count` pairs of all folders together, by kind."""
+    """Draw `count` pairs from all folders together, by kind."""
     generator, kinds = random.Random(seed), dict[str, list[Pair]]()
     for folder in folders:
         problems = Problems()
@@ -71,14 +71,14 @@ def _pair(kind: str, query: str, collection: Any, passages: list[str], generator
 
 
 def _with(text: str, generator: random.Random) -> str:
-    """The text with a special token inside, with and without spaces around it."""
+    """Insert a special token into the text, with or without spaces around it."""
     place, token = generator.randrange(len(text) + 1), generator.choice(INSERTED)
     return text[:place] + generator.choice(("{}", " {} ")).format(token) + text[place:]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="made by `uprank publish`, with onnx/model.onnx")
+    parser.add_argument("folder", type=Path, help="folder of `uprank publish` with onnx/model.onnx")
     parser.add_argument("data", type=Path, nargs="+", help="BEIR folders")
     parser.add_argument("--pairs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -89,7 +89,7 @@ def main() -> None:
     pairs = [pair for rows in kinds.values() for pair in rows]
     names = [kind for kind, rows in kinds.items() for _ in rows]
     reranker = Reranker.load(given.folder, device="cpu")
-    pairs, reranker = reranker.prompts.pairs(pairs), reranker.as_read  # the others know no prompts
+    pairs, reranker = reranker.prompts.pairs(pairs), reranker.as_read  # the other libraries know no prompts
     expected = reranker.score(pairs).astype(float)
     probes = Probes.read(given.folder, reranker, pairs)
     print(f"{len(pairs)} pairs; tokenizer: {len(probes.problems)} unexplained differences")
@@ -104,7 +104,7 @@ def main() -> None:
     for name, scorer in scorers.items():
         own = probes.flag_reasons if name == "FlagReranker" else [""] * len(pairs)
         reasons = [reason or other for reason, other in zip(probes.reasons, own, strict=True)]
-        if name.startswith("ONNX"):  # its ids come from our encoder: nothing is read otherwise
+        if name.startswith("ONNX"):  # its ids come from our encoder, so it reads every pair alike
             reasons = [""] * len(pairs)
         found = np.full(len(pairs), np.nan)
         alike = [n for n, reason in enumerate(reasons) if not reason]
@@ -123,10 +123,10 @@ def main() -> None:
 
 
 def _others(scorer: Callable[[list[Pair]], Any], pairs: list[Pair]) -> np.ndarray:
-    """Scores of pairs that the library reads otherwise; NaN of all where it fails on one of them."""
+    """Return scores of pairs that the library reads differently; all NaN if it fails on one."""
     try:
         return np.asarray(scorer(pairs), dtype=float) if pairs else np.empty(0)
-    except Exception as error:  # whatever another library says against a pair
+    except Exception as error:  # another library may reject a pair with any error
         print(f"fails on them: {type(error).__name__}: {error}")
         return np.full(len(pairs), np.nan)
 
@@ -134,7 +134,7 @@ def _others(scorer: Callable[[list[Pair]], Any], pairs: list[Pair]) -> np.ndarra
 def _summary(
     differences: np.ndarray, names: list[str], reasons: list[str], pairs: list[Pair], reranker: Reranker
 ) -> dict[str, Any]:
-    """Largest difference of each kind over the pairs that are read alike; the others by reason."""
+    """Return the largest difference of each kind over pairs read alike; the others by reason."""
     found: dict[str, Any] = {"kinds": {}, "apart": {}}
     cut = [reranker.pairs.encode(*pair).truncated for pair in pairs]
     for kind in dict.fromkeys(names):

@@ -1,10 +1,10 @@
-"""How fast this machine multiplies matrices of a model's shapes: the limit of scoring speed.
+"""Measure matrix products of a model's shapes on this machine: the limit of scoring speed.
 
     python benchmarks/roofline.py MODEL --work FOLDER [--tokenizer FOLDER] [--json FILE]
 
-Four shapes of a transformer layer at 1,024 rows: query-key-value, attention output and the two of the
-feed-forward. Each in PyTorch's plain linear and in oneDNN's with the weight laid out beforehand, by one
-process of all threads and by processes of one thread each. The limit is the best of the four.
+Four products of a transformer layer at 1,024 rows: query-key-value, attention output and the two of the
+feed-forward. Each runs as PyTorch's plain linear and as oneDNN's with a prepacked weight, in one process of
+all threads and in processes of one thread each. The limit is the best of these four ways.
 """
 
 import multiprocessing
@@ -19,22 +19,22 @@ from common import make_parser, report, table
 from models import model_folder
 
 ROWS = 1024
-SECONDS = 0.4  # of each kind of product in each measurement
+SECONDS = 0.4  # for each kind of product in each measurement
 PRECISIONS = ("fp32", "bf16")
 
 
 def shapes(hidden: int, inner: int) -> list[tuple[int, int]]:
-    """(inputs, outputs) of a layer's products."""
+    """Return (inputs, outputs) of a layer's products."""
     return [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
 
 
 def useful_flops(config: Any, lengths: Sequence[int]) -> float:
-    """Floating-point operations that scores need: no padding, only the first token in the last layer.
+    """Return the floating-point operations that scores need: no padding, one token in the last layer.
 
-    Linear layers and the two products of attention, a multiplication and an addition counted as two.
+    Counts linear layers and the two products of attention; a multiplication and an addition are two.
 
     Args:
-        config: of the model.
+        config: the model's configuration.
         lengths: tokens of each pair.
     """
     hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -47,12 +47,12 @@ def useful_flops(config: Any, lengths: Sequence[int]) -> float:
 
 
 class Limit:
-    """Measures the limit again and again: in this process, and in waiting processes of one thread.
+    """Repeated measurement of the limit, in this process and in waiting processes of one thread.
 
     Args:
         hidden: width of the model.
-        inner: width of its feed-forward.
-        threads: of this process, and number of the processes of one thread.
+        inner: width of the feed-forward layer.
+        threads: threads of this process, and number of one-thread processes.
     """
 
     def __init__(self, hidden: int, inner: int, threads: int) -> None:
@@ -72,7 +72,7 @@ class Limit:
             self._processes.append(process)
 
     def measure(self) -> None:
-        """One round: GFLOP/s of every kind and precision."""
+        """Measure GFLOP/s of every kind and precision for one round."""
         import torch
 
         torch.set_num_threads(self.threads)
@@ -89,11 +89,11 @@ class Limit:
         self.found[precision].setdefault(name, []).append(value)
 
     def best(self, precision: str) -> float:
-        """The limit in GFLOP/s: the best kind by its median."""
+        """Return the limit in GFLOP/s: the best median of all kinds."""
         return max(median(values) for values in self.found[precision].values())
 
     def table(self) -> str:
-        """Medians of all kinds."""
+        """Return a table with the medians of all kinds."""
         rows = [
             [precision, kind, median(values), min(values), max(values)]
             for precision, kinds in self.found.items()
@@ -119,7 +119,7 @@ def _serve(end: Connection, sizes: list[tuple[int, int]]) -> None:
 
 
 def _kinds(sizes: list[tuple[int, int]], precision: str) -> dict[str, Callable[[], float]]:
-    """Name to a measurement that returns GFLOP/s: the products of one layer over the time they take."""
+    """Return measurements by name; each returns the GFLOP/s of one layer's products."""
     import torch
 
     kind = torch.float32 if precision == "fp32" else torch.bfloat16

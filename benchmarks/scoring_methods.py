@@ -1,4 +1,4 @@
-"""The ways of scoring that speed_scoring.py compares, by name, and the choice of their batch sizes."""
+"""Scoring methods of speed_scoring.py by name, and the choice of their batch sizes."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def uprank(folder: str, precision: str, device: str) -> Score:
     reranker = Reranker.load(folder, precision=precision, device=device)
 
     def score(pairs: Pairs) -> Any:
-        reranker.pairs.forget()  # so that it tokenises in every round, as the others do
+        reranker.pairs.forget()  # tokenise in every round, as the others do
         return reranker.score(pairs)
 
     return score
@@ -63,7 +63,7 @@ def _transformers(folder: str, device: str) -> tuple[Any, Any]:
 
 
 def plain_loop(folder: str, device: str, batch: int = 32) -> Score:
-    """The loop of a model card: batches in the order given, padded."""
+    """Score as a model card shows: padded batches in the given order."""
     import torch
 
     model, tokenizer = _transformers(folder, device)
@@ -81,7 +81,7 @@ def plain_loop(folder: str, device: str, batch: int = 32) -> Score:
 
 
 def methods(folder: str, device: str = "cpu") -> dict[str, Callable[[], Score]]:
-    """Every method at every batch size it is tried at; those not installed are left out."""
+    """Return every installed method at every batch size to try."""
     found: dict[str, Callable[[], Score]] = {
         "uprank fp32": lambda: uprank(folder, "fp32", device),
         "uprank bf16": lambda: uprank(folder, "bf16", device),
@@ -100,7 +100,7 @@ def methods(folder: str, device: str = "cpu") -> dict[str, Callable[[], Score]]:
 
 
 def installed(name: str, module: str) -> bool:
-    """Whether a library is there; a line says so when it is not."""
+    """Return True if a library is installed; print a line if not."""
     if find_spec(module):
         return True
     say(f"{name} is not installed: left out")
@@ -110,17 +110,17 @@ def installed(name: str, module: str) -> bool:
 def choose(
     made: dict[str, Callable[[], Score]], calls: list[Pairs]
 ) -> tuple[dict[str, str], list[list[Any]]]:
-    """Of the batch sizes: the defaults, 32 for all, and the best on a part of the pool.
+    """Choose batch sizes: the defaults, 32 for all, and the best on a part of the pool.
 
     Returns:
-        Methods to measure with a note each, and the table of the search.
+        Methods to measure with a note each, and the rows of the search.
     """
     part = [calls[0][: max(2 * max(BATCHES), len(calls[0]) // 10)]] if len(calls) == 1 else calls[:2]
     chosen = {name: "" for name in made if "batch" not in name}
     for family, default in ((f"{ST} fp32", 32), (f"{ST} bf16", 32), (f"{FLAG} fp32", 128)):
         for batch in (32, default):
             if f"{family}, batch {batch}" in made:
-                chosen[f"{family}, batch {batch}"] = "as it comes" if batch == default else ""
+                chosen[f"{family}, batch {batch}"] = "default batch" if batch == default else ""
     tried = []
     for family in (f"{ST} fp32", f"{ST} bf16", f"{FLAG} fp32"):
         names = [f"{family}, batch {batch}" for batch in BATCHES if f"{family}, batch {batch}" in made]

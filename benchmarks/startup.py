@@ -1,8 +1,8 @@
-"""Wall time until a command answers, beside the targets.
+"""Measure the wall time until a command answers, and compare it with the targets.
 
     python benchmarks/startup.py [--rounds 9] [--json FILE]
 
-Medians of alternating rounds after one warm-up round; a bare interpreter is measured along.
+Medians of alternating rounds after one warm-up round; a bare interpreter is included.
 """
 
 import functools
@@ -41,7 +41,15 @@ def main() -> None:
         counted = seconds[name][1:]
         rows.append([name, median(counted), min(counted), max(counted), target])
     imports = [float(run(["-c", IMPORT])) for _ in range(given.rounds + 1)][1:]
-    rows.append(["the import alone, inside", median(imports), min(imports), max(imports), IMPORT_TARGET])
+    rows.append(
+        [
+            "the import alone, without the interpreter",
+            median(imports),
+            min(imports),
+            max(imports),
+            IMPORT_TARGET,
+        ]
+    )
     header = ["command", "seconds (median)", "least", "most", "target"]
     results = {row[0]: {"seconds": row[1], "target": row[4]} for row in rows}
     report(given, {"Start-up": table(header, rows)}, results)

@@ -1,16 +1,16 @@
-"""Quality after the same training: uprank, sentence-transformers and FlagEmbedding from the same start.
+"""Compare the quality of Uprank, sentence-transformers and FlagEmbedding after the same training.
 
     python benchmarks/trainers.py START stard=STARD:stard-train.jsonl --work FOLDER
 
-START is a reranker with a head; there may be more collections NAME=FOLDER:FILE. A FOLDER is a BEIR folder
-with train, dev and test queries (benchmarks/hold_out.py makes one), a FILE has rows `query, pos, neg`
-(`uprank mine` makes one). Every tool trains on the same QUERIES rows of one positive and PASSAGES - 1
-negatives, once over, by its own loss of the same form; the weights after the last step count. The others draw
-the same order of the rows from a seed, and Uprank is given its rows so that it draws that order, too: over a
-few hundred rows the order decides more than the tool does (--order own leaves each its own). With several
---rates the first seed is trained with each, and the best by dev nDCG@10, the mean over tools and collections,
-is taken for all. Finished runs are kept: call it again to go on. The test queries are scored after all
-training.
+START is a reranker with a head. Several collections NAME=FOLDER:FILE are allowed; FOLDER is a BEIR folder
+with train, dev and test queries (benchmarks/hold_out.py makes one), FILE has rows `query, pos, neg`
+(`uprank mine` makes one). Every tool trains one epoch on the same QUERIES rows of one positive and PASSAGES
+- 1 negatives, with its own loss of the same form; the weights after the last step count. The other tools
+draw the same order of rows from a seed, and Uprank's rows are arranged so that it draws that order too:
+over a few hundred rows the order matters more than the tool (--order own keeps each tool's own). With
+several --rates, the first seed trains with each, and the one with the best dev nDCG@10, averaged over tools
+and collections, is used for all. Finished runs are kept, so the same command continues. The test queries
+are scored after all training.
 """
 
 import argparse
@@ -64,14 +64,16 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line, with the collections taken apart."""
+    """Parse the command line and its collections."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("start", nargs="?", help="folder of a reranker with a head")
     parser.add_argument("collections", nargs="*", help="NAME=BEIR_FOLDER:TRAIN.jsonl")
     parser.add_argument("--work", type=Path, help="folder for rows, runs and evaluations")
     parser.add_argument("--tools", nargs="+", default=list(TOOLS), choices=[*TOOLS, *VARIANTS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--rates", nargs="+", type=float, default=[5e-5, 1.5e-4], help="to choose from")
+    parser.add_argument(
+        "--rates", nargs="+", type=float, default=[5e-5, 1.5e-4], help="learning rates to choose from"
+    )
     parser.add_argument("--queries", type=int, default=180, help="training rows")
     parser.add_argument("--queries-per-step", type=int, default=6)
     parser.add_argument("--at-once", type=int, default=3, help="queries a forward pass of the other tools")
@@ -79,36 +81,36 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--query-tokens", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=128, help="longest pair")
     parser.add_argument("--precision", default="bf16", choices=["bf16", "fp32"])
-    parser.add_argument("--attention-dropout", type=float, help="of all tools; START's own if not set")
-    parser.add_argument("--hidden-dropout", type=float, help="of all tools; START's own if not set")
-    parser.add_argument("--order", default="shared", choices=["shared", "own"], help="of the rows")
+    parser.add_argument("--attention-dropout", type=float, help="for all tools; START's own if not set")
+    parser.add_argument("--hidden-dropout", type=float, help="for all tools; START's own if not set")
+    parser.add_argument("--order", default="shared", choices=["shared", "own"], help="order of the rows")
     parser.add_argument("--depth", type=int, default=20, help="BM25 candidates a query, dev and test")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--skip-test", action="store_true", help="leave the test queries alone")
-    parser.add_argument("--json", type=Path, help="where the results go as JSON")
+    parser.add_argument("--skip-test", action="store_true", help="do not score the test queries")
+    parser.add_argument("--json", type=Path, help="JSON file for the results")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         return given
     if not (given.start and given.collections and given.work):
-        parser.error("START, at least one NAME=BEIR_FOLDER:TRAIN.jsonl, and --work are needed")
+        parser.error("START, at least one NAME=BEIR_FOLDER:TRAIN.jsonl, and --work are required")
     if given.queries % given.queries_per_step or given.queries_per_step % given.at_once:
-        parser.error("--queries must be whole steps, and a step whole forward passes (--at-once)")
+        parser.error("--queries must be a multiple of --queries-per-step, and that a multiple of --at-once")
     given.collections = [parse_collection(text, parser) for text in given.collections]
     return given
 
 
 def parse_collection(text: str, parser: argparse.ArgumentParser) -> Collection:
-    """`NAME=FOLDER:FILE` taken apart."""
+    """Split `NAME=FOLDER:FILE`."""
     name, _, rest = text.partition("=")
     folder, _, file = rest.rpartition(":")
     if not (name.isidentifier() and Path(folder).is_dir() and Path(file).is_file()):
-        parser.error(f"`{text}` is not NAME=BEIR_FOLDER:TRAIN.jsonl with a folder and a file that are there")
+        parser.error(f"`{text}` is not NAME=BEIR_FOLDER:TRAIN.jsonl with an existing folder and file")
     return name, str(Path(folder).resolve()), file
 
 
 def begin(given: argparse.Namespace) -> None:
-    """Copy the start model, and make sure that a folder holds runs of one kind only."""
+    """Copy the start model, and exit if the work folder holds runs of other settings."""
     kept = ("queries", "queries_per_step", "at_once", "passages", "query_tokens", "max_tokens", "precision")
     settings = {key: getattr(given, key) for key in (*kept, "attention_dropout", "hidden_dropout", "order")}
     settings["start"] = str(Path(given.start).resolve())
@@ -131,7 +133,7 @@ def begin(given: argparse.Namespace) -> None:
 
 
 def pick_rows(file: Path, output: Path, given: argparse.Namespace) -> None:
-    """Write the rows that all tools train on: the same seeded queries, positives and negatives."""
+    """Write the training rows of all tools: the same seeded queries, positives and negatives."""
     if output.is_file():
         return
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -141,7 +143,7 @@ def pick_rows(file: Path, output: Path, given: argparse.Namespace) -> None:
 
 
 def sample_rows(rows: list[dict[str, Any]], queries: int, negatives: int) -> list[dict[str, Any]]:
-    """`queries` rows, each with one of its positives and so many of its negatives, drawn with seed 0."""
+    """Draw `queries` rows with seed 0, each with one positive and `negatives` negatives."""
     generator = random.Random(0)
     whole = [row for row in rows if len(row["neg"]) >= negatives]
     if len(whole) < queries:
@@ -157,7 +159,7 @@ def sample_rows(rows: list[dict[str, Any]], queries: int, negatives: int) -> lis
 
 
 def rows_of(given: argparse.Namespace, name: str, tool: str, seed: int) -> Path:
-    """The file that a tool trains on."""
+    """Return the training file of a tool."""
     rows = Path(given.work) / name / "rows.jsonl"
     if tool != "uprank" or given.order == "own":
         return rows
@@ -174,13 +176,13 @@ def run_folder(given: argparse.Namespace, name: str, tool: str, rate: float, see
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What a finished run says of itself."""
+    """Read the record of a finished run."""
     found: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     return found
 
 
 def train(given: argparse.Namespace, name: str, folder: str, tool: str, rate: float, seed: int) -> Path:
-    """One run in a process of its own, if it is not there."""
+    """Train once in a new process, unless the run is finished."""
     output = run_folder(given, name, tool, rate, seed)
     if (output / "run.json").is_file():
         return output
@@ -210,15 +212,19 @@ def train(given: argparse.Namespace, name: str, folder: str, tool: str, rate: fl
 
 
 def train_here(output: Path) -> None:
-    """The child: train, keep the last weights and what it took."""
-    told = json.loads((output / "plan.json").read_text())
-    model, seconds = run(told["tool"], Plan(**told["plan"]), output / "run")
-    shutil.rmtree(output / "run" / "checkpoints", ignore_errors=True)  # uprank's, three times the model
-    (output / "run.json").write_text(json.dumps({**told, "model": str(model), "seconds": seconds}, indent=1))
+    """Train in this process; keep the last weights and write the record."""
+    request = json.loads((output / "plan.json").read_text())
+    model, seconds = run(request["tool"], Plan(**request["plan"]), output / "run")
+    shutil.rmtree(
+        output / "run" / "checkpoints", ignore_errors=True
+    )  # Uprank's, three times the model's size
+    (output / "run.json").write_text(
+        json.dumps({**request, "model": str(model), "seconds": seconds}, indent=1)
+    )
 
 
 def choose(given: argparse.Namespace) -> float:
-    """One learning rate for all: the best dev nDCG@10 of the first seed, mean over tools and collections."""
+    """Choose one rate for all: best dev nDCG@10 of the first seed, mean over tools and collections."""
     if len(given.rates) == 1:
         return float(given.rates[0])
     found: dict[float, list[float]] = {rate: [] for rate in given.rates}
@@ -241,7 +247,7 @@ def choose(given: argparse.Namespace) -> float:
 def evaluate(
     given: argparse.Namespace, folder: str, split: str, models: dict[str, str], output: Path
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """`uprank eval` of models on the same candidates: query, measure, system, value; scores are cached."""
+    """Run `uprank eval` on the same candidates, scores cached; return values by query, measure, system."""
     listed = ", ".join(f"{key}: '{path}'" for key, path in models.items())
     command = [
         *(sys.executable, "-m", "uprank", "eval", f"models={{{listed}}}", f"output={output}"),

@@ -1,10 +1,11 @@
-"""One training run of uprank, of sentence-transformers and of FlagEmbedding, each by its own trainer.
+"""One training run of Uprank, sentence-transformers or FlagEmbedding, each with its own trainer.
 
-All three minimise the cross-entropy of a group's positive against its negatives. Two losses of
-sentence-transformers can be set to it. ListNetLoss has the softmax over the labels as its target: with labels
-far enough apart that is 1 and 0 (with labels 1 and 0 a positive beside 7 negatives is asked for 0.28).
-MultipleNegativesRankingLoss with `scale=1, activation_fn=None` is it in batches of one query alone: in larger
-ones it adds negatives of other queries (`num_negatives=0` fails). The first takes any batch and is used here.
+All three minimise the cross-entropy of a group's positive against its negatives. sentence-transformers has
+two losses for this. The target of ListNetLoss is the softmax over the labels: labels far enough apart give
+1 and 0 (with labels 1 and 0 the target of a positive beside 7 negatives is 0.28).
+MultipleNegativesRankingLoss with `scale=1, activation_fn=None` is the same only in batches of one query;
+larger batches add negatives of other queries (`num_negatives=0` fails). ListNetLoss takes any batch and is
+used here.
 """
 
 from __future__ import annotations
@@ -17,21 +18,19 @@ from pathlib import Path
 from typing import Any
 
 TOOLS = ("uprank", "sentence_transformers", "flag_embedding")
-VARIANTS = (
-    "listnet_plain",
-)  # sentence-transformers' ListNetLoss with labels 1 and 0, as its examples have them
+VARIANTS = ("listnet_plain",)  # sentence-transformers' ListNetLoss with labels 1 and 0, as in its examples
 FAR = 100.0  # softmax of (100, 0, 0, …) is (1, 0, 0, …) in fp32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every tool is given.
+    """Settings of a run, the same for every tool.
 
     Attributes:
-        start: folder of the model that training starts from.
+        start: folder of the model to start from.
         rows: JSONL rows `query, pos, neg`, one positive and `passages - 1` negatives each.
-        dev: BEIR folder; uprank asks for one and evaluates two of its dev queries, which decides nothing.
-        at_once: queries in one forward pass of the others; the rest of a step is accumulated.
+        dev: BEIR folder; Uprank requires one and evaluates two of its dev queries, without any effect.
+        at_once: queries in one forward pass of the other tools; a step accumulates several.
     """
 
     start: str
@@ -49,10 +48,10 @@ class Plan:
 
 
 def run(tool: str, plan: Plan, output: Path) -> tuple[Path, float]:
-    """Train once over the rows.
+    """Train one epoch over the rows.
 
     Returns:
-        Folder of the last weights, and seconds of the training loop as the tool itself counts them.
+        Folder of the last weights, and the seconds of the training loop as the tool counts them.
     """
     if tool == "uprank":
         return uprank(plan, output)
@@ -65,7 +64,7 @@ def run(tool: str, plan: Plan, output: Path) -> tuple[Path, float]:
 
 
 def uprank(plan: Plan, output: Path) -> tuple[Path, float]:
-    """`uprank train` for one epoch, with no evaluation that chooses a step."""
+    """Run `uprank train` for one epoch, without an evaluation that chooses a step."""
     command = [
         *(sys.executable, "-m", "uprank", "train", f"model.path={plan.start}", f"output={output}"),
         *(f"model.precision={plan.precision}", f"model.query_tokens={plan.query_tokens}"),
@@ -86,7 +85,7 @@ def uprank(plan: Plan, output: Path) -> tuple[Path, float]:
 
 
 def trainer_order(count: int, at_once: int, queries_per_step: int, seed: int, folder: Path) -> list[int]:
-    """The order in which transformers' Trainer reads so many rows in its first epoch, found by asking it."""
+    """Run transformers' Trainer to learn the order in which it reads `count` rows in its first epoch."""
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -118,7 +117,7 @@ def trainer_order(count: int, at_once: int, queries_per_step: int, seed: int, fo
 
 
 def uprank_rows(rows: list[str], order: list[int], seed: int) -> list[str]:
-    """The rows arranged so that `uprank train` with this seed reads them in the order wanted."""
+    """Arrange the rows so that `uprank train` with this seed reads them in the given order."""
     from uprank.data.sampling.draws import epoch_order
 
     arranged = list(rows)
@@ -128,7 +127,7 @@ def uprank_rows(rows: list[str], order: list[int], seed: int) -> list[str]:
 
 
 def shared_arguments(plan: Plan, output: Path) -> dict[str, Any]:
-    """Arguments of transformers' Trainer, on which both others build."""
+    """Return arguments of transformers' Trainer, the base of both other trainers."""
     return {
         "output_dir": str(output),
         "num_train_epochs": 1,
@@ -136,7 +135,7 @@ def shared_arguments(plan: Plan, output: Path) -> dict[str, Any]:
         "gradient_accumulation_steps": plan.queries_per_step // plan.at_once,
         "learning_rate": plan.rate,
         "weight_decay": 0.01,
-        "warmup_steps": 0.1,  # a share of the steps
+        "warmup_steps": 0.1,  # share of the steps
         "lr_scheduler_type": "linear",
         "max_grad_norm": 1.0,
         "bf16": plan.precision == "bf16",
@@ -150,7 +149,7 @@ def shared_arguments(plan: Plan, output: Path) -> dict[str, Any]:
 
 
 def sentence_transformers(plan: Plan, output: Path, *, positive: float) -> tuple[Path, float]:
-    """CrossEncoderTrainer with ListNetLoss; its data collator and sampler as they come."""
+    """Train by CrossEncoderTrainer with ListNetLoss and its default collator and sampler."""
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer
     from sentence_transformers.cross_encoder.losses import ListNetLoss
@@ -179,7 +178,7 @@ def sentence_transformers(plan: Plan, output: Path, *, positive: float) -> tuple
 
 
 def flag_embedding(plan: Plan, output: Path) -> tuple[Path, float]:
-    """FlagEmbedding's runner of encoder-only rerankers: its data set, collator, model, loss and trainer."""
+    """Train by FlagEmbedding's runner for encoder-only rerankers: its data set, collator, model and loss."""
     from FlagEmbedding.abc.finetune.reranker import (
         AbsRerankerDataArguments,
         AbsRerankerModelArguments,
@@ -190,7 +189,7 @@ def flag_embedding(plan: Plan, output: Path) -> tuple[Path, float]:
     runner = EncoderOnlyRerankerRunner(
         model_args=AbsRerankerModelArguments(model_name_or_path=plan.start),
         data_args=AbsRerankerDataArguments(
-            train_data=[plan.rows],  # type: ignore[arg-type]  # a list, whatever its annotation says
+            train_data=[plan.rows],  # type: ignore[arg-type]  # a list, despite its annotation
             cache_path=str(output) + "-cache",
             train_group_size=plan.passages,
             query_max_len=plan.query_tokens,
@@ -207,5 +206,5 @@ def flag_embedding(plan: Plan, output: Path) -> tuple[Path, float]:
 
 
 def keep_log(trainer: Any, output: Path) -> None:
-    """Losses, rates and gradient norms of every step, to look at."""
+    """Write losses, rates and gradient norms of every step for inspection."""
     (output / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables of benchmarks/trainers.py: means over seeds, and differences paired by query."""
+"""Tables of trainers.py: means over seeds, and differences paired by query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEASURES = ("nDCG@10", "MRR@10")
 
 
 def read_values(file: Path) -> Values:
-    """per_query.jsonl of `uprank eval`."""
+    """Read per_query.jsonl of `uprank eval`."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return {row.pop("query_id"): row for row in rows}
 
@@ -27,14 +27,14 @@ def mean_of(values: Values, measure: str, system: str) -> float:
 
 
 def over_seeds(values: Values, measure: str, tool: str, seeds: list[int]) -> Floats:
-    """(Q,) each query's measure, averaged over the seeds of a tool."""
+    """Return (Q,) each query's measure, averaged over the seeds of a tool."""
     return np.array(
         [mean(row[measure][f"{tool}_{seed}"] for seed in seeds) for row in values.values()], dtype=np.float64
     )
 
 
 def sections(results: dict[str, Any], tools: list[str], seeds: list[int]) -> tuple[dict[str, str], Any]:
-    """Markdown tables by title, and the results with the figures of the tables."""
+    """Return Markdown tables by title, and the results with the figures of the tables."""
     texts: dict[str, str] = {}
     results["tables"] = {}
     for name, splits in results["values"].items():
@@ -50,7 +50,7 @@ def sections(results: dict[str, Any], tools: list[str], seeds: list[int]) -> tup
                 for tool in tools[1:]
                 for measure in MEASURES
             ]
-        header = ["queries", "trained by", "nDCG@10", "of each seed", "MRR@10", "training seconds"]
+        header = ["queries", "trained by", "nDCG@10", "each seed", "MRR@10", "training seconds"]
         texts[f"{name}, mean over {len(seeds)} seeds"] = table(header, rows)
         counts = {split: len(values) for split, values in splits.items()}
         texts[f"{name}, {tools[0]} minus the other"] = _differences(figures, counts)
@@ -68,7 +68,7 @@ def _row(values: Values, split: str, tool: str, seeds: list[int], seconds: dict[
 
 
 def difference(values: Values, measure: str, ours: str, other: str, seeds: list[int]) -> dict[str, Any]:
-    """One tool minus another, each query averaged over the seeds first, with interval and p over queries."""
+    """Compare two tools: average each query over the seeds, then interval and p over queries."""
     one, two = (over_seeds(values, measure, tool, seeds) for tool in (ours, other))
     return vars(compare_systems(one, two, system=ours, baseline=other, measure=measure, seed=0))
 

@@ -1,4 +1,4 @@
-"""One optimiser step of uprank, of sentence-transformers, of FlagEmbedding and of a plain loop, by name."""
+"""One optimiser step of Uprank, sentence-transformers, FlagEmbedding or a plain loop, by name."""
 
 import gc
 import math
@@ -21,7 +21,7 @@ TINY: list[Row] = [{"query": "a", "pos": ["b"], "neg": ["c"]}]
 
 @dataclass
 class Step:
-    """A way of training: `run` takes a step over rows `query, pos, neg`; `state` is uprank's `Run`."""
+    """A training step: `run` takes it over rows `query, pos, neg`; `state` is Uprank's `Run`."""
 
     model: Any
     run: Callable[[list[Row]], object]
@@ -29,7 +29,7 @@ class Step:
 
 
 def make_step(name: str, folder: str, dropout: str, device: str, *, clip: bool = True) -> Step:
-    """A step by its name in the tables, e.g. `FlagEmbedding fp32, queries at once 1`."""
+    """Return the step with a name of the tables, e.g. `FlagEmbedding fp32, queries at once 1`."""
     bf16, limit = " bf16" in name, CLIP if clip else 0.0
     if name.startswith("uprank"):
         return uprank(folder, dropout, device, bf16, limit)
@@ -48,10 +48,10 @@ def make_step(name: str, folder: str, dropout: str, device: str, *, clip: bool =
 def one_at_a_time(
     folder: str, rows: list[Row], dropout: str, device: str, threads: int | None = None
 ) -> tuple[Callable[[str], None], Callable[[], object]]:
-    """Steps that never share the memory: each is made, and warmed on a tiny group, before its turn.
+    """Return steps that never share memory: each is made and warmed up on a tiny group before its turn.
 
     Returns:
-        What makes the step of a name ready, and what runs it.
+        A function that prepares the step of a name, and one that runs it.
     """
     import torch
 
@@ -63,7 +63,7 @@ def one_at_a_time(
         ready.clear()
         gc.collect()
         step = make_step(name, folder, dropout, device)
-        step.run(TINY)  # so that Adam's state is there
+        step.run(TINY)  # creates Adam's state
         if step.state:  # `uprank train` tokenises before the first step
             step.state.reranker.pairs.add(text for r in rows for text in (r["query"], *r["pos"], *r["neg"]))
         ready.append(step)
@@ -72,7 +72,7 @@ def one_at_a_time(
 
 
 def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> Step:
-    """Uprank's own step, as `uprank train` runs it."""
+    """Return Uprank's own step, as in `uprank train`."""
     from accelerate import Accelerator
     from uprank import Reranker
     from uprank.configs.schema_train import TrainCommand
@@ -97,7 +97,7 @@ def uprank(folder: str, dropout: str, device: str, bf16: bool, clip: float) -> S
         "accelerator": accelerator,
         "reranker": reranker,
         "scorer": scorer,
-        "optimizer": make_optimizer(reranker.model, settings.optim, new_head=False),  # its rate is 0 at first
+        "optimizer": make_optimizer(reranker.model, settings.optim, new_head=False),  # its first rate is 0
         "steps": 1,
         "replicas": make_replicas(scorer, accelerator),
     }
@@ -121,7 +121,7 @@ def sentence_transformers(
     at_once: int | None,
     clip: float,
 ) -> Step:
-    """What CrossEncoderTrainer does in a step, with its default optimiser."""
+    """Return a step of CrossEncoderTrainer with its default optimiser."""
     import torch
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import losses
@@ -142,7 +142,7 @@ def sentence_transformers(
 def flag_embedding(
     folder: str, dropout: str, device: str, bf16: bool, at_once: int | None, clip: float
 ) -> Step:
-    """FlagEmbedding's dataset, collator and model; budgets of 32 and 480 tokens cut no pair of up to 500."""
+    """Return a step of FlagEmbedding; budgets of 32 and 480 tokens cut no pair of up to 500."""
     import json
 
     from FlagEmbedding.abc.finetune.reranker import (
@@ -157,7 +157,7 @@ def flag_embedding(
     inner = AutoModelForSequenceClassification.from_pretrained(folder).to(device)
     set_dropout(inner, dropout)
     model = CrossEncoderModel(inner, tokenizer=tokenizer)
-    with tempfile.TemporaryDirectory() as empty:  # the dataset wants a file; the rows come with each step
+    with tempfile.TemporaryDirectory() as empty:  # the dataset needs a file; each step brings its rows
         file = Path(empty) / "rows.jsonl"
         file.write_text(json.dumps({"query": "a", "pos": ["b"], "neg": ["c"]}) + "\n")
         arguments = AbsRerankerDataArguments(
@@ -178,7 +178,7 @@ def flag_embedding(
 
 
 def plain(folder: str, dropout: str, device: str, clip: float) -> Step:
-    """A loop as one writes it: all pairs of the step in one padded batch, cross-entropy over each group."""
+    """Return a hand-written step: all pairs in one padded batch, cross-entropy over each group."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -200,7 +200,7 @@ def plain(folder: str, dropout: str, device: str, clip: float) -> Step:
 
 
 def set_dropout(model: Any, dropout: str) -> None:
-    """Set the rates of a BERT or XLM-R model, as `Reranker.set_dropout` does."""
+    """Set the dropout rates of a BERT or XLM-R model, like `Reranker.set_dropout`."""
     import torch
 
     attention, hidden = DROPOUTS[dropout]
@@ -218,7 +218,7 @@ def _stepper(
     at_once: int | None,
     clip: float,
 ) -> Callable[[list[Row]], float]:
-    """Forward, backward, clipping and fused AdamW (the default of transformers' Trainer)."""
+    """Return a step of forward, backward, clipping and fused AdamW (the default of transformers' Trainer)."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)

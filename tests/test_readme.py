@@ -1,4 +1,4 @@
-"""Every command of the README, and the two pages after it, runs as written, on small data and models."""
+"""Every command of the README, docs/mining.md and docs/evaluating.md runs as written, on small inputs."""
 
 import os
 import re
@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ROOMS = ("configs", "data", "model", "eval", "train", "publish")
 PAGES = (README, ROOT / "docs" / "mining.md", ROOT / "docs" / "evaluating.md")
-# The wheel's tests run without them.
+# The tests of the wheel have no pages.
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES) if README.is_file() else ""
 
 pytestmark = pytest.mark.skipif(not TEXT, reason="the README is not part of the wheel")
 
 
 def commands(start: str) -> list[str]:
-    """Return indented lines that contain a command, continued lines joined."""
+    """Return the indented lines that contain a command, with continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", TEXT)
     return [
         line.strip()
@@ -32,7 +32,7 @@ def commands(start: str) -> list[str]:
 
 @pytest.mark.slow
 def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
-    """Run all commands in the order of the pages, as a reader would type them."""
+    """Run all commands in the order of the pages, as typed by a reader."""
     shutil.copytree(beir, tmp_path / "my-data")
     shutil.copytree(beir, tmp_path / "other-data")
     (tmp_path / "qrels.txt").write_text("q1 0 a 1\nq1 0 b 0\nq2 0 c 1\n")
@@ -43,7 +43,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
         "check": "model.query_tokens=20",
         "train": f"model.path={tiny_xlmr} model.query_tokens=20 train.max_steps=2 train.queries_per_step=4",
         "eval": "model.query_tokens=20 depth=10",
-        "publish": "force=true",  # two steps of a random model gain nothing
+        "publish": "force=true",  # two steps of a random model bring no gain
         "verify": "",
     }
     seen = []
