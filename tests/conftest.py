@@ -1,4 +1,4 @@
-"""Tiny real models and data, built in code: no test needs a network or a download."""
+"""Tiny real models and data, built in code: no test needs a network."""
 
 import atexit
 import json
@@ -17,7 +17,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-# Machines are shared: no test fails because it was slow; and the same examples in every run.
+# No deadline, because machines are shared; derandomised, so that every run has the same examples.
 hypothesis.settings.register_profile(
     "uprank", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -29,7 +29,7 @@ THREADS = torch.get_num_threads()
 
 @pytest.fixture(autouse=True)
 def all_threads():
-    """A command with `threads=` sets them for the whole process: the next test has all of them again."""
+    """Restore all threads after each test: a command with `threads=` sets them for the whole process."""
     yield
     if torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)
@@ -37,7 +37,7 @@ def all_threads():
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """Every test starts with an empty cache, and nobody's own is touched."""
+    """Give every test an empty cache and leave the user's cache alone."""
     monkeypatch.setenv("UPRANK_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -50,7 +50,7 @@ CHINESE = "合同当事人应当依法履行义务违约责任劳动保险工资
 
 
 def random_text(generator: random.Random, length: int) -> str:
-    """Words, numbers, punctuation and now and then Chinese."""
+    """Return words, numbers, punctuation and sometimes Chinese."""
     parts = [generator.choice(WORDS) for _ in range(length)]
     if generator.random() < 0.3:
         parts.append("".join(generator.choices(CHINESE, k=5)))
@@ -73,7 +73,7 @@ def xlmr_tokenizer():
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = json.loads(unigram.to_str())["model"]["vocab"]
     vocab = [(token, 0.0) for token in special]
-    # The trainer orders them, and rounds, anew in every process: ids and so the tiny models would differ.
+    # Order and rounding of the trainer differ in every process; without this, ids and tiny models would too.
     learned = sorted((piece, round(score, 3)) for piece, score in pieces)
     vocab += [(piece, score) for piece, score in learned if piece not in [*special, "<mask>"]]
     return XLMRobertaTokenizer(vocab=[*vocab, ("<mask>", 0.0)])
@@ -102,12 +102,12 @@ SHAPE = {
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "num_labels": 1,
-    "initializer_range": 0.4,  # as drawn for training, the scores of so small a model are nearly equal
+    "initializer_range": 0.4,  # the usual range would make the scores of so small a model nearly equal
 }
 
 
 def build(folder: Path, family: str, **changes) -> Path:
-    """A tiny random cross-encoder of a family in a folder, as save_pretrained writes it."""
+    """Write a tiny random cross-encoder of a family with save_pretrained."""
     import transformers
 
     tokenizer = bert_tokenizer() if family == "bert" else xlmr_tokenizer()
@@ -132,7 +132,7 @@ def build(folder: Path, family: str, **changes) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_xlmr(tmp_path_factory) -> Path:
-    """Folder of a tiny XLM-R cross-encoder: bge-reranker-base in small."""
+    """Folder of a tiny XLM-R cross-encoder, a small bge-reranker-base."""
     return build(tmp_path_factory.mktemp("models") / "tiny-xlmr", "xlm-roberta")
 
 
@@ -144,7 +144,7 @@ def tiny_bert(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_electra(tmp_path_factory) -> Path:
-    """Folder of a cross-encoder of an architecture that is not packed."""
+    """Folder of a tiny cross-encoder whose architecture is not packed."""
     return build(tmp_path_factory.mktemp("models") / "tiny-electra", "electra")
 
 
@@ -176,7 +176,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def group_row(number: int, generator: random.Random) -> dict:
-    """A row whose positive repeats a word of the query, so that there is something to learn."""
+    """Return a row whose positive repeats a word of the query, so that a model can learn it."""
     word = WORDS[number % len(WORDS)]
     others = [w for w in WORDS if w != word]
 
@@ -192,7 +192,7 @@ def group_row(number: int, generator: random.Random) -> dict:
 
 @pytest.fixture(scope="session")
 def jsonl(tmp_path_factory) -> tuple[Path, Path]:
-    """Training and dev groups as JSONL files: 24 ragged rows and 12."""
+    """JSONL files of 24 training and 12 dev groups of uneven size."""
     folder = tmp_path_factory.mktemp("data")
     generator = random.Random(3)
     for name, numbers in (("train", range(24)), ("dev", range(100, 112))):
@@ -225,7 +225,7 @@ def beir(tmp_path_factory) -> Path:
 
 
 def build_bi_encoder(folder: Path, base: Path, *, normalise=True, prompts=None, similarity=None) -> Path:
-    """A tiny sentence-transformers model around an encoder."""
+    """Write a tiny sentence-transformers model around an encoder."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
 
@@ -240,7 +240,7 @@ def build_bi_encoder(folder: Path, base: Path, *, normalise=True, prompts=None, 
 
 @pytest.fixture(scope="session")
 def bi_encoder(tmp_path_factory, tiny_encoder):
-    """Makes tiny sentence-transformers models: `bi_encoder(normalise=True, prompts=…, similarity=…)`."""
+    """Factory of tiny sentence-transformers models: `bi_encoder(normalise=True, prompts=…, similarity=…)`."""
     return lambda **options: build_bi_encoder(
         tmp_path_factory.mktemp("st") / "model", tiny_encoder, **options
     )

@@ -1,4 +1,4 @@
-"""The pure parts of the benchmarks: a wrong count there would make every figure wrong."""
+"""Pure parts of the benchmarks: a wrong count would make every figure wrong."""
 
 import doctest
 import importlib
@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     if not BENCHMARKS.is_dir():  # the tests against an installed wheel
-        pytest.skip("the benchmarks are in the checkout alone")
+        pytest.skip("only the checkout has the benchmarks")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
@@ -29,7 +29,7 @@ def test_examples_in_the_docstrings(name):
 
 
 def test_useful_flops_are_those_that_pytorch_counts(monkeypatch):
-    """Whole layers as PyTorch counts them; of the last one the keys, the values and one token's row."""
+    """Count all layers like PyTorch, and in the last one the keys, the values and one token's row."""
     from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
     useful_flops = importlib.import_module("roofline").useful_flops
@@ -47,7 +47,7 @@ def test_useful_flops_are_those_that_pytorch_counts(monkeypatch):
     for tokens in (1, 9):
         layer = counted(3, tokens) - counted(2, tokens)
         assert useful_flops(config(3), [tokens]) - useful_flops(config(2), [tokens]) == layer
-    # With one token, the last layer has nothing to leave out.
+    # With one token the last layer omits nothing.
     assert useful_flops(config(2), [1]) == counted(2, 1)
     assert useful_flops(config(2), [9, 1]) == useful_flops(config(2), [9]) + useful_flops(config(2), [1])
     saved = 8 * (4 * 32 * 32 + 4 * 32 * 80 + 4 * 9 * 32)  # 8 rows of query, output, feed-forward, attention
@@ -104,7 +104,7 @@ def test_trainers_are_compared_by_query_after_the_mean_over_seeds():
 
 @pytest.mark.slow
 def test_all_trainers_see_the_same_first_step(tmp_path, tiny_xlmr, beir, jsonl):
-    """Without dropout and with all rows in one step: the same loss and gradient norm, whoever trains."""
+    """Without dropout and with all rows in one step, all trainers have the same loss and gradient norm."""
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("FlagEmbedding")
     trainers, runs = (importlib.import_module(name) for name in ("trainers", "trainers_runs"))
@@ -130,7 +130,7 @@ def test_all_trainers_see_the_same_first_step(tmp_path, tiny_xlmr, beir, jsonl):
         precision="fp32",
         threads=1,
     )
-    told = {}
+    outcomes = {}
     for tool in runs.TOOLS:
         model, seconds = runs.run(tool, plan, tmp_path / tool)
         assert (model / "model.safetensors").is_file()
@@ -140,9 +140,9 @@ def test_all_trainers_see_the_same_first_step(tmp_path, tiny_xlmr, beir, jsonl):
             log = [json.loads(line) for line in log]
         else:
             log = json.loads((tmp_path / tool / "log.json").read_text())
-        told[tool] = next((row["loss"], row["grad_norm"]) for row in log if "grad_norm" in row)
-    assert told["sentence_transformers"] == pytest.approx(told["uprank"], rel=1e-3)
-    assert told["flag_embedding"] == pytest.approx(told["uprank"], rel=1e-3)
+        outcomes[tool] = next((row["loss"], row["grad_norm"]) for row in log if "grad_norm" in row)
+    assert outcomes["sentence_transformers"] == pytest.approx(outcomes["uprank"], rel=1e-3)
+    assert outcomes["flag_embedding"] == pytest.approx(outcomes["uprank"], rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 3])

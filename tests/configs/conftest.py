@@ -1,4 +1,4 @@
-"""Commands composed from words to settings, without what they would do then."""
+"""Fixtures that compose commands from words to settings without running them."""
 
 import sys
 
@@ -27,13 +27,13 @@ def schemas():
 
 @pytest.fixture(scope="session")
 def needed():
-    """Words without which `uprank train` does not start."""
+    """Required words of `uprank train`."""
     return ("model.path=m", "data.train=t", "data.dev=d", "output=o")
 
 
 @pytest.fixture
 def compose(monkeypatch, capsys, tmp_path):
-    """Run a command whose function only keeps its settings: (code, settings of each job, stdout, stderr)."""
+    """Compose a command without running it; return (code, settings of each job, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     GlobalHydra.instance().clear()
 
@@ -55,7 +55,7 @@ def compose(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def refused(compose, tmp_path):
-    """The lines of a refusal: exit code 2, the function not called, nothing written."""
+    """Return the lines of a refusal: exit code 2, the function not called, nothing written."""
 
     def refused(command, *arguments):
         code, jobs, out, err = compose(command, *arguments)

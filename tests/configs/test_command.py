@@ -1,4 +1,4 @@
-"""From the command line to typed settings: what is composed, and what a real process answers."""
+"""From the command line to typed settings, composed and in real processes."""
 
 import importlib
 import re
@@ -30,7 +30,7 @@ def test_defaults_are_overridden_by_the_command_line(needed, compose):
     expected = schema_train.TrainCommand(output="o", seed=7)
     expected.model.path, expected.data.train, expected.data.dev = "m", "t", "d"
     expected.train.epochs, expected.dev.measures = 3.0, ["MAP", "MRR@5"]
-    assert settings == expected  # the YAML repeats defaults of the schema, it does not change them
+    assert settings == expected  # the YAML does not change the schema's defaults
 
 
 def test_a_group_and_the_command_line_over_it(needed, compose):

@@ -1,4 +1,4 @@
-"""The help of every command: each setting with its sentence."""
+"""`--help` of every command lists each setting with its sentence."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Every mistake on a command line is answered plainly: all at once, with the nearest that is known."""
+"""Refusals name all mistakes of a command line at once, each with the nearest known word."""
 
 import pytest
 from uprank.configs import schema_train

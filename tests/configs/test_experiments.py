@@ -1,4 +1,4 @@
-"""Every committed experiment composes, is one that a run can mean, and starts."""
+"""Every committed experiment composes, passes validation and starts."""
 
 import json
 import sys
@@ -27,13 +27,13 @@ def test_an_experiment_composes_to_settings_that_a_run_can_mean(compose, name):
     assert (code, err) == (0, "")
     check_train(jobs[0])
     assert f"experiment={name}" in text  # its header shows its command
-    # What it sets is not what would be there without it.
+    # It changes the defaults.
     _, plain, _, _ = compose("train", "model.path=m", *OWN)
     assert (jobs[0].train, jobs[0].optim) != (plain[0].train, plain[0].optim)
 
 
 def test_the_authors_own_settings(compose):
-    """FlagEmbedding, examples/finetune/reranker/README.md, standard model."""
+    """Compare with FlagEmbedding, examples/finetune/reranker/README.md, standard model."""
     _, jobs, _, _ = compose("train", "experiment=bge-reranker-base", *OWN)
     settings = jobs[0]
     assert (settings.model.path, settings.model.max_tokens) == ("BAAI/bge-reranker-base", 512)
@@ -46,7 +46,7 @@ def test_the_authors_own_settings(compose):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_starts(monkeypatch, tmp_path, tiny_encoder, jsonl, name):
-    """One step of the real command: the model is a tiny one, the data are 24 groups and 12 dev queries."""
+    """Run one step of the real command on a tiny model, 24 groups and 12 dev queries."""
     GlobalHydra.instance().clear()
     monkeypatch.chdir(tmp_path)
     words = [f"experiment={name}", f"model.path={tiny_encoder}", f"data.train={jsonl[0]}"]

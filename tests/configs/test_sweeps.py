@@ -1,4 +1,4 @@
-"""Sweeps: each job with its own output, and nothing run when one value is wrong."""
+"""Sweeps: each job has its own output, and one wrong value stops all jobs."""
 
 import subprocess
 import sys
@@ -14,11 +14,11 @@ from uprank.configs.sweep import Sweep
 def test_a_sweep_runs_each_job_with_its_own_output(compose, tmp_path, flag):
     code, jobs, _, err = compose("mine", flag, "data.train=t", "output=sweep", "depth=5,10", "seed=1,2")
     assert code == 0
-    told = [
+    lines = [
         f"{Path('sweep', str(k))}: {words}"
         for k, words in enumerate(["depth=5 seed=1", "depth=5 seed=2", "depth=10 seed=1", "depth=10 seed=2"])
     ]
-    assert err.splitlines() == told
+    assert err.splitlines() == lines
     assert [(job.depth, job.seed, job.output) for job in jobs] == [
         (5, 1, str(Path("sweep", "0"))),
         (5, 2, str(Path("sweep", "1"))),
@@ -86,12 +86,12 @@ def test_a_job_that_fails_does_not_end_the_others(compose, tmp_path):
     monkey = ["-m", "data.train=t", "output=sweep", "depth=4,5,6,7"]
     code, _, _, err = compose("mine", *monkey, function=work, traceback=True)
     assert (code, done) == (1, [4, 7])
-    told = err[err.index("uprank mine: 2 jobs of the sweep failed, the others ran\n") :].splitlines()
-    assert told[1:3] == [
+    lines = err[err.index("uprank mine: 2 jobs of the sweep failed, the others ran\n") :].splitlines()
+    assert lines[1:3] == [
         "  sweep/1: first problem; second problem; Do something.",
         "  sweep/2: ZeroDivisionError: a defect",
     ]
-    # Started again: what became of the jobs of the first start is not told twice.
+    # A second start does not repeat the outcomes of the first one's jobs.
     code, _, _, err = compose("mine", *monkey, function=lambda settings: done.append(0))
     assert (code, len(done)) == (0, 6)
     assert "failed" not in err
@@ -110,12 +110,12 @@ def test_a_signal_ends_the_whole_sweep(compose, code):
 
 
 def test_finished_jobs_are_not_run_again(compose, tmp_path):
-    started, told = [], []
-    sweep = Sweep(lambda settings: settings.depth < 6, lambda settings: settings.depth / 10, told.append)
+    started, ends = [], []
+    sweep = Sweep(lambda settings: settings.depth < 6, lambda settings: settings.depth / 10, ends.append)
     code, _, _, err = compose(
         "mine", "-m", "data.train=t", "output=sweep", "depth=4,5,6", function=started.append, sweep=sweep
     )
-    assert (code, [job.depth for job in started], told) == (0, [6], [Path("sweep")])
+    assert (code, [job.depth for job in started], ends) == (0, [6], [Path("sweep")])
     assert [line for line in err.splitlines() if "already finished" in line] == [
         "sweep/0: already finished, not run again",
         "sweep/1: already finished, not run again",
@@ -135,7 +135,7 @@ def test_mine_started_again_overwrites_nothing_and_takes_no_old_file_for_its_own
     first = (tmp_path / "sweep" / "0").read_bytes()
     (tmp_path / "sweep" / "1").unlink()
     GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "negatives=3,5"])  # the first job is another one now
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "negatives=3,5"])  # the first job has a new value
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
@@ -158,8 +158,8 @@ def test_the_output_of_a_sweep_is_one_folder(refused):
 
 @pytest.mark.parametrize("group", ["tracker", "loss", "model"])
 def test_a_group_of_settings_cannot_be_null(refused, group):
-    told = refused("train", f"{group}=null", "data.train=t", "data.dev=d", "output=o")[0]
-    assert told.startswith(f"{group}=null: allowed are ")
+    first = refused("train", f"{group}=null", "data.train=t", "data.dev=d", "output=o")[0]
+    assert first.startswith(f"{group}=null: allowed are ")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_group_of_settings_cannot_be_null(refused, group):
 def test_other_launchers_run_every_job_and_name_those_that_failed(tmp_path, beir, plugin, words):
     pytest.importorskip(f"hydra_plugins.{plugin}")
     command = [sys.executable, "-m", "uprank", "mine", "-m", f"data.train={beir}", "output=sweep", *words]
-    command += ["retriever=random", "absolute_margin=null,1", "threads=1"]  # chance has no scores to compare
+    command += ["retriever=random", "absolute_margin=null,1", "threads=1"]  # random negatives have no scores
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "1 job of the sweep failed, the others ran" in done.stderr
