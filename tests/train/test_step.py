@@ -91,9 +91,10 @@ def test_gradients_are_equal_for_every_budget_and_number_of_processes(
     expected = gradient(folder, groups, budget=10**6)
     found = gradient(folder, groups, budget=budget, processes=processes)
     assert expected.keys() == found.keys()
-    assert max(value.abs().max() for value in expected.values()) > 1e-2
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=2e-6, rtol=1e-4, msg=name)
+    largest = max(value.abs().max().item() for value in expected.values())
+    assert largest > 1e-2
+    for name, value in expected.items():  # how sums are rounded depends on the CPU
+        torch.testing.assert_close(found[name], value, atol=5e-6 * largest, rtol=1e-4, msg=name)
 
 
 def test_without_dropout_the_gradient_is_that_of_transformers_forward(tiny_xlmr, groups):

@@ -120,7 +120,20 @@ def product_graph(weight, path, *, gelu=False):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
 
 
-def test_int8_products_are_those_of_integers_scaled_by_row_and_column(tmp_path):
+@pytest.fixture(scope="module")
+def exact_bytes(tmp_path_factory):
+    """Skip where ONNX Runtime adds products of bytes in 16 bits: x86 without VNNI, whose sums saturate."""
+    helper, path = onnx.helper, tmp_path_factory.mktemp("bytes") / "a.onnx"
+    x, y = helper.make_tensor_value_info("x", 2, [1, 64]), helper.make_tensor_value_info("y", 6, [1, 16])
+    weight = onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "w")
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
+    (sums,) = ort.InferenceSession(str(path)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
+    if (sums != 255 * 127 * 64).any():
+        pytest.skip(f"products of bytes saturate on this CPU: {sums[0, 0]} for {255 * 127 * 64}")
+
+
+def test_int8_products_are_those_of_integers_scaled_by_row_and_column(exact_bytes, tmp_path):
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(48, 20)).astype(np.float32) * rng.uniform(0.01, 3, 20).astype(np.float32)
     weight[:, 3] = 0  # no scale of its own
@@ -139,7 +152,7 @@ def test_int8_products_are_those_of_integers_scaled_by_row_and_column(tmp_path):
     assert not found[5].any()
 
 
-def test_int8_products_behind_gelu_use_every_step(tmp_path):
+def test_int8_products_behind_gelu_use_every_step(exact_bytes, tmp_path):
     """GELU is never below -0.17: 0.17 is added, all 255 steps are used, its share is taken off again."""
     rng = np.random.default_rng(2)
     weight = rng.normal(size=(64, 12)).astype(np.float32)
@@ -196,7 +209,7 @@ def test_word_table_is_bytes_by_row(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["xlmr", "bert"])
-def test_int8_scores_do_not_depend_on_the_batch_and_stay_near(family, request, tmp_path):
+def test_int8_scores_do_not_depend_on_the_batch_and_stay_near(family, exact_bytes, request, tmp_path):
     place, reranker = request.getfixturevalue(family)
     target = place / "onnx/model_int8.onnx"
     quantise.to_int8(place / "onnx/model.onnx", target)
