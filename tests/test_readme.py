@@ -86,6 +86,19 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_every_file_that_architecture_and_contributing_name_exists():
+    pages = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    files = set(re.findall(r"`((?:configs|data|model|eval|train|publish)/[\w/]+\.(?:py|yaml))", text))
+    files -= {file for file in files if "NAME" in file}
+    assert len(files) > 25
+    assert [file for file in sorted(files) if not (ROOT / file).is_file()] == []
+    pairs = re.findall(r"`([a-z_]+|[A-Z]\w+)`(?: of)? \(`((?:\w+/)+\w+\.py)`\)", text)
+    assert len(pairs) > 15
+    for name, file in pairs:
+        assert re.search(rf"\b(def|class) {name}\b", (ROOT / file).read_text(encoding="utf-8")), (name, file)
+
+
 def test_the_readme_is_short_and_names_every_folder():
     text = README.read_text(encoding="utf-8")
     assert text.count("\n") < 120

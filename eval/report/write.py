@@ -59,7 +59,8 @@ def write_report(
     _write_json(folder / "report.schema.json", schema_of(Report, without=frozenset({"per_query"})))
     _write_tables(folder / "table", title, report_tables(report), audit_sentences(report))
     (folder / "runs").mkdir(exist_ok=True)
-    for system, name in run_file_names(s.name for s in report.systems if s.kind != "run").items():
+    given = {system.name for system in report.systems if system.kind == "run"}
+    for system, name in run_file_names(name for name in runs if name not in given).items():
         write_run(folder / "runs" / f"{name}.run", runs[system], tag=name)
     page = folder / "report.html"
     examples = _examples(report, runs, collection)

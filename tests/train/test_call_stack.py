@@ -1,5 +1,6 @@
 """The walk from the command to the loss: ten functions of ours, named in order."""
 
+import re
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +16,14 @@ SPINE = ["main", "run", "_train", "train", "fit", "train_step", "backward"]
 LOSS = ["_backward_batch", "group_losses", "listwise"]
 
 
+def is_ours(file):
+    """Tell a file of Uprank from a test, and from a library in an environment inside the checkout."""
+    path = Path(file)
+    if not path.is_relative_to(ROOT):
+        return False
+    return path.relative_to(ROOT).parts[0] in ("__main__.py", "configs", "data", "model", "eval", "train")
+
+
 @pytest.fixture
 def walk(monkeypatch, tmp_path, tiny_xlmr, jsonl):
     """`walk(threads)`: at each loss, the functions of Uprank on the stack, and if it is the main thread."""
@@ -27,8 +36,7 @@ def walk(monkeypatch, tmp_path, tiny_xlmr, jsonl):
                 return
             names = []
             while frame:
-                file = Path(frame.f_code.co_filename)
-                if file.is_relative_to(ROOT) and "tests" not in file.parts:
+                if is_ours(frame.f_code.co_filename):
                     names.append(frame.f_code.co_name)
                 frame = frame.f_back
             walks.append((names[::-1], threading.current_thread() is threading.main_thread()))
@@ -51,10 +59,22 @@ def walk(monkeypatch, tmp_path, tiny_xlmr, jsonl):
     return record
 
 
+@pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="an installed wheel is tested")
+def test_the_page_on_architecture_lists_them():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+ \| `(\w+)` \| `([\w/.]+)` \|", text, re.MULTILINE)
+    assert [name for name, _ in rows] == SPINE + LOSS
+    for name, file in rows:
+        assert re.search(
+            rf"^(def {name}\(|{name} = )", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE
+        )
+
+
 def test_ten_functions_lead_from_the_command_to_the_loss(walk):
     walks = walk(threads=1)
     assert len(walks) > 2
-    assert all(names == SPINE + LOSS and in_main for names, in_main in walks)
+    for names, in_main in walks:
+        assert (names, in_main) == (SPINE + LOSS, True)
     assert len(SPINE + LOSS) <= 10
 
 

@@ -16,7 +16,7 @@ def refused(call, monkeypatch, capsys, tmp_path):
         raise AssertionError("this must not be reached")
 
     def refused(*arguments, output=tmp_path / "out"):
-        monkeypatch.setattr(candidates_module, "search", forbidden)
+        monkeypatch.setattr(candidates_module, "search_bm25", forbidden)
         monkeypatch.setattr(Reranker, "load", forbidden)
         before = sorted(tmp_path.rglob("*"))
         code = call(f"output={output}", *arguments)
