@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from uprank.configs.errors import UserError
+from uprank.configs.schema import ScoredModelSettings
 from uprank.configs.schema_data import MineCommand, MineDataSettings, TeacherSettings
 from uprank.data.groups import Group
 from uprank.data.prompts import Prompts
@@ -65,7 +66,7 @@ def test_other_libraries_are_given_the_prompts_that_a_folder_states(tiny_xlmr, t
     pytest.importorskip({"flag_embedding": "FlagEmbedding"}.get(backend, backend))
     Reranker.load(tiny_xlmr, **PROMPTS).save(tmp_path / "m")
     pairs = [("river stone", "light cell 3"), ("mouse", "gene virus")]
-    peer = load_model(str(tmp_path / "m"), backend=backend, device="cpu")
+    peer = load_model(ScoredModelSettings(str(tmp_path / "m"), backend=backend), device="cpu")
     np.testing.assert_allclose(peer.score(pairs), Reranker.load(tmp_path / "m").score(pairs), atol=1e-5)
     plain = load_model(str(tmp_path / "m"), backend=backend, device="cpu", query_prompt="", passage_prompt="")
     np.testing.assert_allclose(plain.score(pairs), Reranker.load(tiny_xlmr).score(pairs), atol=1e-5)

@@ -5,7 +5,7 @@ import json
 import pytest
 from uprank.data.problems import Problems
 from uprank.data.read import read_judged
-from uprank.eval.evaluate import Entry, make_report
+from uprank.eval.evaluate import Entry, ReportOptions, make_report
 from uprank.eval.measures.measure import parse_measures
 from uprank.eval.report.write import write_report
 from uprank.eval.retrieval.candidates import find_candidates
@@ -28,14 +28,7 @@ def test_systems_with_similar_names_have_a_run_file_each(tmp_path, names):
         for place, name in enumerate(names)
     }
     entries = [Entry(name, Scored(run, 45, 0, 1.0), name, "sha256:x", "fp32") for name, run in runs.items()]
-    report = make_report(
-        collection,
-        candidates,
-        entries,
-        measures=parse_measures(["nDCG@10"]),
-        baseline=names[0],
-        seed=0,
-        command="",
-    )
+    options = ReportOptions(parse_measures(["nDCG@10"]), baseline=names[0], seed=0, command="")
+    report = make_report(collection, candidates, entries, options)
     write_report(report, tmp_path / "r", title="t", runs=runs, collection=collection)
     assert read_scores(Evidence(tmp_path / "r", report, "dev")).runs == runs

@@ -210,7 +210,7 @@ def test_an_average_is_tried_beside_the_best(measured, settings):
         (MergeSettings(weights="all"), "merge.weights=all"),
         (MergeSettings(weights=[]), "merge.weights=[]"),
         (MergeSettings(average=1), "merge.average=1: allowed are whole numbers from 2"),
-        (MergeSettings(guard=["x"]), "merge.guard is given without"),
+        (MergeSettings(guard=["x"]), "merge.guard needs merge.weights"),
         (MergeSettings(weights="auto", guard=["nowhere"]), "merge.guard: nowhere: no such file"),
         (MergeSettings(weights="auto", guard_queries=0), "merge.guard_queries=0"),
         (MergeSettings(average=5), "kept 0 checkpoints"),

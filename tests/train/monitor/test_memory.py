@@ -103,7 +103,7 @@ def test_every_process_but_the_first_speaks_for_itself(made, capsys):
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("uprank.model.reranker.Reranker.load", "out of memory while loading the model"),
+        ("uprank.model.reranker.Reranker.from_settings", "out of memory while loading the model"),
         ("uprank.train.verdict.finish", "out of memory while closing the run"),
     ],
 )

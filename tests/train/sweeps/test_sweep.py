@@ -61,7 +61,7 @@ def test_a_sweep_of_real_runs(sweep, tmp_path, jsonl):
     # Started again with the mistake mended in its place: only that job runs, the others are counted.
     before = {job: (folder / job / "manifest.json").stat().st_mtime_ns for job in ("0", "2")}
     code, out, err = sweep("optim.learning_rate=1e-3,2e-3,1e-2")
-    assert (code, err.count("finished before")) == (0, 2)
+    assert (code, err.count("already finished")) == (0, 2)
     assert before == {job: (folder / job / "manifest.json").stat().st_mtime_ns for job in ("0", "2")}
     assert "best of 3 runs" in out
     # A job that now means something else is told, not mistaken for done.
@@ -74,7 +74,7 @@ def test_a_sweep_of_real_runs(sweep, tmp_path, jsonl):
         f"data.dev={shutil.copy(jsonl[1], 'copy.jsonl')}",
     ):
         code, _, err = sweep(*words, other)
-        assert (code, err.count("finished before")) == (1, 0), other
+        assert (code, err.count("already finished")) == (1, 0), other
         assert "2: output=sweep/2: holds a finished run of other settings" in err
 
 
