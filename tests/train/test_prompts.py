@@ -68,7 +68,8 @@ def test_other_libraries_are_given_the_prompts_that_a_folder_states(tiny_xlmr, t
     pairs = [("river stone", "light cell 3"), ("mouse", "gene virus")]
     peer = load_model(ScoredModelSettings(str(tmp_path / "m"), backend=backend), device="cpu")
     np.testing.assert_allclose(peer.score(pairs), Reranker.load(tmp_path / "m").score(pairs), atol=1e-5)
-    plain = load_model(str(tmp_path / "m"), backend=backend, device="cpu", query_prompt="", passage_prompt="")
+    none = ScoredModelSettings(str(tmp_path / "m"), backend=backend, query_prompt="", passage_prompt="")
+    plain = load_model(none, device="cpu")
     np.testing.assert_allclose(plain.score(pairs), Reranker.load(tiny_xlmr).score(pairs), atol=1e-5)
 
 
