@@ -38,7 +38,7 @@ def scoring(folder: str, calls: list[Pairs], rounds: int) -> tuple[str, dict[str
 
 
 def training(folder: str, rows: list[dict[str, Any]], rounds: int) -> tuple[str, dict[str, Any]]:
-    """Measure seconds and memory of one optimiser step with the model's own dropout."""
+    """Measure seconds and memory of one optimizer step with the model's own dropout."""
     from training_steps import one_at_a_time
 
     names = [f"{library}{detail}" for library, detail in (
@@ -109,7 +109,7 @@ def main() -> None:
     for pool, calls in texts.pools(given.pairs, given.few).items():
         title = f"Scoring on {torch.cuda.get_device_name()}, pool `{pool}`"
         sections[title], results[pool] = scoring(folder, calls, given.rounds)
-    title = "One optimiser step, the model's own dropout"
+    title = "One optimizer step, the model's own dropout"
     rows = texts.groups(given.queries, given.passages)
     sections[title], results["training"] = training(folder, rows, given.rounds)
     report(given, sections, results)

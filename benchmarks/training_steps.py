@@ -1,4 +1,4 @@
-"""One optimiser step of Uprank, sentence-transformers, FlagEmbedding or a plain loop, by name."""
+"""One optimizer step of Uprank, sentence-transformers, FlagEmbedding or a plain loop, by name."""
 
 import gc
 import math
@@ -121,7 +121,7 @@ def sentence_transformers(
     at_once: int | None,
     clip: float,
 ) -> Step:
-    """Return a step of CrossEncoderTrainer with its default optimiser."""
+    """Return a step of CrossEncoderTrainer with its default optimizer."""
     import torch
     from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import losses

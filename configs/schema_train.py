@@ -40,8 +40,8 @@ class TrainDataSettings:
     a BEIR folder; `hf://DATASET`; or files by role, `{qrels: Q, run: R, queries: QS, corpus: C}`. Several
     as `[A, B]`."""
     mix: Any = None
-    """For several data sets: groups of each per epoch, `[1000, 3000]`, or weights, `[0.25, 0.75]`, of an
-    epoch as long as all of them together. Default: every group once per epoch."""
+    """For several data sets: groups of each per epoch, `[1000, 3000]`; or weights, `[0.25, 0.75]`, for an
+    epoch as long as all data sets together. Default: every group once per epoch."""
     streaming: bool = False
     """Read rows from start to end as they are needed, without a cache, for data that does not fit the disk.
     Needs `train.max_steps`. Resuming reads again up to the point reached."""
@@ -69,13 +69,13 @@ class TrainSettings:
     positives_per_group: int = 1
     """Most positives drawn per group; each is ranked against the group's negatives."""
     in_batch_negatives: int = 0
-    """Additional negatives per group, beyond `group_size`: positives of other queries in the step, except
-    those that any row with the same query (of a stream: any row in the step) has as a positive. Rows still
-    need negatives of their own."""
+    """Positives of other queries in the step, added as negatives beyond `group_size`. Known positives of the
+    same query, from any row (when streaming: from any row in the step), are skipped. Rows still need
+    negatives of their own."""
     tokens_per_batch: int | None = None
     """Tokens per forward pass and process. Affects memory and speed, not the result. Default: 2,048 on a CPU,
-    8,192 elsewhere. The gradient of a larger group (by default: over four times larger) is computed in
-    parts, exactly, at the cost of one more forward pass."""
+    8,192 elsewhere. A larger group (by default: over four times this) is computed in parts,
+    exactly, with one more forward pass."""
     gradient_checkpointing: bool = False
     """Keep only the inputs of each layer for the backward pass and recompute the rest: much less memory,
     about a third more time, the same gradient."""

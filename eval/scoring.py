@@ -176,8 +176,8 @@ class _Cells:
 def _blocks(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
     """Yield places of the pairs, the longest first, in blocks of at most `tokens` tokens.
 
-    A killed process leaves the end of this order, from the start of a block. The next one makes the same
-    blocks of it: the same batches, the same scores to the bit.
+    After a kill, the pairs left are the end of this order, starting at a block. So the next run forms the
+    same blocks: the same batches, the same scores to the bit.
     """
     order = np.argsort(-lengths, kind="stable")
     start, held = 0, 0

@@ -1,4 +1,4 @@
-"""The gradients of one optimiser step, batch by batch; groups too large for memory in parts."""
+"""The gradients of one optimizer step, batch by batch; groups too large for memory in parts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def backward(run: Run, batches: Sequence[TrainBatch], groups: int) -> list[np.nd
 def _backward_batch(run: Run, scorer: Any, batch: TrainBatch, groups: int) -> np.ndarray:
     """Run forward and backward pass of a batch.
 
-    A batch above `run.largest_group` takes the memory of one part and gives the same gradient up to rounding:
+    A batch above `run.largest_group` is computed in parts: less memory, the same gradient up to rounding:
     first the scores, without what a backward pass needs; then the loss and its gradient by the scores; then,
     part by part, the forward pass again and the backward pass from that gradient. This is GradCache (Gao et
     al. 2021, arXiv:2101.06983) with scores in place of embeddings. Dropout is a function of keys, so the

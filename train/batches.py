@@ -1,4 +1,4 @@
-"""One optimiser step's groups as packed batches for this process."""
+"""One optimizer step's groups as packed batches for this process."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Run:
         optimizer: AdamW or another.
         mix: the training groups in training order.
         dev: the dev queries.
-        steps: optimiser steps of the whole run.
+        steps: optimizer steps of the whole run.
         replicas: copies of the scorer with the same weights and their own gradients, for streams on a CPU.
         scale: the loss scale of fp16.
         cut_said: True once the log has said that large groups are computed in parts.
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def trained(self) -> Any:
-        """The transformers model whose parameters the optimiser updates."""
+        """The transformers model whose parameters the optimizer updates."""
         return self.scorer.model if self.sharded else self.reranker.model
 
     @property

@@ -1,4 +1,4 @@
-"""One optimiser step: from the groups drawn for it to the weights after it."""
+"""One optimizer step: from the groups drawn for it to the weights after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .state import Run
 
 
 def count_steps(settings: TrainCommand, groups: int) -> int:
-    """Return the optimiser steps of a run with `groups` an epoch; a step may span the end of an epoch."""
+    """Return the optimizer steps of a run with `groups` an epoch; a step may span the end of an epoch."""
     if settings.train.max_steps is not None:
         return settings.train.max_steps
     return max(1, math.ceil(settings.train.epochs * groups / settings.train.queries_per_step))
@@ -28,7 +28,7 @@ def count_steps(settings: TrainCommand, groups: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """The data of one optimiser step.
+    """The data of one optimizer step.
 
     Attributes:
         draws: the groups of all ranks.
@@ -77,7 +77,7 @@ def make_batches(run: Run, draws: list[Draw]) -> list[TrainBatch]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The statistics of one optimiser step over all ranks.
+    """The statistics of one optimizer step over all ranks.
 
     Attributes:
         loss: mean over the groups.
@@ -99,7 +99,7 @@ class Outcome:
 
 
 def train_step(run: Run, step: Step, *, stop: Callable[[], int] = int) -> Outcome:
-    """Take an optimiser step over the groups of all ranks.
+    """Take an optimizer step over the groups of all ranks.
 
     The gradient is that of the mean loss over the groups of the step, for every token budget and number of
     ranks (contract 1).

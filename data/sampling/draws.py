@@ -87,7 +87,7 @@ def draw_step(
 
 
 def draw_visits(visits: Iterable[Visit], *, group_size: int, positives: int, seed: int) -> list[Draw]:
-    """Draw the passages of each group, see `draw_step`; every turn takes the group's next passages."""
+    """Draw positives and negatives for each visit. At every visit, a group moves on to its next passages."""
     draws = []
     for visit in visits:
         group, index = visit.group.prompted, visit.index

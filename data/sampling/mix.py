@@ -180,8 +180,8 @@ class Mix:
     def _row(self, number: int, turn: int) -> int:
         """Return the row of a data set at the `turn`-th turn of its pass.
 
-        An epoch of whole passes is shuffled by its own order. For an epoch of a part, a fixed ring decides:
-        rows would else come in the order in which somebody wrote them.
+        An epoch of whole passes is shuffled by its own order. If an epoch takes only part of the data set, a
+        fixed ring sets the order; otherwise rows would come in file order.
         """
         length = self.sources[number].length or 0
         if self.shares[number] % length == 0:

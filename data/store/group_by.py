@@ -23,8 +23,8 @@ KeyGroup = tuple[int, bytes, list[bytes]]  # first place, key, payloads
 def merged(rows: Iterable[tuple[bytes, bytes]], size: int) -> Iterator[tuple[bytes, list[bytes]]]:
     """Yield each key once with its payloads in order; keys in the order of their first rows.
 
-    More than `BUCKET` bytes go to temporary files, which are always deleted: rows to buckets by the hash of
-    their key; each bucket is grouped in memory, and all of them are merged by first place.
+    More than `BUCKET` bytes go to temporary files, which are always deleted: rows are written to
+    buckets by the hash of their key, each bucket is grouped in memory, and all are merged by first place.
 
     Args:
         rows: keys and payloads.

@@ -21,7 +21,7 @@ Ranks = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
-    """The candidates in first-stage order, by which every model is cut.
+    """The candidates in first-stage order; at each depth, models rerank only the first ones.
 
     Attributes:
         ranking: ranking of the first stage, Q queries and K ranks.

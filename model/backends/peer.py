@@ -29,7 +29,7 @@ class Peer:
         backend: `sentence_transformers`, `flag_embedding`, `onnx` or `openvino`.
         predict: maps a few pairs to raw logits in one padded batch.
         tokenizer: tokenizer of the model.
-        pairs: counts tokens; only graphs are encoded with it, the libraries truncate by rules of their own.
+        pairs: counts tokens. Only graph backends encode with it; the libraries truncate by their own rules.
         budgets: tokens of the query (0 if the library has no such budget) and of the pair.
         weights: `sha256:…`.
         path: where the model was loaded from.

@@ -32,7 +32,7 @@ class Products:
         self._copies: dict[int, tuple[int, torch.Tensor, torch.Tensor]] = {}
 
     def forget(self) -> None:
-        """Drop the copies; fused optimisers write weights without raising their version."""
+        """Drop the copies; fused optimizers write weights without raising their version."""
         self._copies.clear()
 
     def __call__(self, states: torch.Tensor, layer: nn.Linear) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The padding-free forward of BERT and (XLM-)RoBERTa cross-encoders, for training.
 
-It calls the modules of the transformers model, which keeps its weights, its saving and its optimiser; only
+It calls the modules of the transformers model, which keeps its weights, its saving and its optimizer; only
 the path of the activations is different. Token-wise operations work on the flat tokens (T, H); attention
 works on one sequence at a time. Only the first token reaches the head, so the last layer computes queries,
 output and feed-forward for that token alone: the same numbers with 1/L of the work.

@@ -75,7 +75,7 @@ class Scorer(nn.Module):
     def gather(self, replicas: Sequence[Scorer]) -> None:
         """Move the gradients of replicas to this scorer, added in order.
 
-        No batch may have been the `last`.
+        No batch of the step may have had `last=True`.
         """
         for replica in replicas:
             self._table.take(replica._table)
@@ -105,7 +105,7 @@ class Scorer(nn.Module):
     def weights_changed(self) -> None:
         """Drop everything derived from the weights; call this after weights were written.
 
-        Writes by PyTorch's usual operations are noticed without it, those of fused optimisers are not.
+        PyTorch's usual operations are noticed anyway; writes of fused optimizers are not.
         """
         self._fused = None
         self._products.forget()

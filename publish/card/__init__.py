@@ -1,7 +1,7 @@
 """Write the model card.
 
-card.py        its content, and the card from the template
-text.py        rows of tables, texts of snippets
+card.py        its content and results rows; fills the template
+text.py        rows of mixtures, texts of snippets
 metadata.py    YAML header for the hub
 data.py        counts and samples of the data
 training.py    training settings

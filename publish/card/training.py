@@ -42,7 +42,7 @@ REPLACED = {"train.epochs": "train.max_steps", "loss.name": "loss.weights"}
 def training_rows(source: Source, *, merged: bool = False) -> list[tuple[str, str]]:
     """Return name and value of each setting that decides the result, then facts about the run.
 
-    Settings of loss, optimiser, training and LoRA are shown if they differ from their defaults. Paths are
+    Settings of loss, optimizer, training and LoRA are shown if they differ from their defaults. Paths are
     left out on purpose. Without a run there are no rows.
 
     Args:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...model.reranker import Reranker
 
 EXACT = ("fp32", "openvino")  # kinds with equal scores; the others must keep order and measure
-TOLERANCE = 1e-4  # of an fp32 logit, for each 1 of the largest one
+TOLERANCE = 1e-4  # relative to the largest fp32 logit
 EXACT_PAIRS = 500  # dev pairs on which an fp32 graph is compared
 DEPTH = 30  # first passages of a dev query: more queries say more of a measure than deeper ones
 TIMED = 32  # dev pairs whose time is taken

@@ -58,8 +58,8 @@ class Calibrated:
         shift: see `scale`.
         form: `scale and shift`, `scale` (a temperature of 1 / scale), or `none`.
         reason: why there is no calibration; empty if there is one.
-        over: `judged` candidates; `all`, with unjudged ones as not relevant, if the judgments hold only
-            relevant documents.
+        over: the candidates used: `judged`, or `all` (unjudged ones count as not relevant) if the judgments
+            hold only relevant documents.
         queries: dev queries of the fit.
         pairs: their candidates.
         relevant: relevant ones among them.

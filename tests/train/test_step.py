@@ -247,7 +247,7 @@ def test_streams_side_by_side_learn_what_one_learns_and_the_same_each_time(
 def test_bf16_learns_nearly_the_same_and_from_the_weights_of_now(
     fused, streams, tiny_xlmr, groups, monkeypatch
 ):
-    """With the optimiser of training, whose kernel has to tell that it wrote the weights."""
+    """With the optimizer of training, whose kernel has to tell that it wrote the weights."""
     monkeypatch.setattr("uprank.train.backward.count_streams", lambda _: streams)
     if not fused:  # as on a GPU, where scoring and training have their copies in common
         monkeypatch.setattr("uprank.model.forward.scorer.can_fuse", lambda *_: False)

@@ -106,8 +106,8 @@ def choose_negatives(
 ) -> Chosen:
     """Draw the negatives of one query; a function of its arguments alone.
 
-    The window is cut from the passages that are no copies and put in sampling order. The first ones that no
-    filter removes are taken, so the teacher scores no more than needed.
+    Relevant passages and copies are removed; the window is cut from the rest and put in sampling order. The
+    first ones that pass all filters are taken, so the teacher scores no more than needed.
     """
     removed: Counter[str] = Counter()
     pool = list(_distinct(wanted, found, passages, settings.depth, removed))

@@ -166,7 +166,7 @@ def savings(run: Run) -> tuple[list[str], list[str]]:
 
 
 def state_bytes(optimizer: torch.optim.Optimizer, parameters: Sequence[Any] | None = None) -> int:
-    """Return the bytes of an optimiser's states, for all parameters or some; 0 before its first step."""
+    """Return the bytes of an optimizer's states, for all parameters or some; 0 before its first step."""
     states = optimizer.state.values() if parameters is None else map(optimizer.state.get, parameters)
     return sum(
         value.numel() * value.element_size()

@@ -22,7 +22,7 @@ class Stopped(Exception):
 
     Attributes:
         signal: number of the signal; the exit code is 128 plus this, as in a shell.
-        step: optimiser steps done.
+        step: optimizer steps done.
         command: the command that continues the run.
     """
 

@@ -1,7 +1,7 @@
 """An exponential moving average of the weights, which ranks more steadily than the weights of one step.
 
 Polyak and Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage (`num_updates`) and
-diffusers' EMAModel. The averages are part of the optimiser state, so checkpoints hold them.
+diffusers' EMAModel. The averages are part of the optimizer state, so checkpoints hold them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 
 from .fsdp import local
 
-KEY = "average"  # in the optimiser state of a parameter
+KEY = "average"  # in the optimizer state of a parameter
 PIECE = 1 << 22  # numbers swapped at a time, to avoid a second copy of the word table
 
 

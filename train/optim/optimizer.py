@@ -1,4 +1,4 @@
-"""Optimisers with their parameter groups, and the learning-rate schedule."""
+"""Optimizers with their parameter groups, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAYER = re.compile(r"\.(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def make_optimizer(model: Any, settings: OptimSettings, *, new_head: bool) -> torch.optim.Optimizer:
-    """Make the optimiser; biases and norms have no weight decay, a new head has its own rate.
+    """Make the optimizer; biases and norms have no weight decay, a new head has its own rate.
 
     With `layer_decay` d, layer l of L (from 0) has the rate times d^(L - l), the embeddings times d^(L + 1),
     the head the full rate (Clark et al. 2020, arXiv:2003.10555, counted as in Bao et al. 2021,
@@ -101,11 +101,11 @@ def _layer(name: str) -> int | None:
 def optimizer_state(
     model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Return the optimiser's tensors and counts by parameter name, ready for safetensors.
+    """Return the optimizer's tensors and counts by parameter name, ready for safetensors.
 
     Args:
         model: gives the names.
-        optimizer: the optimiser; states sharded by FSDP are gathered (collective).
+        optimizer: the optimizer; states sharded by FSDP are gathered (collective).
         keep: False returns nothing: this rank only helps to gather.
     """
     names = {parameter: name for name, parameter in model.named_parameters()}

@@ -32,7 +32,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class StepSize:
-    """The data of one optimiser step on all ranks.
+    """The data of one optimizer step on all ranks.
 
     Attributes:
         number: the step, from 0.
@@ -63,7 +63,7 @@ class Bytes:
         before: in use before the model was loaded (Python, libraries, data); 0 on a GPU.
         weights: all weights.
         gradients: gradients of the trained weights.
-        states: optimiser states.
+        states: optimizer states.
         average: averaged weights, 0 without `train.ema`.
         rest: activations, copies and allocator: the measured peak less everything above.
     """
@@ -86,7 +86,7 @@ class Plan:
     """The needs of a run.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         epochs: passes over the data; None for a stream.
         groups: training groups; None for a stream.
         sizes: the sampled steps.
@@ -243,7 +243,7 @@ def _time_steps(run: Run, sizes: list[StepSize]) -> float:
     largest = max(sizes, key=lambda size: (max(budget, size.longest_group), size.tokens))
     by_tokens = sorted(sizes, key=lambda size: size.tokens)
     middle = [by_tokens[len(by_tokens) * part // 4] for part in (1, 2, 3)]
-    order = [largest, *middle, largest]  # again at the end, with the optimiser's states in memory
+    order = [largest, *middle, largest]  # again at the end, with the optimizer's states in memory
     seconds: list[float] = []
     with ThreadPoolExecutor(1) as ahead:  # as in the training loop
         coming = ahead.submit(prepare_step, run, order[0].number)

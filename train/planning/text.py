@@ -39,7 +39,7 @@ def plan_rows(plan: Plan, run: Run) -> list[tuple[str, str]]:
         "Python, libraries and data": plan.bytes.before,
         "weights": plan.bytes.weights,
         "gradients": plan.bytes.gradients,
-        "optimiser states": plan.bytes.states,
+        "optimizer states": plan.bytes.states,
         "averaged weights": plan.bytes.average,
         "activations and copies": plan.bytes.rest,
     }

@@ -22,12 +22,12 @@ FILES = ("model.safetensors", "optimizer.safetensors", "progress.json")
 
 @dataclass
 class Progress:
-    """The state of a run beside weights and optimiser.
+    """The state of a run beside weights and optimizer.
 
     Sampling and dropout are functions of (seed, position), so no generator is stored.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimizer steps done.
         best_step: step of the best dev measure so far; 0 before the first evaluation.
         best_value: that measure.
         waited: evaluations since then.
@@ -53,7 +53,7 @@ States = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
 def gather_states(model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> States:
-    """Return weights and optimiser state for a checkpoint, on the CPU.
+    """Return weights and optimizer state for a checkpoint, on the CPU.
 
     Collective under FSDP; ranks without `keep` get nothing.
     """
@@ -74,7 +74,7 @@ def save_checkpoint(
     keep: int,
     states: States | None = None,
 ) -> None:
-    """Write `step-NNNNNN`, of `states` if they are gathered already; delete all but the `keep` newest."""
+    """Write `step-NNNNNN`, from `states` if given; delete all but the `keep` newest."""
 
     def write(beside: Path) -> None:
         weights, moments = states or gather_states(model, optimizer)
@@ -85,7 +85,7 @@ def save_checkpoint(
 
     write_folder(folder / f"step-{progress.step:06d}", write)
     checkpoints = _checkpoints(folder)
-    # Later ones are of an earlier start; training went on from here because they are damaged.
+    # Checkpoints after this step come from an earlier start, and are damaged: training went on from before.
     valid = [old for old in checkpoints if step_of(old) <= progress.step]
     with writing(folder):
         for old in [*checkpoints[len(valid) :], *valid[: -max(1, keep)]]:

@@ -1,4 +1,4 @@
-"""Build what the loop works on from settings: processes, model, optimiser, token ids."""
+"""Build what the loop works on from settings: processes, model, optimizer, token ids."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def make_accelerator(settings: TrainCommand) -> Any:
 
 
 def make_run(settings: TrainCommand, accelerator: Any, inputs: Inputs) -> Run:
-    """Load the model, make its optimiser, and tokenize the data.
+    """Load the model, make its optimizer, and tokenize the data.
 
     Raises:
         UserError: the model cannot be loaded, or not trained with these settings.

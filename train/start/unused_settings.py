@@ -27,7 +27,7 @@ def unused_settings(settings: TrainCommand, *, new_head: bool, steps: int) -> li
     Args:
         settings: the run's settings.
         new_head: True if the model came without a head.
-        steps: optimiser steps of the run.
+        steps: optimizer steps of the run.
     """
     train, optim, data, dev = settings.train, settings.optim, settings.data, settings.dev
     lines = _optim(optim, new_head=new_head, steps=steps)

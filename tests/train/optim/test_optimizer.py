@@ -1,4 +1,4 @@
-"""The learning rate, the parameter groups and the optimiser's state on disk."""
+"""The learning rate, the parameter groups and the optimizer's state on disk."""
 
 import sys
 
