@@ -116,7 +116,8 @@ def _shared(values: npt.NDArray[np.generic], groups: Ints) -> Floats:
 def _first_hit(hits: Bools, groups: Ints) -> Floats:
     """Return (Q, K) probability that the first hit is at each rank.
 
-    If no earlier document was a hit, the next document of a tie is a hit with probability hits left / documents left.
+    If no earlier document was a hit, the next one of a tie is a hit with probability hits left / documents
+    left.
     """
     cells = groups + np.arange(len(groups))[:, None] * groups.shape[1]
     size = np.bincount(cells.ravel(), minlength=cells.size)[cells]
