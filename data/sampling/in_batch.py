@@ -47,9 +47,9 @@ def in_batch_negatives(
 
     Texts that equal the query, a drawn passage or a known positive, ignoring case and blanks, are skipped.
     Known positives are all positives of the draw's own row, drawn or not, and of rows with the same query
-    (ignoring case, blanks, punctuation) in this step or in `repeated`. The choice among the others depends on the
-    seed, the position of the draw and the texts, not on the order of the draws. A passage gets the prompt of
-    the group that it is added to. It has no teacher's score, so the draw's scores are dropped.
+    (ignoring case, blanks, punctuation) in this step or in `repeated`. The choice among the others depends on
+    the seed, the position of the draw and the texts, not on the order of the draws. A passage gets the prompt
+    of the group that it is added to. It has no teacher's score, so the draw's scores are dropped.
 
     Args:
         draws: draws of one step, of all ranks.
