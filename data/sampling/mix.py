@@ -20,7 +20,6 @@ from .draws import Visit, epoch_order, ring
 from .stream import EXAMPLES, Stream
 
 STREAM_EPOCH = 10_000  # groups of an epoch that weights share out if lengths are unknown
-MOST_SOURCES = 2**16  # so that a group's number fits the key of a generator, see `Mix.visits`
 
 
 @dataclass(frozen=True)

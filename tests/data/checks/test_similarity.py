@@ -139,7 +139,7 @@ def test_the_same_but_for_case_blanks_and_punctuation(first, second):
         ("protein", "prxtein", False),  # nothing else says that it is the same
         ("the", "a", False),
         ("the risk of a stroke", "risk of stroke", True),
-        ("co-activated genes", "coactivated genes", False),  # equal keys: `compare` says so
+        ("co-activated genes", "coactivated genes", False),  # equal keys, which `text_key` finds
         ("symptomatic cases", "asymptomatic cases", False),
         ("role of GNB1 mutations", "role of GNB2 mutations", False),
         ("studies of covid18 cases", "studies of covid19 cases", False),
