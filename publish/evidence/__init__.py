@@ -17,5 +17,5 @@ from .gate import (
     require_better,
     tuned_system,
 )
-from .licence import Base, Licence, copy_notices
+from .licence import Base, copy_notices
 from .source import Evidence, Source, data_names, distinct_names, read_source

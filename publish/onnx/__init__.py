@@ -8,4 +8,4 @@ parity.py    compare a graph with the model: scores, order, measure, speed
 
 from .export import OPSET
 from .graphs import NO_GRAPHS, Graphs, add_graphs
-from .parity import BATCH, EXACT, TOLERANCE, GraphProof, open_graph
+from .parity import BATCH, EXACT, TOLERANCE, open_graph

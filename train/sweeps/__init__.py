@@ -7,5 +7,4 @@ table.py  the table that both print
 luck.py   how much the best of many runs owes to chance
 """
 
-from .runs import main
 from .sweep import best_value, finished, print_results
