@@ -86,7 +86,7 @@ def publish(settings: PublishCommand) -> Published:
                 places=places,
                 merged=merged,
                 statistics=find_statistics(prepared, reranker),
-                samples=find_samples(source, prepared, ruling.system) if settings.card.samples else [],
+                samples=find_samples(prepared, ruling.system) if settings.card.samples else [],
                 graphs=graphs,
                 notices=texts,
             )

@@ -83,7 +83,7 @@ def find_statistics(prepared: Prepared, reranker: Reranker) -> Statistics | None
     )
 
 
-def find_samples(source: Source, prepared: Prepared, system: str) -> list[Sample]:
+def find_samples(prepared: Prepared, system: str) -> list[Sample]:
     """Return three dev queries, spread over those with both a relevant and another candidate."""
     dev, fitted = prepared.dev, prepared.calibrated
     if dev is None:
