@@ -53,7 +53,7 @@ def test_own_data_in_five_minutes(tmp_path, beir, tiny_xlmr, bi_encoder):
             continue
         line = line.replace("BAAI/bge-reranker-base", str(tiny_xlmr))
         line = line.replace("BAAI/bge-small-en-v1.5", str(bi_encoder()))
-        words = [*shlex.split(line)[1:], *small[name].split()]
+        words = [*shlex.split(line, comments=True)[1:], *small[name].split()]
         done = subprocess.run(
             [sys.executable, "-m", "uprank", *words],
             cwd=tmp_path,

@@ -90,10 +90,11 @@ def test_memory_that_ends_in_one_process_ends_all_without_a_traceback(tiny_xlmr,
 
 STANDING_STILL = """
 import sys, time
-from uprank.train import checkpoint, files
+from uprank.data.store import write_folder as real
 from uprank.train.__main__ import main
+from uprank.train.run_folder import checkpoints
 
-def write_folder(target, write, real=files.write_folder):
+def write_folder(target, write):
     def half(folder):
         write(folder)
         if target.name == "step-000004":
@@ -102,7 +103,7 @@ def write_folder(target, write, real=files.write_folder):
 
     real(target, half)
 
-checkpoint.write_folder = write_folder
+checkpoints.write_folder = write_folder
 main()
 """
 
