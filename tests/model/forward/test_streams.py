@@ -58,5 +58,5 @@ def test_scores_do_not_depend_on_the_number_of_streams(tiny_xlmr, pairs, monkeyp
     for streams in (1, 4):
         monkeypatch.setattr("uprank.model.reranker.count_streams", lambda _, n=streams: n)
         scores.append(reranker.score(pairs, progress=told.append))
-    np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)  # 4e-6 on CPUs with AVX2 only
     assert sum(told) == 2 * len(set(pairs))
