@@ -15,7 +15,7 @@ COMMANDS = {
     ),
     "eval": ("uprank.eval.__main__", "measure rerankers on held-out queries, side by side"),
     "publish": ("uprank.publish.__main__", "make a verified model folder with card, and push it if asked"),
-    "verify": ("uprank.publish.verify.command", "prove a published folder anew: files, scores, card"),
+    "verify": ("uprank.publish.verify", "prove a published folder anew: files, scores, card"),
     "score": ("uprank.model.__main__", "score pairs, or rerank documents, from JSONL"),
 }
 
