@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLE := data/samples/scifact
 RUN := runs/quickstart
+# A test file belongs to one worker; each worker computes on one thread.
+WORKERS ?= 2
 
 .PHONY: quickstart test test-slow lint clean
 
@@ -21,7 +23,7 @@ quickstart: $(VENV)/.quickstart  ## fine-tune, evaluate and publish on a sample:
 	@echo "Folder to publish:   $(RUN)/published (its card: $(RUN)/published/README.md)"
 
 test: $(VENV)/.dev lint  ## lint, types and the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.dev  ## several processes, kills, the wheel, the other libraries
 	$(BIN)/python -m pytest -m slow
