@@ -129,8 +129,11 @@ def truncation(
     measure: Measure | None = None,
     values: Floats | None = None,
     cut: np.ndarray | None = None,
+    found: np.ndarray | None = None,
 ) -> Audit:
     """Count the pairs that were cut, and compare queries with and without a relevant passage cut.
+
+    Only queries with a relevant candidate are compared: the others count 0 for another reason.
 
     Args:
         pairs: number of pairs.
@@ -138,16 +141,21 @@ def truncation(
         measure: leading measure.
         values: (Q,) values of the leading measure.
         cut: (Q,) true if a relevant candidate of the query was cut; None if unknown.
+        found: (Q,) true if the query has a relevant candidate; None if unknown.
     """
     text = f"{percent(truncated, pairs)} of {pairs:,} pairs cut to the token budget"
     figures = {"share": truncated / max(pairs, 1)}
-    if measure is not None and values is not None and cut is not None and cut.any():
-        count = int(cut.sum())
-        figures |= {"cut_queries": float(count), "cut": float(values[cut].mean())}
-        text += f"; {measure} {figures['cut']:.3f} in {count_of(count, 'query')} with a relevant passage cut"
-        if not cut.all():
-            figures["uncut"] = float(values[~cut].mean())
-            text += f", {figures['uncut']:.3f} in the others"
+    if measure is not None and values is not None and cut is not None and found is not None and cut.any():
+        whole, lost = found & ~cut, int((~found).sum())
+        figures |= {"cut_queries": float(cut.sum()), "cut": float(values[cut].mean())}
+        text += f"; {measure} {figures['cut']:.3f} in {count_of(int(cut.sum()), 'query')} with a relevant "
+        text += "passage cut"
+        if whole.any():
+            figures |= {"uncut_queries": float(whole.sum()), "uncut": float(values[whole].mean())}
+            text += f", {figures['uncut']:.3f} in {int(whole.sum()):,} with none cut"
+        if lost:
+            figures["not_found_queries"] = float(lost)
+            text += f" ({lost:,} without a relevant candidate left out)"
     return Audit("truncation", figures["share"] > TRUNCATED_SHARE, text, figures)
 
 

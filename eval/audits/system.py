@@ -116,4 +116,11 @@ def _truncation(scored: Scored, ranking: Ranking, values: Floats, setting: Setti
     if scored.cut is not None and setting.candidates is not None:
         collection = setting.collection
         cut = audits.relevant_cut(ranking.queries, setting.candidates.run, collection.qrels, scored.cut)
-    return audits.truncation(scored.pairs, scored.truncated, measure=setting.leading, values=values, cut=cut)
+    return audits.truncation(
+        scored.pairs,
+        scored.truncated,
+        measure=setting.leading,
+        values=values,
+        cut=cut,
+        found=ranking.hits().any(axis=1),
+    )

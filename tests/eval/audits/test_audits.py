@@ -143,12 +143,20 @@ def test_one_score_for_all_expects_a_random_order():
 
 
 def test_truncation_separates_queries_whose_relevant_passage_was_cut():
-    values, cut = np.array([0.2, 0.4, 0.9, 1.0]), np.array([True, True, False, False])
-    found = audits.truncation(1000, 32, measure=NDCG, values=values, cut=cut)
-    assert (found.loud, found.values["cut"], found.values["uncut"]) == (False, pytest.approx(0.3), 0.95)
+    values = np.array([0.2, 0.4, 0.9, 1.0, 0.0, 0.0])
+    cut, found = np.array([True, True, *[False] * 4]), np.array([*[True] * 4, False, False])
+    one = audits.truncation(1000, 32, measure=NDCG, values=values, cut=cut, found=found)
+    assert (one.loud, one.values["cut"], one.values["uncut"]) == (False, pytest.approx(0.3), 0.95)
     text = "3.2 % of 1,000 pairs cut to the token budget; nDCG@10 0.300 in 2 queries with a relevant passage "
-    assert found.text == text + "cut, 0.950 in the others"
+    assert one.text == text + "cut, 0.950 in 2 with none cut (2 without a relevant candidate left out)"
     assert audits.truncation(1000, 101).loud
+
+
+def test_truncation_says_nothing_of_queries_that_were_never_found():
+    values, cut = np.array([0.5, 0.0]), np.array([True, False])
+    one = audits.truncation(10, 1, measure=NDCG, values=values, cut=cut, found=cut)
+    assert "uncut" not in one.values
+    assert one.text.endswith("with a relevant passage cut (1 without a relevant candidate left out)")
 
 
 def test_cut_pairs_are_found_in_the_order_of_scoring():
