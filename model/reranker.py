@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
 from .forward import GRAIN, Scorer, count_streams, pack, plan_by_length, run_in_streams, suitable_tokens
 from .load import load, usable_positions
 from .lora import plain_state
+from .probe import depends_on_padding
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)
@@ -139,13 +141,21 @@ class Reranker:
             log.info(
                 "%s has %d positions: model.max_tokens is %d, not %d", path, longest, longest, max_tokens
             )
-        scorer = Scorer(loaded.model.to(target), settings.precision).eval()
+        pairs = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
+        model = loaded.model.to(target).eval()
+        scorer = Scorer(model, settings.precision, token_types=pairs.gives_types).eval()
         if not scorer.packed:
-            log.info("%s cannot be packed: padded batches sorted by length", type(loaded.model).__name__)
+            scorer.by_length = depends_on_padding(model, pairs, path)
+            how = (
+                "batches of one length, as padding changes its scores"
+                if scorer.by_length
+                else "padded batches"
+            )
+            log.info("%s cannot be packed: %s", type(model).__name__, how)
         return cls(
             scorer,
             loaded.tokenizer,
-            PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest),
+            pairs,
             settings.precision,
             path,
             loaded.new_head,
@@ -244,17 +254,38 @@ class Reranker:
         """Set the dropout rates of training; None keeps the model's own.
 
         Raises:
-            UserError: a rate is given for an architecture whose layers we do not know.
+            UserError: a rate is given that the model's configuration does not have.
         """
-        if not self.scorer.packed and (attention is not None or hidden is not None):
-            raise UserError(
-                f"attention_dropout and hidden_dropout cannot be set for {type(self.model).__name__}",
-                advice="Leave them out: the model's own rates are used.",
-            )
+        if not self.scorer.packed:
+            self._rebuild({"attention": attention, "hidden": hidden})
+            return
         for name, module in self.model.named_modules():
             if isinstance(module, torch.nn.Dropout):
                 rate = attention if name.endswith("attention.self.dropout") else hidden
                 module.p = module.p if rate is None else rate
+
+    def _rebuild(self, rates: Mapping[str, float | None]) -> None:
+        """Make a model that is not packed anew with other rates, which only its configuration names."""
+        config, problems = copy.deepcopy(self.model.config), []
+        for kind, rate in rates.items():
+            names = [
+                name
+                for name, value in config.to_dict().items()
+                if "dropout" in name and isinstance(value, float) and ("att" in name) == (kind == "attention")
+            ]
+            if rate is not None and not names:
+                problems.append(
+                    f"model.{kind}_dropout={rate}: the config.json of {type(self.model).__name__} has none"
+                )
+            for name in names if rate is not None else ():
+                setattr(config, name, rate)
+        if problems:
+            raise UserError(problems, advice="Leave it out: the model's own rates are used.")
+        if config.to_dict() != self.model.config.to_dict():
+            with torch.random.fork_rng(devices=[]):
+                fresh = type(self.model)(config)
+            fresh.load_state_dict(self.model.state_dict())
+            self.scorer.model = fresh.to(self.device).train(self.model.training)
 
     def save(self, folder: str | Path) -> None:
         """Write config.json, with token budgets and prompts, model.safetensors and the tokenizer."""

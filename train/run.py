@@ -15,7 +15,7 @@ from ..data.sampling import EXAMPLES, Mix
 from ..data.store import put_back
 from ..eval.processes import Processes
 from ..eval.scoring import LeftEarly
-from ..model.load import base_card, location_kind
+from ..model.locate import base_card, location_kind
 from .loop import fit, keep_best
 from .monitor import (
     Monitor,

@@ -129,6 +129,11 @@ class PairEncoder:
         self._stores: list[KeyedStore] = []
         self._lock = threading.RLock()  # a tokenizer and the texts held serve one thread at a time
 
+    @property
+    def gives_types(self) -> bool:
+        """Whether the tokenizer gives token types by itself; if not, a model is not given any."""
+        return self._template.gives_types
+
     @_alone
     def use(self, store: KeyedStore) -> None:
         """Look texts up in this store before tokenising them."""
@@ -257,6 +262,7 @@ class PairTemplate:
         specials: their number.
         segments: token type of each piece of a pair: one for each special token, and one each
             for the query and the passage, in order, shape (specials + 2,), int64.
+        gives_types: whether the tokenizer gives token types by itself, as every library reads them.
         any_type: whether a token type is not 0.
         places: places of query and passage among the pieces.
     """
@@ -265,7 +271,8 @@ class PairTemplate:
         first, second = (
             tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("one", "two words")
         )
-        pair = tokenizer("one", "two words", return_token_type_ids=True)
+        pair = tokenizer("one", "two words")
+        self.gives_types = "token_type_ids" in pair
         ids, types = pair["input_ids"], pair.get("token_type_ids") or [0] * len(pair["input_ids"])
         middle = _find(ids, first, 0)
         end = _find(ids, second, middle + len(first))

@@ -122,5 +122,5 @@ def _truncation(scored: Scored, ranking: Ranking, values: Floats, setting: Setti
         measure=setting.leading,
         values=values,
         cut=cut,
-        found=ranking.hits().any(axis=1),
+        found=np.asarray(ranking.hits().any(axis=1)),
     )

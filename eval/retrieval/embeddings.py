@@ -24,7 +24,8 @@ from ...configs.errors import UserError
 from ...configs.paths import cache_folder
 from ...configs.schema import DenseSettings
 from ...model.backends import hash_config
-from ...model.load import locate, quiet_transformers
+from ...model.load import quiet_transformers
+from ...model.locate import locate
 from ...model.reranker import choose_device
 from ...model.weights import hash_weights
 from ..processes import Share
@@ -205,7 +206,10 @@ def load_bi_encoder(settings: DenseSettings, *, device: str | None = None) -> Bi
     quiet_transformers()
     try:
         model = SentenceTransformer(
-            location, device=str(choose_device(device)), model_kwargs={"use_safetensors": True}
+            location,
+            device=str(choose_device(device)),
+            model_kwargs={"use_safetensors": True},
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__

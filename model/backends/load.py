@@ -14,7 +14,8 @@ from ...configs.errors import UserError
 from ...configs.schema import ScoredModelSettings
 from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
-from ..load import load_tokenizer, locate, quiet_transformers, stated_limits
+from ..load import check_encoder, load, load_tokenizer, quiet_transformers, stated_limits
+from ..locate import has_modules, locate
 from ..weights import hash_config, hash_tokenizer, hash_weights
 from .peer import GRAPHS, PACKAGES, Pair, Peer
 
@@ -72,7 +73,7 @@ def backend_problems(settings: ScoredModelSettings, name: str = "model") -> list
 
             find_graph(settings.path, backend)
         else:
-            locate(settings.path)
+            locate(settings.path, modules=backend == "sentence_transformers")
     except UserError as error:
         problems += error.problems[:-1] + [". ".join(filter(None, (error.problems[-1], error.advice)))]
     if backend not in PACKAGES:
@@ -115,35 +116,57 @@ def _load_library(settings: ScoredModelSettings, device: str | None, tokens_per_
 
     path, backend, revision = settings.path, settings.backend, settings.revision
     target = str(choose_device(device))
-    tokenizer = load_tokenizer(path, revision=revision)
-    positions, stated = stated_limits(path, revision=revision)
+    location = locate(path, modules=backend == "sentence_transformers")
+    modules = has_modules(location, revision)
+    expected = _expected_weights(settings, modules)
+    tokenizer = load_tokenizer(path, revision=revision, modules=modules)
+    positions, stated = stated_limits(path, revision=revision, modules=modules)
     kept, longest = choose_budgets(
         tokenizer, settings.query_tokens, settings.max_tokens, positions=positions, stated=stated
     )
     make = _sentence_transformers if backend == "sentence_transformers" else _flag_embedding
     quiet_transformers()
     try:
-        model, predict, deciding = make(locate(path), longest, target, revision)
-    except (OSError, ValueError, RuntimeError) as error:
+        model, predict, deciding = make(location, longest, target, revision)
+    except MemoryError:
+        raise
+    except Exception as error:  # a foreign folder may break any rule of a foreign library
         raise UserError(f"model.path={path}: {backend} cannot load it: {error}".splitlines()[0]) from error
-    if not any(name.endswith("ForSequenceClassification") for name in model.config.architectures or []):
-        raise UserError(
-            f"model.path={path}: an encoder without a head; backend {backend} would draw a random one",
-            advice="Fine-tune it first.",
-        )
+    weights = hash_weights(model.state_dict())
+    if expected not in ("", weights):
+        raise UserError(f"model.path={path}: {backend} reads other weights than those of the file")
     return Peer(
         backend,
         predict,
         tokenizer,
         PairEncoder(tokenizer, query_tokens=kept, max_tokens=longest),
         (longest * 3 // 4 if backend == "flag_embedding" else 0, longest),
-        hash_weights(model.state_dict()),
+        weights,
         path,
         target,
         tokens_per_batch or suitable_tokens(target),
         settings=deciding | {"config": hash_config(model.config)},
         prompts=choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
     )
+
+
+def _expected_weights(settings: ScoredModelSettings, modules: bool) -> str:
+    """Return the hash of the weights in the file, which a library must read; empty if it can only be trusted.
+
+    Raises:
+        UserError: a weight is missing, which a library would draw at random in silence.
+    """
+    path, revision = settings.path, settings.revision
+    if modules:
+        check_encoder(path, revision=revision)
+        return ""
+    loaded = load(path, revision=revision)
+    if loaded.new_head:
+        raise UserError(
+            f"model.path={path}: an encoder without a head; {settings.backend} would draw one at random",
+            advice="Fine-tune it first.",
+        )
+    return hash_weights(loaded.model.state_dict())
 
 
 def _sentence_transformers(
@@ -160,6 +183,7 @@ def _sentence_transformers(
         max_length=max_tokens,
         activation_fn=raw,
         local_files_only=Path(location).is_dir(),  # else it looks a folder's model card up on the hub
+        trust_remote_code=False,
         model_kwargs={"dtype": torch.float32, "use_safetensors": True},
     )
 
@@ -169,8 +193,9 @@ def _sentence_transformers(
         )
         return scores
 
-    # A saved default prompt is put before every text that this library scores.
-    return model.model, predict, {"prompts": model.prompts, "prompt": model.default_prompt_name}
+    # The head may lie beside the encoder. A saved default prompt is put before every text.
+    whole = model if len(model) > 1 else model.model
+    return whole, predict, {"prompts": model.prompts, "prompt": model.default_prompt_name}
 
 
 def _flag_embedding(
@@ -178,7 +203,14 @@ def _flag_embedding(
 ) -> tuple[Any, Predict, dict[str, object]]:
     from FlagEmbedding import FlagReranker
 
-    model = FlagReranker(location, use_fp16=False, devices=device, max_length=max_tokens, normalize=False)
+    model = FlagReranker(
+        location,
+        use_fp16=False,
+        devices=device,
+        max_length=max_tokens,
+        normalize=False,
+        trust_remote_code=False,
+    )
 
     def predict(pairs: list[Pair]) -> np.ndarray:
         # It draws progress bars unless the batch is larger than its input.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .dropout import mix_bits
     from .packed import method_of_layer
     from .packing import GRAIN, PackedBatch, pack, plan_by_length, plan_groups, share_out, split_batch, suitable_tokens  # fmt: skip
-    from .scorer import Scorer, padded_logits
+    from .scorer import Scorer, padded_logits, takes_token_types
     from .streams import count_streams, run_in_streams
 else:
     __getattr__ = lazy(
@@ -26,6 +26,6 @@ else:
         dropout="mix_bits",
         packed="method_of_layer",
         packing="GRAIN PackedBatch pack plan_by_length plan_groups share_out split_batch suitable_tokens",
-        scorer="Scorer padded_logits",
+        scorer="Scorer padded_logits takes_token_types",
         streams="count_streams run_in_streams",
     )

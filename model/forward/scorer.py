@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,16 @@ class Scorer(nn.Module):
         model: a transformers `…ForSequenceClassification` with one label.
         precision: of matrix products: `fp32`, `bf16` or `fp16`; in training, weights, norms, softmax and head
             stay fp32.
+        token_types: whether a model that is not packed is given token types; its tokenizer decides.
+        by_length: whether such a model gets only sequences of one length together, because padding changes
+            its scores.
     """
 
-    def __init__(self, model: Any, precision: str = "fp32") -> None:
+    def __init__(
+        self, model: Any, precision: str = "fp32", *, token_types: bool = True, by_length: bool = False
+    ) -> None:
         super().__init__()
+        self.token_types, self.by_length = token_types, by_length
         self.model = model
         self.packed = can_pack(model)
         self._dtype = DTYPES[precision]
@@ -54,7 +61,9 @@ class Scorer(nn.Module):
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """Return the raw scores of S sequences, shape (S,), float32."""
         if not self.packed:
-            return padded_logits(self.model, batch, self._dtype)
+            return padded_logits(
+                self.model, batch, self._dtype, token_types=self.token_types, by_length=self.by_length
+            )
         if torch.is_grad_enabled() or self.training:
             return packed_logits(
                 self.model, batch, self._products, self._table, checkpointing=self._checkpointing
@@ -121,11 +130,25 @@ class Scorer(nn.Module):
         return super().train(mode)
 
 
-def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def padded_logits(
+    model: Any,
+    batch: PackedBatch,
+    dtype: torch.dtype = torch.float32,
+    *,
+    token_types: bool = True,
+    by_length: bool = False,
+) -> torch.Tensor:
     """Return scores of the plain transformers forward on a padded batch, shape (S,), float32.
 
     Dropout comes from the global generator, seeded by the first sequence: reproducible and resumable, but
     dependent on the rest of the batch.
+
+    Args:
+        model: a transformers `…ForSequenceClassification` with one label.
+        batch: S sequences.
+        dtype: of matrix products.
+        token_types: whether the model is given token types, if it takes any.
+        by_length: compute sequences of each length apart, without padding.
     """
     lengths = torch.tensor(batch.lengths, device=batch.ids.device)
     real = torch.arange(max(batch.lengths), device=batch.ids.device) < lengths[:, None]  # (S, L)
@@ -134,10 +157,22 @@ def padded_logits(model: Any, batch: PackedBatch, dtype: torch.dtype = torch.flo
     types = batch.types.new_zeros(real.shape)
     ids[real], types[real] = batch.ids[: batch.tokens], batch.types[: batch.tokens]
     inputs = {"input_ids": ids, "attention_mask": real.long()}
-    if getattr(model.config, "type_vocab_size", 0) > 1:
+    if token_types and takes_token_types(model):
         inputs["token_type_ids"] = types
     if model.training:
         torch.manual_seed(batch.keys[0])
     # Autocast caches the casts of the weights for one batch only, which is slow; such models are rare.
     with torch.autocast(ids.device.type, dtype=dtype, enabled=dtype != torch.float32):
-        return model(**inputs).logits[:, 0].float()
+        if not by_length:
+            return model(**inputs).logits[:, 0].float()
+        scores: list[torch.Tensor] = []
+        for length in sorted(set(batch.lengths)):
+            rows = lengths == length
+            scores.append(model(**{name: part[rows, :length] for name, part in inputs.items()}).logits[:, 0])
+        return torch.cat(scores).float()[lengths.argsort(stable=True).argsort()]
+
+
+def takes_token_types(model: Any) -> bool:
+    """Return whether a model reads token types."""
+    kinds = getattr(model.config, "type_vocab_size", None)
+    return "token_type_ids" in inspect.signature(model.forward).parameters and (kinds is None or kinds > 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ...model.load import base_card, locate
+from ...model.locate import base_card, locate
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UNKNOWN = ("", "unknown", "none")

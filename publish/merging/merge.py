@@ -130,7 +130,9 @@ def as_measured(reranker: Reranker, report: Report) -> Reranker:
     from ...model.forward import Scorer
 
     precision = next((one.precision for one in reversed(report.systems) if one.kind == "model"), "") or "fp32"
-    return replace(reranker, scorer=Scorer(reranker.model, precision).eval(), precision=precision)
+    old = reranker.scorer
+    scorer = Scorer(reranker.model, precision, token_types=old.token_types, by_length=old.by_length).eval()
+    return replace(reranker, scorer=scorer, precision=precision)
 
 
 def read_guards(wanted: MergeSettings, report: Report) -> list[Guard]:

@@ -174,8 +174,8 @@ def _transformers_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int) -
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=False).eval()
     scores: list[float] = []
     for start in range(0, len(pairs), BATCH):
         queries, passages = map(list, zip(*pairs[start : start + BATCH], strict=True))
@@ -189,7 +189,7 @@ def _sentence_transformers_scores(folder: Path, pairs: Sequence[Pair], max_token
     from sentence_transformers import CrossEncoder
 
     # local_files_only: otherwise it looks the folder up on the hub to fill a model card
-    model = CrossEncoder(str(folder), device="cpu", local_files_only=True)
+    model = CrossEncoder(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
     scores: Any = model.predict(list(pairs), batch_size=BATCH, show_progress_bar=False)
     return scores.tolist()
 
@@ -197,7 +197,8 @@ def _sentence_transformers_scores(folder: Path, pairs: Sequence[Pair], max_token
 def _flag_embedding_scores(folder: Path, pairs: Sequence[Pair], max_tokens: int) -> Sequence[float]:
     from FlagEmbedding import FlagReranker
 
-    model = FlagReranker(str(folder), use_fp16=False, devices="cpu", max_length=max_tokens)
+    device = {"use_fp16": False, "devices": "cpu"}
+    model = FlagReranker(str(folder), **device, max_length=max_tokens, trust_remote_code=False)
     scores: list[float] = []
     for start in range(0, len(pairs), BATCH):  # in parts: more than one batch draws progress bars
         scores += model.compute_score(list(pairs[start : start + BATCH]), batch_size=BATCH + 1)

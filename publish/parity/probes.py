@@ -80,7 +80,7 @@ class Probes:
         """Read the pairs with the tokenizer of the folder on disk."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         reasons, problems = [], []
         for query, passage in pairs:
             expected = reranker.pairs.encode(query, passage).ids.tolist()

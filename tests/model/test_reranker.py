@@ -9,7 +9,8 @@ import torch
 import uprank
 from safetensors.torch import load_file
 from uprank.configs.errors import UserError
-from uprank.model.load import load, locate, usable_positions
+from uprank.model.load import load, usable_positions
+from uprank.model.locate import locate
 from uprank.model.reranker import Reranker
 from uprank.model.weights import hash_weights
 

@@ -215,7 +215,10 @@ def _mining_notes(splits: Mapping[str, Sequence[CheckedSource]]) -> list[str]:
 def _noise_notes(sources: Sequence[CheckedSource], settings: CheckCommand, findings: Findings) -> list[str]:
     from .label_noise import find_noise
 
-    looked, suspect = find_noise(sources, settings, findings)
+    found = find_noise(sources, settings, findings)
+    if found is None:
+        return [f"label noise: not measured, as {settings.model.path} has no trained head"]
+    looked, suspect = found
     if not looked:
         return []
     return [f"label noise: in {suspect:,} of {looked:,} groups the model ranks a negative over a positive"]

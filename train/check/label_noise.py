@@ -18,17 +18,19 @@ PASSAGES = 16  # scored of a group at most: some have hundreds of negatives
 
 def find_noise(
     sources: Sequence[CheckedSource], settings: CheckCommand, findings: Findings
-) -> tuple[int, int]:
+) -> tuple[int, int] | None:
     """Score a seeded sample of groups and add suspects to the findings, the largest difference first.
 
     Returns:
-        The number of groups scored, and of those with a suspect.
+        The number of groups scored, and of those with a suspect; None if the model has no trained head.
     """
     groups = sample(sources, settings.noise_queries, settings.seed)
     if not groups:
         return 0, 0
     suspects = []
     scores = _score(groups, settings)
+    if scores is None:
+        return None
     ends = list(accumulate(len(group.texts) - 1 for group in groups))
     for group, end in zip(groups, ends, strict=True):
         start = end - len(group.texts) + 1
@@ -59,7 +61,7 @@ def sample(sources: Sequence[CheckedSource], count: int, seed: int) -> list[Grou
     return drawn
 
 
-def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
+def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray | None:
     import torch
 
     from ...model.reranker import Reranker
@@ -67,8 +69,7 @@ def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     reranker = Reranker.from_settings(settings.model, seed=settings.seed)
-    prompted = [reranker.prompts.group(group).prompted for group in groups]
-    pairs = [(group.query, text) for group in prompted for text in group.texts[1:]]
     if reranker.new_head:
-        return np.zeros(len(pairs), np.float32)  # it has not learned to rank
-    return reranker.as_read.score(pairs)
+        return None  # it has not learned to rank
+    prompted = [reranker.prompts.group(group).prompted for group in groups]
+    return reranker.as_read.score((group.query, text) for group in prompted for text in group.texts[1:])

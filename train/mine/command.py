@@ -82,7 +82,7 @@ def _read(settings: MineCommand) -> Sources:
 
 def _setting_problems(settings: MineCommand) -> list[str]:
     from ...eval.retrieval import locate_bi_encoder
-    from ...model.load import locate
+    from ...model.locate import locate
     from ...model.reranker import choose_device
     from .negatives import SAMPLINGS
     from .search import RETRIEVERS, compares

@@ -57,11 +57,13 @@ def gather_states(model: Any, optimizer: torch.optim.Optimizer, *, keep: bool = 
 
     Collective under FSDP; ranks without `keep` get nothing.
     """
-    weights = {}
+    weights, places = {}, set[int]()
     for name, tensor in model.state_dict().items():
         tensor = full(tensor.detach())
         if keep:
-            weights[name] = tensor.cpu().contiguous()
+            tied = tensor.data_ptr() in places  # the file holds each name for itself
+            places.add(tensor.data_ptr())
+            weights[name] = tensor.cpu().clone() if tied else tensor.cpu().contiguous()
     return weights, optimizer_state(model, optimizer, keep=keep)
 
 

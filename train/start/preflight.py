@@ -19,7 +19,7 @@ from ...data.sampling import DataSource, Mix, Stream, look_ahead, share_groups, 
 from ...data.store import fingerprint_of
 from ...eval.measures import parse_measures
 from ...eval.retrieval import resolve_source
-from ...model.load import locate
+from ...model.locate import locate
 from ..check import check_before_training
 from ..dev import Dev, make_dev
 from ..losses import data_problems

@@ -205,6 +205,14 @@ def test_default_budgets_fit_a_short_model(run, beir, tiny_bert, tmp_path):
     assert run(f"data.test={beir}", f"model.path={short}")[0] == 0
 
 
+def test_noise_is_not_measured_by_a_head_that_has_not_learned(run, tmp_path, tiny_encoder):
+    path = rows(tmp_path / "a.jsonl", {"query": "brain virus", "pos": ["heart"], "neg": ["river"]})
+    code, out, _ = run(f"data.train={path}", f"model.path={tiny_encoder}", "--json")
+    notes = json.loads("\n".join(out))["notes"]
+    assert code == 0
+    assert f"label noise: not measured, as {tiny_encoder} has no trained head" in notes
+
+
 def test_noise_is_what_the_model_ranks_over_a_positive(run, tmp_path, tiny_bert):
     from uprank import Reranker
 
