@@ -121,6 +121,9 @@ def _readable(path: str, problems: Problems) -> bool:
     if not location.exists():
         problems.add("file", f"{path}: no such file or folder; allowed is {FORMATS}")
         return False
+    if not (location.is_dir() or location.is_file()):
+        problems.add("file", f"{path}: a pipe or a device; write its content to a file first")
+        return False
     if location.is_dir() and not any(location.iterdir()):
         problems.add("file", f"{path}: the folder is empty; allowed is {FORMATS}")
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ..problems import Problems
+from .fields import named_classes
 from .lines import compression
 
 ROWS = 256  # held as Python objects at a time
@@ -22,15 +24,26 @@ def read_arrow_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple
     """
     if compression(path):
         raise UserError(f"{name}: Parquet and Arrow compress their own columns; unpack the file")
-    number = 0
+    number, names = 0, dict[str, list[str]]()
     with _reported(name):
         for batch in _batches(path):
+            names = _class_names(batch.schema) if not number else names
             for start in range(0, batch.num_rows, ROWS):
                 chunk = batch.slice(start, ROWS)
                 for row in _values(chunk, name, number, problems):
                     number += 1
                     if row is not None:
-                        yield f"{name}:{number}", row
+                        yield f"{name}:{number}", named_classes(row, names)
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """Return the class names that `datasets` has written beside the columns."""
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = about["info"]["features"].items()
+        return {column: one["names"] for column, one in features if one.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .fields import kind_of_value
+
 ALLOWED = (
     "query, pos, neg (lists of texts); query, positive, negative or negative_1, negative_2, … "
     "(texts or lists); "
@@ -24,6 +26,8 @@ GROUP_COLUMNS = (
     *("query", "pos", "neg", "pos_scores", "neg_scores", "pos_grades"),
     *("query_prompt", "passage_prompt", "prompt"),
 )
+# One word with a digit, or an address, names something; Chinese texts have no spaces but are not ASCII.
+_IDS = re.compile(r"(?=.*[0-9])[A-Za-z0-9_.:#-]{1,64}|https?://\S+")
 _ID = re.compile(r"(.*[_-])?(id|idx|index|uuid)|unnamed: 0|__index_level_0__|", re.IGNORECASE)
 _QUERY = ("query", "queries", "query_text", "question", "anchor", "sentence1", "sentence_1", "sentence_a")
 _POSITIVE = (
@@ -84,7 +88,7 @@ def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) ->
     names = {column: column.strip().lower() for column in columns}
     labels = [column for column in columns if names[column] in LABELS]
     texts = [column for column in columns if not _ID.fullmatch(names[column]) and column not in labels]
-    if len(labels) > 1 or len(texts) < 2:
+    if len(labels) > 1:
         return None
     query, passages = (_named(texts, names, known) for known in (_QUERY, _POSITIVE))
     others = [column for column in texts if column not in (query, passages)]
@@ -92,14 +96,72 @@ def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) ->
     unused = [column for column in others if column not in negatives]
     known = bool(query and passages)
     if not known:
-        in_order = iter(unused)
-        query, passages = query or next(in_order, ""), passages or next(in_order, "")
-        negatives, unused = (negatives, list(in_order)) if negatives else (list(in_order), [])
+        # By its order a column is a passage only if its values can be: no numbers, ids or class names.
+        in_order = iter([column for column in unused if not why_no_text(rows, column, query=not query)])
+        query = query or next(in_order, "")
+        in_order = iter([column for column in in_order if not why_no_text(rows, column)])
+        passages = passages or next(in_order, "")
+        negatives = negatives or list(in_order)
+        unused = [column for column in unused if column not in (query, passages, *negatives)]
     read = [query, passages, *negatives]
     if not all(column and _has_texts(rows, column) for column in read) or (labels and negatives):
         return None
+    if any(_values(rows, column) and why_no_text(rows, column) == NUMBERS for column in read[:2]):
+        return None
     lists = any(isinstance(row.get(passages), list) for row in rows)
     return Shape(query, passages, tuple(negatives), "".join(labels), lists, tuple(unused), by_order=not known)
+
+
+NUMBERS = "numbers"
+
+
+def why_no_text(rows: Sequence[Mapping[str, Any]], column: str, *, query: bool = False) -> str:
+    """Return what the values of a column are if they can be no passages (or queries), else nothing.
+
+    Args:
+        rows: the first rows.
+        column: name of the column.
+        query: a query may be the same in all rows.
+
+    >>> why_no_text([{"a": "1"}, {"a": "0"}], "a"), why_no_text([{"a": "train"}] * 2, "a")
+    ('numbers', 'one and the same value')
+    """
+    values = _values(rows, column)
+    if not values or any(isinstance(value, list) for value in values):
+        return ""
+    if all(_is_number(value) for value in values):
+        return NUMBERS
+    words = [value for value in values if isinstance(value, str)]
+    if len(words) < len(values):
+        return f"{kind_of_value(next(value for value in values if not isinstance(value, str)))} in each row"
+    if all(_IDS.fullmatch(word) for word in words):
+        return "ids"
+    distinct = set(words)
+    if query or len(words) < 2:
+        return ""
+    if len(distinct) == 1:
+        return "one and the same value"
+    few = len(words) >= 4 * len(distinct) and all(len(word.split()) <= 2 for word in distinct)
+    return f"{len(distinct)} class names" if few else ""
+
+
+def describe(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the columns with what their values are, for a message that refuses them."""
+    parts = []
+    for column in columns_of(rows):
+        values = _values(rows, column)
+        kind = why_no_text(rows, column, query=True) if values else "empty"
+        if not kind:
+            inner = values[0][0] if isinstance(values[0], list) and values[0] else None
+            kind = kind_of_value(values[0]) + (
+                f" of {kind_of_value(inner)[2:]}s" if inner is not None else ""
+            )
+        parts.append(f"{column} ({kind})")
+    return ", ".join(parts)
+
+
+def _values(rows: Sequence[Mapping[str, Any]], column: str) -> list[Any]:
+    return [row[column] for row in rows if row.get(column) is not None]
 
 
 def is_role(name: str) -> bool:
@@ -116,11 +178,8 @@ def unread_numbers(rows: Sequence[Mapping[str, Any]], shape: Shape) -> str:
     """Return an unread column of a table of pairs that holds only numbers: perhaps the relevance."""
     if shape.groups or shape.label or shape.negatives:
         return ""
-    for column in shape.unused:
-        values = [row.get(column) for row in rows if row.get(column) is not None]
-        if values and all(_is_number(value) for value in values):
-            return column
-    return ""
+    numbers = (column for column in shape.unused if why_no_text(rows, column) == NUMBERS)
+    return next(numbers, "")
 
 
 def _is_number(value: Any) -> bool:

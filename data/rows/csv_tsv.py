@@ -18,11 +18,17 @@ from typing import Any
 from ...configs.errors import UserError
 from ..problems import Problems
 from .columns import is_role
+from .fields import NOTHING
 from .lines import read_lines
 
+AS_UTF8 = (
+    "save it as CSV UTF-8 (in a spreadsheet: Save as), or convert it with `iconv -f ENCODING -t UTF-8`: "
+    "Chinese tables are often GB18030, Western ones CP1252"
+)
 LONGEST = 1 << 24  # characters of a cell; bounds a quote that is never closed
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_HEADER_CELL = re.compile(r"[^\W\d]\w*([ \-./:]\w+){0,3}")
+_HEADER_CELL = re.compile(r"[^\W\d]\w*([ \-./:]{1,2}\w+){0,3}")
+SEPARATORS = (",", ";", "\t", "|")
 
 
 def is_triples(path: Path) -> bool:
@@ -38,6 +44,7 @@ class _Lines:
     """Iterator over decoded lines; lines may be given back."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lines = read_lines(path)
         self._again: deque[str] = deque()
         self.number = 0  # the line returned last
@@ -52,8 +59,10 @@ class _Lines:
             raw = next(self._lines)
             if self.number == 0:
                 if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    raise UserError("is UTF-16; save it as UTF-8")
+                    raise UserError(f"{self._path}: is UTF-16; {AS_UTF8}")
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
+                if not _is_utf8(raw):
+                    raise UserError(f"{self._path}: its first line is not UTF-8; {AS_UTF8}")
             line = raw.decode("utf-8", "surrogateescape")
         self.number += 1
         return line
@@ -70,7 +79,7 @@ def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[s
         UserError: the file cannot be read: its first line names no columns, or it is damaged.
     """
     lines = _Lines(path)
-    separator = "\t" if re.search(r"\.tsv\b", path.name, re.IGNORECASE) else ","
+    separator = _separator(lines, "\t" if re.search(r"\.tsv\b", path.name, re.IGNORECASE) else ",")
     csv.field_size_limit(LONGEST)
     columns: list[str] = []
     for where, fields in _records(lines, separator, name, problems, columns):
@@ -82,7 +91,35 @@ def read_csv_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple[s
         if wrong := _damage(fields):
             problems.add("encoding", f"{where}: {wrong}")
         else:
-            yield where, {column: cell or None for column, cell in zip(columns, fields, strict=True)}
+            cells = (None if cell in NOTHING else cell or None for cell in fields)
+            yield where, dict(zip(columns, cells, strict=True))
+
+
+def _separator(lines: _Lines, usual: str) -> str:
+    """Return the separator that the first line shows: spreadsheets of many countries write semicolons."""
+    first = next(lines, "")
+    stated = re.fullmatch(r"sep=(.)\s*", first, re.IGNORECASE)
+    if stated:
+        return stated[1]
+    lines.give_back([first] if first else [])
+    for separator in (usual, *SEPARATORS):
+        cells = [cell.strip('" ') for cell in first.rstrip("\r\n").split(separator)]
+        if len(cells) > 1 and _is_header(cells):
+            return separator
+    return usual
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Return True if all cells are names; the first one may be empty, as pandas writes its index."""
+    return any(cells) and all(_HEADER_CELL.fullmatch(cell) for cell in cells[not cells[0] :])
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _records(
@@ -121,7 +158,7 @@ def _following(line: str, lines: _Lines, used: list[str]) -> Iterator[str]:
 def _columns(where: str, fields: list[str], path: Path) -> list[str]:
     """Return the columns that the first line names, or those of MS MARCO's triples."""
     named = [field.strip() for field in fields]
-    header = all(map(is_role, named)) if is_triples(path) else all(map(_HEADER_CELL.fullmatch, named))
+    header = all(map(is_role, named)) if is_triples(path) else _is_header(named)
     if header:
         twice = sorted({field for field in named if named.count(field) > 1})
         if twice:
@@ -133,7 +170,7 @@ def _columns(where: str, fields: list[str], path: Path) -> list[str]:
     advice = (
         "; ids of queries and passages: give data.train={triples: FILE, queries: FILE, corpus: FILE}"
         if digits
-        else "; it has to name the columns, as in query,positive,negative"
+        else f"; it has to name the columns, as in query,positive,negative: {', '.join(named)[:80]}"
     )
     raise UserError(f"{where}: the first line is no header{advice}")
 

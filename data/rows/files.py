@@ -21,6 +21,7 @@ from .lines import compression, read_lines
 
 Row = tuple[str, dict[str, Any]]
 TEXT_KINDS = ("jsonl", "json", "csv", "tsv")
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 ARROW_KINDS = ("parquet", "arrow", "feather")
 _SPLITS = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
 _SAVED = ("dataset_info.json", "state.json", "dataset_dict.json")  # written by `save_to_disk` beside its rows
@@ -98,6 +99,9 @@ def read_rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
         reader = json_array.read_array_rows
     else:
         reader = _read_json_lines
+        if wrong := _no_json(path):
+            problems.add("file", f"{name}: {wrong}")
+            return
     empty, before = True, len(problems)
     try:
         for row in reader(path, name, problems):
@@ -109,6 +113,20 @@ def read_rows(path: Path, name: str, problems: Problems) -> Iterator[Row]:
         problems.add("file", f"{name}: cannot be read ({error.strerror or error})")
     if empty and len(problems) == before:
         problems.add("file", f"{name}: no rows")
+
+
+def _no_json(path: Path) -> str:
+    """Return why a file whose name ends in none of the known kinds cannot be JSON lines, else nothing."""
+    if kind_of_file(path):
+        return ""
+    end = path.suffix.lower()
+    if end in SPREADSHEETS:
+        return "a spreadsheet; save it as CSV UTF-8"
+    first = next((line for line in read_lines(path) if line.strip()), b"{").removeprefix(b"\xef\xbb\xbf")
+    if first.lstrip()[:1] in (b"{", b"["):
+        return ""
+    allowed = ", ".join(f".{kind}" for kind in (*TEXT_KINDS, *ARROW_KINDS))
+    return f"no JSON lines, and its name says no other kind: name it after what it is ({allowed})"
 
 
 def _read_json_lines(path: Path, name: str, problems: Problems) -> Iterator[Row]:

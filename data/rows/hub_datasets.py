@@ -18,6 +18,7 @@ from typing import Any
 from ..groups import Collection, Group, passage_id
 from ..problems import Problems
 from ..store import keep_groups
+from .fields import named_classes, plain_row
 from .jsonl import as_collection
 from .to_groups import RowTable
 from .to_groups import iterate_tables as iterate_tables
@@ -83,12 +84,14 @@ def _is_rows(path: str, problems: Problems) -> bool:
 
 def _table(path: str, data: Any) -> RowTable:
     """Return the rows of a split, read one at a time from its memory-mapped table or the download."""
+    features = getattr(data, "features", None) or {}
+    names = {column: one.names for column, one in features.items() if getattr(one, "names", None)}
 
     def rows(problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
         number = 0
         try:
             for number, row in enumerate(data, 1):
-                yield f"{path}:{number}", row
+                yield f"{path}:{number}", plain_row(named_classes(row, names))
         except Exception as error:  # a connection, a parser: each library has its own
             problems.add("file", f"{path}: cannot be read after row {number}: {_reason(error)}")
             return

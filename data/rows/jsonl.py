@@ -63,7 +63,7 @@ def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterato
             continue
         empty = False
         try:
-            row = json.loads(raw.rstrip().decode("utf-8"))
+            row = json.loads(raw.rstrip().decode("utf-8"), object_pairs_hook=_once)
         except UnicodeDecodeError as error:
             problems.add("encoding", f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
         except json.JSONDecodeError as error:
@@ -79,6 +79,15 @@ def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterato
                 yield where, row
     if empty:
         problems.add("file", f"{name}: no rows")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object whose keys stand once; Python's reader would forget all but the last."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"key {short(twice)} stands twice")
+    return row
 
 
 def groups_of(

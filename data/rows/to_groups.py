@@ -14,13 +14,14 @@ from typing import Any
 from ..groups import Group, same_text
 from ..problems import Problems
 from ..store import merged
-from .columns import ALLOWED, Shape, columns_of, find_shape, unread_numbers
+from .columns import ALLOWED, Shape, describe, find_shape, unread_numbers
 from .fields import (
     CONTRADICTION,
     MISSING,
     NO_NEGATIVES,
     SCORES,
     kind_of_value,
+    plain_row,
     short,
     text_of,
     texts_of,
@@ -66,8 +67,13 @@ def tables_of(files: Sequence[Path]) -> list[RowTable]:
     for file in files:
         kind = kind_of_file(file)
         size = file.stat().st_size * (EXPANDED if compression(file) or kind in ARROW_KINDS else 1)
-        tables.append(RowTable(str(file), partial(read_rows, file, str(file)), size, kind in ("csv", "tsv")))
+        tables.append(RowTable(str(file), partial(_plain_rows, file), size, kind in ("csv", "tsv")))
     return tables
+
+
+def _plain_rows(file: Path, problems: Problems) -> Iterator[Row]:
+    for where, row in read_rows(file, str(file), problems):
+        yield where, plain_row(row)
 
 
 def iterate_tables(
@@ -116,7 +122,7 @@ def _shape(table: RowTable, problems: Problems, need_negatives: bool, notes: Pro
         return None
     shape = find_shape(first, separated=table.separated)
     if shape is None:
-        columns = ", ".join(columns_of(first)) or "not the same in its rows"
+        columns = describe(first) or "not the same in its rows"
         problems.add("file", f"{table.name}: its columns are {columns}; allowed are {ALLOWED}")
     elif column := unread_numbers(first, shape):
         problems.add(

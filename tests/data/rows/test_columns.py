@@ -60,7 +60,7 @@ def test_columns_that_mean_nothing(columns):
 
 def test_values_that_are_no_texts_are_no_passages():
     assert shape("query", "positive", messages=[{"role": "user"}], number=3).unused == ("messages", "number")
-    assert shape("a", "b", number=3) is None
+    assert shape("a", "b", number=3).unused == ("number",)  # a problem, as it may be the relevance
     assert shape("a", messages=[{"role": "user"}]) is None
     assert shape("a", "b", more=None).negatives == ("more",)
 

@@ -27,7 +27,7 @@ SHAPES = {
     "groups": lambda k, t: {"query": f"q{k} {t}", "pos": [f"p{k}{t}", "x"], "neg": [f"n{k}"]},
     "mteb": lambda k, t: {"query": f"q{k} {t}", "positive": [f"p{k}{t}"], "negative": [f"n{k}", "m"]},
     "triplet": lambda k, t: {"anchor": f"q{k} {t}", "positive": f"p{k}{t}", "negative": f"n{k}"},
-    "tuple": lambda k, t: {"id": k, "a": f"q{k}{t}", "b": f"p{k}{t}", "c": f"n{k}", "d": f"m{k}"},
+    "tuple": lambda k, t: {"id": k, "a": f"q {k}{t}", "b": f"p {k}{t}", "c": f"n {k}", "d": f"m {k}"},
     "label": lambda k, t: {"sentence1": f"q{k} {t}", "sentence2": f"p{k}{t}", "label": 1 + k % 2},
     "labels": lambda k, t: {"query": f"q{k} {t}", "docs": [f"p{k}{t}", f"n{k}"], "labels": [1, 0]},
 }

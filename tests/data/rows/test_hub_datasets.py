@@ -100,7 +100,7 @@ def test_what_cannot_be_loaded_and_unknown_columns(tmp_path):
     assert problems[0].startswith(f"hf://{tmp_path}/none: cannot be loaded: ")
     Dataset.from_list([{"text": "a"}]).to_parquet(tmp_path / "train.parquet")
     path = f"hf://{tmp_path}"
-    assert read(path)[1] == [f"{path}: its columns are text; allowed are {ALLOWED}"]
+    assert read(path)[1] == [f"{path}: its columns are text (a string); allowed are {ALLOWED}"]
 
 
 def split_data(**changes):

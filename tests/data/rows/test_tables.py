@@ -117,7 +117,7 @@ def test_lists_of_passages_with_labels(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("label", [0.8, "x", None, True, 10**400, [1], 2**31])
+@pytest.mark.parametrize("label", [0.8, "x", None, 10**400, [1], 2**31])
 def test_a_label_is_a_whole_number(tmp_path, label):
     rows = [{"query": f"q{k}", "docs": "a", "label": 1} for k in range(3)]
     rows[1]["label"] = label
@@ -199,7 +199,7 @@ def test_a_file_of_no_shape(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"text": "a", "label": 1}])
     assert read(path) == (
         [],
-        [f"{path}: its columns are text, label; allowed are {tables.ALLOWED}"],
+        [f"{path}: its columns are text (a string), label (numbers); allowed are {tables.ALLOWED}"],
     )
     path = write(tmp_path / "b.jsonl", [[], 3])
     assert len(read(path)[1]) == 2
