@@ -21,12 +21,12 @@ def count_of(count: int, word: str) -> str:
 
 
 def percent(share: float, of: float = 1.0) -> str:
-    """Return a share of a whole; 0 of 0 is 0.
+    """Return a share of a whole, which is not 0.
 
     >>> percent(32, 1000), percent(0.5)
     ('3.2 %', '50.0 %')
     """
-    return f"{100 * share / (of or 1):.1f} %"
+    return f"{100 * share / of:.1f} %"
 
 
 def some(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from ..words import count_of, format_estimate, percent
 
 TIED_WIDTH = 0.005  # difference of the measure between worst and best order of equal scores
 COLLAPSED_SHARE = 0.5  # share of the queries
+CONSTANT_SHARE = 0.01  # share of the queries; equal passages make a few queries constant for any model
 COLLAPSED_RANGE = 0.01  # logits between the best and the worst candidate of a query
 TRUNCATED_SHARE = 0.1
 JUDGED_SHARE = 0.2
@@ -57,12 +58,12 @@ def spread(ranking: Ranking, *, logits: bool) -> Audit | None:
     if constant == len(ranges):
         text = "a constant scorer: all candidates of a query have one score, and document ids decide the "
         return Audit("spread", True, f"{text}order", figures)
-    if constant or (logits and middle < COLLAPSED_RANGE):
-        text = f"scores have collapsed: median range within a query {middle:.2g}"
-        text += f", all equal in {count_of(constant, 'query')}" if constant else ""
-        return Audit("spread", constant > 0.01 * len(ranges) or middle < COLLAPSED_RANGE, text, figures)
+    collapsed = constant > CONSTANT_SHARE * len(ranges) or (logits and middle < COLLAPSED_RANGE)
     text = f"scores of a query range over {middle:.2f} (median)"
-    return Audit("spread", False, text, figures)
+    if collapsed:
+        text = f"scores have collapsed: median range within a query {middle:.2g}"
+    text += f", all equal in {count_of(constant, 'query')} of {len(ranges):,}" if constant else ""
+    return Audit("spread", collapsed, text, figures)
 
 
 def direction(ranking: Ranking, measure: Measure, values: Floats, seed: int) -> Audit:
@@ -143,8 +144,10 @@ def truncation(
         cut: (Q,) true if a relevant candidate of the query was cut; None if unknown.
         found: (Q,) true if the query has a relevant candidate; None if unknown.
     """
+    if not pairs:
+        return Audit("truncation", False, "truncation not measured: no pair was scored")
     text = f"{percent(truncated, pairs)} of {pairs:,} pairs cut to the token budget"
-    figures = {"share": truncated / max(pairs, 1)}
+    figures = {"share": truncated / pairs}
     if measure is not None and values is not None and cut is not None and found is not None and cut.any():
         whole, lost = found & ~cut, int((~found).sum())
         figures |= {"cut_queries": float(cut.sum()), "cut": float(values[cut].mean())}
@@ -159,12 +162,19 @@ def truncation(
     return Audit("truncation", figures["share"] > TRUNCATED_SHARE, text, figures)
 
 
-def judged(ranking: Ranking, measure: Measure) -> Audit:
-    """Measure the judged share of the top: an unjudged document counts as not relevant."""
-    depth = measure.cutoff or USUAL_CUTOFF
-    share = float(judged_share(ranking, depth).mean())
+def judged(ranking: Ranking, measure: Measure) -> Audit | None:
+    """Measure the judged share of the top: an unjudged document counts as not relevant.
+
+    Queries without candidates have no top; None if no query has one.
+    """
+    depth, ranked = measure.cutoff or USUAL_CUTOFF, ranking.lengths > 0
+    if not ranked.any():
+        return None
+    share = float(judged_share(ranking, depth)[ranked].mean())
     # With one judgment a query, as in MS MARCO, one in ten is all that can be expected.
-    most = float((np.minimum(ranking.num_relevant() + ranking.num_nonrelevant(), depth) / depth).mean())
+    top = np.minimum(ranking.lengths, depth)
+    known = np.minimum(ranking.num_relevant() + ranking.num_nonrelevant(), top)
+    most = float((known[ranked] / top[ranked]).mean())
     text = (
         f"{percent(share)} of the top {depth} judged, of at most {percent(most)}; others count not relevant"
     )
@@ -218,6 +228,7 @@ def relevant_cut(
     run: Mapping[str, Mapping[str, float]],
     qrels: Mapping[str, Mapping[str, int]],
     cut: np.ndarray,
+    rel: int = 1,
 ) -> np.ndarray:
     """Return (Q,) true if a relevant candidate of the query was cut.
 
@@ -226,6 +237,7 @@ def relevant_cut(
         run: query -> document -> score, in the order in which the pairs were scored.
         qrels: judgments.
         cut: (N,) true if the pair was cut, query after query.
+        rel: least grade that is relevant.
     """
     affected = dict.fromkeys(queries, False)
     start = 0
@@ -235,7 +247,7 @@ def relevant_cut(
         if query in affected and flags.any():
             docs = list(row)
             grades = qrels[query]
-            affected[query] = any(grades.get(docs[place], 0) > 0 for place in np.flatnonzero(flags))
+            affected[query] = any(grades.get(docs[place], 0) >= rel for place in np.flatnonzero(flags))
     return np.fromiter(affected.values(), bool, len(affected))
 
 

@@ -112,15 +112,15 @@ def _floor(ranking: Ranking, setting: Setting) -> tuple[str, float]:
 
 
 def _truncation(scored: Scored, ranking: Ranking, values: Floats, setting: Setting) -> Audit:
-    cut: np.ndarray | None = None
+    cut, rel = None, setting.leading.rel
     if scored.cut is not None and setting.candidates is not None:
-        collection = setting.collection
-        cut = audits.relevant_cut(ranking.queries, setting.candidates.run, collection.qrels, scored.cut)
+        run, qrels = setting.candidates.run, setting.collection.qrels
+        cut = audits.relevant_cut(ranking.queries, run, qrels, scored.cut, rel)
     return audits.truncation(
         scored.pairs,
         scored.truncated,
         measure=setting.leading,
         values=values,
         cut=cut,
-        found=np.asarray(ranking.hits().any(axis=1)),
+        found=np.asarray(ranking.hits(rel).any(axis=1)),
     )

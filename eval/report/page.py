@@ -62,7 +62,7 @@ def render_report(
     pairs = _paired_values(report, measure, system)
     moves = sorted(pairs.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
     comparison = report.comparison(system, measure) if system else None
-    by_cost = charts.cost_chart(report.systems, measure, report.queries)
+    by_cost = charts.cost_chart(report.systems, measure, report.queries - len(report.missing_queries))
     return _render(
         "report.html.j2",
         [report],

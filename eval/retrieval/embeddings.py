@@ -4,6 +4,8 @@ A vector depends on its text and the model alone, not on the batch it was encode
 multiple of 32 tokens and encoded with others of the same padded length. So one process and several, a killed
 run and a complete one, an empty cache and a full one give the same bits (measured on CPUs; a BLAS may compute
 a row of a product differently beside other rows, which no padding can mend).
+
+Each row of the cache has a checksum, read before the row is used: a damaged one is encoded again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,7 @@ Floats = npt.NDArray[np.float32]
 PADDING = 32  # tokens: few enough to waste little, many enough for batches of one length
 PART = 1024  # texts written to the cache together: what a kill costs
 SIMILARITIES = ("cosine", "dot")
+ENDING = ".vectors"  # of the file of rows; `.rows` were files without checksums
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class BiEncoder:
                 made["vector"][rows] = vectors
             assert made is not None  # a part has at least one text
             made["key"] = np.array([keys[i] for i in chosen], dtype="V16")
+            made["check"] = _check(made)
             if not np.isfinite(made["vector"]).all():
                 raise UserError(f"dense.path={self.settings.path}: it makes vectors that are not finite")
             yield made
@@ -266,12 +271,20 @@ def _hash(text: str) -> str:
 
 
 def _row(size: int) -> np.dtype[Any]:
-    return np.dtype([("key", "V16"), ("vector", "<f4", (size,))])
+    return np.dtype([("key", "V16"), ("vector", "<f4", (size,)), ("check", "<u4")])
+
+
+def _check(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """Return (N,) the CRC-32 of each row's key and vector; one flipped bit, or four bytes, always show."""
+    size = rows.dtype.itemsize
+    data = rows.data.cast("B")
+    ends = range(size, len(data) + 1, size)
+    return np.fromiter((zlib.crc32(data[end - size : end - 4]) for end in ends), np.uint32, len(rows))
 
 
 def _cached(folder: Path) -> Any:
     """Return the rows of the cache, memory-mapped, without an incomplete one at the end."""
-    for file in folder.glob("*.rows"):
+    for file in folder.glob(f"*{ENDING}"):
         row = _row(int(file.stem))
         if count := file.stat().st_size // row.itemsize:
             return np.memmap(file, row, "r", shape=(count,))
@@ -279,10 +292,13 @@ def _cached(folder: Path) -> Any:
 
 
 def _places(cached: Any) -> dict[bytes, int]:
-    """Return the row of each key; the first one if two runs encoded the same text."""
+    """Return the row of each key; the first undamaged one if the same text was encoded twice."""
     places: dict[bytes, int] = {}
-    for place, key in enumerate(cached["key"]):
-        places.setdefault(key.tobytes(), place)
+    for start in range(0, len(cached), PART):
+        rows = np.asarray(cached[start : start + PART])
+        whole = rows["check"] == _check(rows)
+        for place in np.flatnonzero(whole).tolist():
+            places.setdefault(rows["key"][place].tobytes(), start + place)
     return places
 
 
@@ -292,7 +308,7 @@ def _append(folder: Path, rows: npt.NDArray[Any]) -> None:
 
     with (
         FileLock(folder / "append.lock"),
-        (folder / f"{rows['vector'].shape[1]}.rows").open("ab") as stream,
+        (folder / f"{rows['vector'].shape[1]}{ENDING}").open("ab") as stream,
     ):
         stream.truncate(stream.tell() // rows.itemsize * rows.itemsize)  # a killed process left part of a row
         stream.write(rows.tobytes())

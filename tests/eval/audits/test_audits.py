@@ -233,3 +233,31 @@ def test_queries_of_a_run_that_nobody_judged_are_counted():
     assert (found.loud, found.values) == (False, {"queries": 1.0})
     assert found.text == "1 of its 3 queries not judged, so they do not count"
     assert audits.not_judged(["q1"], {"q1": {}}) is None
+
+
+def test_a_few_queries_of_equal_passages_are_no_collapse():
+    qrels, run = make(noisy, queries=200)
+    run["q7"] = dict.fromkeys(run["q7"], 1.0)
+    one = audits.spread(rank(qrels, run), logits=True)
+    assert not one.loud
+    assert "collapsed" not in one.text
+    assert one.text.endswith(" (median), all equal in 1 query of 200")
+
+
+def test_the_judged_share_is_of_queries_with_candidates_and_of_what_they_rank():
+    qrels = {"short": {"a": 1, "b": 0, "c": 0}, "lost": {"x": 1}}
+    one = audits.judged(rank(qrels, {"short": {"a": 3.0, "b": 2.0, "c": 1.0}}), NDCG)
+    assert (one.values["share"], one.values["most"]) == (1.0, 1.0)
+    assert one.text.startswith("100.0 % of the top 10 judged, of at most 100.0 %")
+    assert audits.judged(rank(qrels, {}), NDCG) is None
+
+
+def test_a_share_of_no_pairs_is_not_measured():
+    assert audits.truncation(0, 0).text == "truncation not measured: no pair was scored"
+
+
+def test_a_cut_passage_below_the_measured_grade_is_not_relevant():
+    run, qrels = {"q": {"good": 2.0, "fair": 1.0}}, {"q": {"good": 2, "fair": 1}}
+    cut = np.array([False, True])
+    assert audits.relevant_cut(["q"], run, qrels, cut).tolist() == [True]
+    assert audits.relevant_cut(["q"], run, qrels, cut, 2).tolist() == [False]

@@ -124,7 +124,7 @@ def test_a_killed_run_keeps_its_finished_parts(encoder, monkeypatch):
 
     def append(folder, rows, real=embeddings._append):
         if len(calls) == 2:
-            with next(folder.glob("*.rows")).open("ab") as stream:
+            with next(folder.glob("*.vectors")).open("ab") as stream:
                 stream.write(rows.tobytes()[:10])
             raise KeyboardInterrupt
         calls.append(len(rows))
@@ -139,6 +139,30 @@ def test_a_killed_run_keeps_its_finished_parts(encoder, monkeypatch):
     continued = vectors_of(encoder, given, progress=counted.append)
     assert sum(counted) == len(set(given)) - done
     assert continued == pytest.approx(encoded_alone(encoder.settings.path, given), abs=2e-6)
+
+
+def test_damaged_vectors_are_encoded_again(encoder, monkeypatch, tmp_path):
+    monkeypatch.setenv("UPRANK_CACHE", str(tmp_path))
+    given = texts(20, seed=5)
+    whole = vectors_of(encoder, given)
+    (file,) = tmp_path.glob("embeddings/*/*.vectors")
+    content, encoded = file.read_bytes(), []
+
+    def encode(self, missing, *rest, real=embeddings.BiEncoder._encode):
+        encoded.append(len(missing))
+        return real(self, missing, *rest)
+
+    monkeypatch.setattr(embeddings.BiEncoder, "_encode", encode)
+    size = len(content) // len(given)
+    turned = bytearray(content)
+    for row, place in ((0, 3), (7, 16), (7, size - 5), (19, size - 1)):  # key, vector, vector, checksum
+        turned[row * size + place] ^= 1 << row % 8
+    damages = [(0, content), (3, bytes(turned)), (1, content[:-1]), (20, content[1:]), (20, b"")]
+    for damaged, left in damages:
+        file.write_bytes(left)
+        encoded.clear()
+        assert same(vectors_of(encoder, given), whole)
+        assert encoded == [damaged]
 
 
 def test_processes_share_the_texts_and_read_everything(encoder, monkeypatch, tmp_path):
