@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .rows import (
 )
 from .store import keep_groups
 
+log = logging.getLogger(__name__)
 FORMATS = (
     "a file with rows (.jsonl, .json, .csv, .tsv, .parquet, .arrow; texts also .gz, .zst), a folder of them, "
     "a BEIR folder, one .tsv file of a BEIR folder's qrels/, hf://DATASET:CONFIG:SPLIT, "
@@ -97,8 +99,12 @@ def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str
     if is_beir(path):
         return read_beir_collection(location, split, problems)
     files = find_files(location, split, problems)
-    groups = iterate_tables(tables_of(files), problems, need_negatives=False)
-    return as_collection(location, groups, list(map(str, files)))
+    notes = Problems()
+    groups = iterate_tables(tables_of(files), problems, need_negatives=False, notes=notes)
+    collection = as_collection(location, groups, list(map(str, files)))
+    for note in notes.of("columns"):
+        log.warning("columns: %s", note)
+    return collection
 
 
 def is_beir(path: str) -> bool:

@@ -20,7 +20,7 @@ from . import cache
 from .keyed_store import hash_text
 from .mapped import MappedFile
 
-VERSION = 3  # of the files below and of the checks behind them
+VERSION = 4  # of the files below and of the checks behind them
 ROWS, BYTES = 1024, 1 << 22  # most of a record batch (one row may be larger): memory that iterating holds
 ARROW, TEXTS, QUERIES, PROBLEMS = "groups.arrow", "texts.bin", "queries.bin", "problems.jsonl"
 

@@ -131,6 +131,8 @@ def check_before_training(sources: Sequence[tuple[str, Sequence[Group]]], dev: C
     groups = sum(len(groups) for _, groups in sources)
     summary = f"checked {groups:,} groups against {len(dev.queries):,} dev queries: "
     lines = [summary + check_verdict(0, findings.count(WARNING))]
+    for _, groups_read in sources:
+        lines += [f"columns: {note}" for note in getattr(groups_read, "problems", Problems()).of("columns")]
     for kind in kinds:
         lines.append(f"{findings.counts[kind]:,} x {KINDS[kind][1]}, as in")
         lines += [f"  {example}" for example in findings.examples[kind][:EXAMPLES]]

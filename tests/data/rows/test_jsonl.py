@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uprank.data.groups import Group, passage_id
 from uprank.data.problems import Problems
+from uprank.data.rows.fields import NOTHING
 from uprank.data.rows.jsonl import as_collection, parse_rows, read_jsonl
 
 GOOD = {"query": "q", "pos": ["p"], "neg": ["n"]}
@@ -215,7 +216,9 @@ def is_good(raw):
         or not neg
     ):
         return False
-    if not all(isinstance(text, str) and text.strip() for text in [query, *pos, *neg]):
+    if not all(
+        isinstance(text, str) and text.strip() and text not in NOTHING for text in [query, *pos, *neg]
+    ):
         return False
     if {" ".join(text.split()) for text in pos} & {" ".join(text.split()) for text in neg}:
         return False

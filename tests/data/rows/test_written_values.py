@@ -202,3 +202,18 @@ def test_a_line_that_unpacks_to_anything_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"x" * 100_000))
     with pytest.raises(UserError, match=r"a\.jsonl\.gz:1: a line of more than"):
         list(lines.read_lines(tmp_path / "a.jsonl.gz"))
+
+
+def test_train_and_eval_say_how_a_table_was_read(tmp_path, caplog):
+    from uprank.train.check.command import check_before_training
+
+    path = tmp_path / "a.csv"
+    path.write_text("a,b,c\nwhat is it,a thing here,no way\nwho is it,a person,some text\n")
+    groups = read_groups(str(path), Problems())
+    note = f"columns: {path}: a = query, b = positive, c = negative"
+    dev = read_judged(str(path), Problems(), split="dev")
+    assert caplog.messages == [note]
+    path.write_text("query,pos,neg\nanother one,p,n\n")
+    other = read_judged(str(path), Problems(), split="dev")
+    assert note in check_before_training([(str(path), groups)], other)
+    assert len(dev.queries) == 2
