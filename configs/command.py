@@ -13,6 +13,7 @@ from . import sweep as sweeps
 from .errors import UserError
 from .help import known_keys, nearest, print_help, setting_groups
 from .schema import MISSING
+from .spelling import spelled
 
 Settings = TypeVar("Settings")
 
@@ -38,8 +39,9 @@ def run(
         print_help(command, schema)
         return
     try:
-        _check_arguments(command, schema, arguments)
-        settings = _compose(command, schema, function, sweep)
+        words = spelled(arguments, schema)
+        _check_arguments(command, schema, arguments, words)
+        settings = _compose(command, schema, function, sweep, words)
         if settings is not None:
             function(settings)
     except UserError as error:
@@ -67,6 +69,7 @@ def _compose(
     schema: type[Settings],
     function: Callable[[Settings], None],
     sweep: sweeps.Sweep | None,
+    words: list[str],
 ) -> Settings | None:
     """Return the settings of a single job; None after a sweep, which runs here, and after Hydra's `--cfg`."""
     # Imported here: Hydra costs a quarter of a second that `--help` need not pay.
@@ -84,7 +87,7 @@ def _compose(
         if job.mode is RunMode.MULTIRUN:  # each job has its own place below the output asked for
             config.output = str(Path(config.output) / str(job.job.num))
             make = partial(_typed, command, schema, config)
-            differing = [word for word in job.overrides.task if word not in sys.argv]
+            differing = [word for word in job.overrides.task if word not in words]
             return sweeps.run_job(function, make, sweep, Path(config.output), " ".join(differing))
         try:
             composed.append(_typed(command, schema, config))
@@ -94,11 +97,12 @@ def _compose(
 
     ConfigStore.instance().store(name=f"{command}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them
-    arguments, failed = sys.argv[1:], False
-    multirun = bool({"-m", "--multirun"} & set(arguments))
-    folder = sweeps.output_of(arguments) if multirun else None
+    typed, failed = sys.argv[1:], False
+    multirun = bool({"-m", "--multirun"} & set(words))
+    folder = sweeps.output_of(words) if multirun else None
     sweeps.begin(folder)
     try:
+        sys.argv[1:] = words
         hydra.main(version_base="1.3", config_path="pkg://uprank.configs", config_name=command)(task)()
     except sweeps.JobFailed:
         failed = True
@@ -106,6 +110,8 @@ def _compose(
         unset = "output is not set: the folder of the whole sweep"
         problem = unset if multirun and folder is None and "output" in str(error) else _plain(error)
         raise UserError(problem, advice=f"All settings: uprank {command} --help") from error
+    finally:
+        sys.argv[1:] = typed  # as manifests and reports tell them
     if multirun:
         sweeps.close(command, folder, sweep, failed=failed)
     return composed[0] if composed else None
@@ -130,19 +136,26 @@ def _typed(command: str, schema: type[Settings], config: Any) -> Settings:
     return settings
 
 
-def _check_arguments(command: str, schema: type[Any], arguments: list[str]) -> None:
-    """Refuse what cannot be read, unknown keys and values of a wrong type; all of them at once."""
+def _check_arguments(command: str, schema: type[Any], arguments: list[str], words: list[str]) -> None:
+    """Refuse what cannot be read, unknown keys and values of a wrong type; all of them at once.
+
+    Args:
+        command: name of the command.
+        schema: its settings.
+        arguments: words as typed, for messages.
+        words: the same, spelled for Hydra.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     known = known_keys(schema)
     groups = setting_groups(command)
     problems = [f"{argument!r}: settings are written KEY=VALUE" for argument in _stray(arguments)]
-    for argument in arguments:
+    for argument, word in zip(arguments, words, strict=True):
         if argument.startswith("-") or "=" not in argument:
             continue
         try:
-            override = OverridesParser.create().parse_override(argument)
+            override = OverridesParser.create().parse_override(word)
         except HydraException as error:
             name, _, given = argument.partition("=")
             quoted = '["…","…"]' if given.startswith("[") else '"…"'

@@ -14,8 +14,7 @@ def main() -> None:
     """Run the command line; `uprank verify FOLDER` is short for `folder=FOLDER`."""
     words = sys.argv[1:]
     if len(words) == 1 and not words[0].startswith("-") and "=" not in words[0]:
-        quoted = words[0].replace("\\", "\\\\").replace("'", "\\'")
-        sys.argv[1:] = [f"folder='{quoted}'"]
+        sys.argv[1:] = [f"folder={words[0]}"]
     run("verify", VerifyCommand, _verify)
 
 

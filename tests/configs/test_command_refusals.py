@@ -44,7 +44,7 @@ def test_all_problems_of_a_command_line_at_once(refused):
         "seed=x",
         "train=5",
         "a b=c",
-        "model.path=[",
+        "seed=[",
         "force=1",
     )
     assert lines[0] == "8 problems"
@@ -56,7 +56,7 @@ def test_all_problems_of_a_command_line_at_once(refused):
     assert lines[4] == "seed=x: Value 'x' of type 'str' could not be converted to Integer"
     assert lines[5].startswith("train=5: train has several settings: train.epochs, train.max_steps")
     assert lines[6].startswith("a b=c: cannot be read")
-    assert lines[7].startswith("model.path=[: cannot be read")
+    assert lines[7].startswith("seed=[: cannot be read")
     assert lines[8].startswith("unknown setting 'force'")
 
 
