@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,13 +34,17 @@ def evaluate(settings: EvalCommand) -> None:
         SystemExit: with 1 if the gate finds a regression; the reports are written.
     """
     from .processes import ending_together, is_main, join
+    from .report import reserved
 
-    with ending_together():
+    with ending_together(), ExitStack() as held:
         processes = join(settings.model.device)
         problems: list[str] = []
         plan = _plan(settings, problems)
         processes.agree(problems)
         assert plan is not None  # no plan only with a problem
+        if is_main():
+            collect(problems, held.enter_context, reserved(Path(settings.output)))
+        processes.agree(problems)
         inputs = _load(plan, problems)
         processes.agree(problems)
         candidates = _find_candidates(settings, plan, inputs, problems)
@@ -179,6 +184,7 @@ def _report(
     scored: list[Entry],
 ) -> Report:
     """Measure one collection and write its report."""
+    from ..data.store import writing
     from .evaluate import ReportOptions, first_stage_entry, make_report, run_entry
     from .report import write_report
 
@@ -195,13 +201,15 @@ def _report(
         device=settings.model.device,
     )
     report = make_report(collection, candidates, entries, options)
-    write_report(
-        report,
-        Path(settings.output) / ("" if len(plan.collections) == 1 else part.name),
-        title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {Path(part.path).name}",
-        runs={entry.name: entry.scored.run for entry in entries},
-        collection=collection,
-    )
+    folder = Path(settings.output) / ("" if len(plan.collections) == 1 else part.name)
+    with writing(folder):
+        write_report(
+            report,
+            folder,
+            title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {Path(part.path).name}",
+            runs={entry.name: entry.scored.run for entry in entries},
+            collection=collection,
+        )
     return report
 
 
@@ -209,16 +217,17 @@ def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) ->
     """Write the summary of several collections, print the result, and judge by the gate."""
     from rich.console import Console
 
+    from ..data.store import writing
     from .command import gate_findings
-    from .report import make_summary, print_report, print_summary, write_summary, write_summary_page
+    from .report import make_summary, print_report, print_summary, write_summary
 
     output = Path(settings.output)
     if len(reports) == 1:
         print_report(next(iter(reports.values())), Console(), output / "report.html")
     else:
         summary = make_summary(reports, seed=settings.seed)
-        write_summary(summary, reports, output)
-        write_summary_page(summary, reports, output)
+        with writing(output):
+            write_summary(summary, reports, output)
         print_summary(summary, reports, Console(), output)
     if plan.gate is None:
         return

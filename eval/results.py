@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..configs.errors import UserError
+from ..data.store import write_file
 
 RunScores = Mapping[str, Mapping[str, float]]  # query id -> document id -> score
 
@@ -231,20 +232,23 @@ class Report(Compared):
         return next(system for system in self.systems if system.name == name)
 
     def save(self, folder: Path) -> None:
-        """Write `report.json` and `per_query.jsonl` (one line a query: id and every value)."""
+        """Write `per_query.jsonl` (one line a query: id and every value), then `report.json`.
+
+        Raises:
+            UserError: they cannot be written.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         values = asdict(self)
         per_query = values.pop("per_query")
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
         rows: dict[str, dict[str, Any]] = {}
         for measure, systems in per_query.items():
             for system, by_query in systems.items():
                 for query, value in by_query.items():
                     rows.setdefault(query, {}).setdefault(measure, {})[system] = value
-        with (folder / "per_query.jsonl").open("w", encoding="utf-8") as stream:
-            for query, measured in rows.items():
-                stream.write(json.dumps({"query_id": query, **measured}, ensure_ascii=False) + "\n")
+        lines = [json.dumps({"query_id": query, **row}, ensure_ascii=False) for query, row in rows.items()]
+        write_file(folder / "per_query.jsonl", "".join(f"{line}\n" for line in lines))
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+        write_file(folder / "report.json", text + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Report:

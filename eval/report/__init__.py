@@ -9,11 +9,12 @@ table.py      one table as Markdown, as LaTeX and on a terminal
 sentences.py  verdicts, audits and notes in words
 summary.py    several collections beside each other
 write.py      every file of an output folder
+output.py     reserve an output folder; know an unfinished one
 schema.py     JSON schema of report.json and summary.json
 """
 
-from .page import write_summary_page
+from .output import require_new, reserved
 from .sentences import notes
 from .summary import make_summary
 from .terminal import print_report, print_summary
-from .write import require_new, write_report, write_summary
+from .write import write_report, write_summary

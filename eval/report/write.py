@@ -8,12 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...configs.errors import UserError
-from ...configs.validate import output_problems
 from ...data.groups import Collection
 from ...data.judged import run_file_names, trec_order, write_run
+from ...data.store import write_file
 from ..results import Report, RunScores
-from .page import QueryExample, headline_system, moved_queries, render_report
+from .page import QueryExample, headline_system, moved_queries, render_report, write_summary_page
 from .schema import schema_of
 from .sentences import audit_sentences, loud_sentences
 from .summary import Summary
@@ -22,15 +21,6 @@ from .tables import report_tables, summary_tables
 
 EXAMPLES, DOCUMENTS = 10, 8  # queries shown in full, and documents of each
 UNRANKED = 10**9
-
-
-def require_new(output: Path) -> None:
-    """Raise a UserError if the folder has something in it or cannot be one."""
-    problems = output_problems(output)
-    if problems:
-        raise UserError(problems)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"output={output}: exists", advice="Give a new folder; nothing was overwritten.")
 
 
 def write_report(
@@ -42,7 +32,7 @@ def write_report(
     collection: Collection,
     steps: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write report.json with its schema, per_query.jsonl, `runs/SYSTEM.run`, the tables and report.html.
+    """Write per_query.jsonl, `runs/SYSTEM.run`, the tables and report.html; last report.json with its schema.
 
     Args:
         report: results to write.
@@ -55,8 +45,7 @@ def write_report(
     Returns:
         Path of the page.
     """
-    report.save(folder)
-    _write_json(folder / "report.schema.json", schema_of(Report, without=frozenset({"per_query"})))
+    folder.mkdir(parents=True, exist_ok=True)
     _write_tables(folder / "table", title, report_tables(report), audit_sentences(report))
     (folder / "runs").mkdir(exist_ok=True)
     given = {system.name for system in report.systems if system.kind == "run"}
@@ -65,26 +54,28 @@ def write_report(
     page = folder / "report.html"
     examples = _examples(report, runs, collection)
     page.write_text(render_report(report, title=title, steps=steps, examples=examples), encoding="utf-8")
+    _write_json(folder / "report.schema.json", schema_of(Report, without=frozenset({"per_query"})))
+    report.save(folder)
     return page
 
 
 def write_summary(summary: Summary, reports: Mapping[str, Report], folder: Path) -> None:
-    """Write summary.json with its schema, and summary.md and summary.tex.
+    """Write summary.md, summary.tex and the page; last summary.json with its schema.
 
     Args:
         summary: summary of the reports.
         reports: by name of the collection; each is already written to `folder / name`.
         folder: where to write.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "summary.json", asdict(summary))
-    _write_json(folder / "summary.schema.json", schema_of(Summary))
     _write_tables(folder / "summary", "Summary", summary_tables(summary), loud_sentences(reports))
+    write_summary_page(summary, reports, folder)
+    _write_json(folder / "summary.schema.json", schema_of(Summary))
+    _write_json(folder / "summary.json", asdict(summary))
 
 
 def _write_json(file: Path, values: dict[str, Any]) -> None:
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    write_file(file, text + "\n")
 
 
 def _write_tables(stem: Path, title: str, tables: list[Table], sentences: list[str]) -> None:
