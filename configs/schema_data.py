@@ -45,8 +45,11 @@ class CheckCommand:
 class MineDataSettings:
     """Queries with their relevant passages."""
 
-    train: str = MISSING
-    """BEIR folder (its `train` split), one file of its `qrels/`, or JSONL groups (with `corpus`)."""
+    train: Any = MISSING
+    """BEIR folder (its `train` split), one file of its `qrels/`, files by role `{qrels: Q, queries: QS,
+    corpus: C}`, or JSONL groups (with `corpus`; several files as `[A, B]`)."""
+    on_error: str = "stop"
+    """`stop` at rows with problems, or `skip` them and say how many."""
 
 
 @dataclass
@@ -73,8 +76,8 @@ class MineCommand:
     """Passages to search: JSONL with `text` (and `_id`, `title`), or a BEIR folder. Default: the corpus of
     the BEIR folder in `data.train`."""
     retriever: str = "bm25"
-    """First stage that finds the negatives: `bm25`, `dense`, `hybrid` (both, by reciprocal rank fusion) or
-    `random`."""
+    """First stage that finds the negatives: `bm25`, `dense`, `hybrid` (both, by reciprocal rank fusion),
+    `random`, or a TREC run file of your own search engine."""
     dense: DenseSettings = field(default_factory=DenseSettings)
     depth: int = 100
     """Draw negatives from the best `depth` passages of the first stage."""

@@ -12,11 +12,14 @@ class EvalDataSettings:
 
     test: Any = MISSING
     """JSONL groups, a BEIR folder (its `test` split), one file of its `qrels/`, `hf://DATASET:CONFIG:SPLIT`,
-    `mteb://TASK:SUBSET:SPLIT`, or TREC qrels (with `candidates` or `runs`). Several as `[A, B]` or by name
+    `mteb://TASK:SUBSET:SPLIT`, files by role `{qrels: Q, queries: QS, corpus: C}` (with `run: R` its
+    candidates), or TREC qrels (with `candidates` or `runs`). Several as `[A, B]` or by name
     `{in_domain: A, guard: B}`."""
     train: Any = None
     """Training data of the models. Test queries that occur in it are reported as leaks, together with the
     result on all other queries."""
+    on_error: str = "stop"
+    """`stop` at rows with problems, or `skip` them; the report states how many."""
 
 
 @dataclass

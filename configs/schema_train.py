@@ -49,9 +49,9 @@ class TrainDataSettings:
     """Groups shuffled together, and held in memory, when streaming."""
     on_error: str = "stop"
     """`stop` at rows with problems, or `skip` them; skipped rows are counted in the manifest."""
-    dev: str = MISSING
+    dev: Any = MISSING
     """Held-out queries: JSONL groups, a BEIR folder, a file of its `qrels/`, `hf://DATASET`,
-    `mteb://TASK`."""
+    `mteb://TASK`, or files by role, `{qrels: Q, queries: QS, corpus: C}`."""
 
 
 @dataclass

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .schema import ModelSettings, ScoredModelSettings
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+ON_ERROR = ("stop", "skip")
 BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx", "openvino")
 
 
@@ -29,7 +31,7 @@ def seed_problems(seed: int) -> list[str]:
     return [] if 0 <= seed < 2**63 else [f"seed={seed}: allowed are whole numbers from 0 to 2**63 - 1"]
 
 
-def one_of(key: str, value: str, allowed: tuple[str, ...]) -> list[str]:
+def one_of(key: str, value: str, allowed: Sequence[str]) -> list[str]:
     """Return a problem if the value is not allowed."""
     return [] if value in allowed else [f"{key}={value}: allowed are {', '.join(allowed)}"]
 

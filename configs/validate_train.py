@@ -8,11 +8,10 @@ from typing import Any
 
 from .errors import UserError
 from .schema_train import LoraSettings, OptimSettings, TrainCommand, TrainDataSettings, TrainSettings
-from .validate import above_zero, model_problems, one_of, seed_problems
+from .validate import ON_ERROR, above_zero, model_problems, one_of, seed_problems
 from .validate_loss import loss_problems
 
 TRACKERS = ("none", "wandb", "tensorboard", "trackio")
-ON_ERROR = ("stop", "skip")
 OPTIMIZERS = ("adamw", "adamw_8bit", "adafactor")
 
 
@@ -73,7 +72,8 @@ def _train_problems(train: TrainSettings) -> list[str]:
 
 def _data_problems(data: TrainDataSettings, train: TrainSettings) -> list[str]:
     problems = one_of("data.on_error", data.on_error, ON_ERROR)
-    problems += [] if data.dev else ["data.dev is empty: give a path"]
+    if not isinstance(data.dev, (str, dict)) or not data.dev:
+        problems.append(f"data.dev={data.dev}: allowed are a path, or files by role {{…}}")
     problems += above_zero({"data.stream_block": data.stream_block})
     sources = data.train if isinstance(data.train, list) else [data.train]
     if not sources or not all(isinstance(source, (str, dict)) and source for source in sources):

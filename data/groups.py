@@ -67,6 +67,7 @@ class Collection:
             which must not depend on relevance; or empty (a corpus to search).
         prompted_queries: ids of the queries whose text begins with a prompt of their row.
         prompted_passages: ids of such passages.
+        notes: sentences on what was left out when the source was read.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Collection:
     pools: dict[str, list[str]]
     prompted_queries: frozenset[str] = frozenset()
     prompted_passages: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def passage_id(text: str) -> str:

@@ -36,6 +36,9 @@ KINDS = {
     "control characters": (WARNING, "control characters"),
     "long text": (WARNING, "absurdly long text"),
     "label noise": (WARNING, "negative that the model ranks over a positive"),
+    "unknown id": (WARNING, "judgment whose query or document is not there"),
+    "empty document": (WARNING, "document without text, which is left out"),
+    "judged twice": (WARNING, "the same judgment stands more than once"),
     "columns": (WARNING, "columns that were taken by their order, or are not read"),
     "dropped": (WARNING, "row left out by data.on_error=skip"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,15 @@ from typing import Any
 import xxhash
 
 from .groups import Collection, Group
-from .judged import read_beir_collection, read_beir_groups, read_role_groups, read_role_judged
-from .problems import Problems
+from .judged import (
+    describe_files,
+    given_files,
+    read_beir_collection,
+    read_beir_groups,
+    read_role_groups,
+    read_role_judged,
+)
+from .problems import ERROR, WARNING, Problems
 from .rows import (
     as_collection,
     compression,
@@ -53,6 +61,7 @@ def read_groups(
         need_negatives: True makes a group without negatives a problem.
         skipped: if given, receives the problems of rows in place of `problems`.
     """
+    path = given_files(path)
     if not isinstance(path, str):
         return read_role_groups(path, problems, need_negatives=need_negatives, skipped=skipped)
     if is_named(path):
@@ -87,8 +96,40 @@ def iterate_groups(
         yield from iterate_tables(tables_of(files), problems, need_negatives=need_negatives, merge=False)
 
 
-def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str) -> Collection | None:
-    """Return the judged queries of a source; None if it cannot be read."""
+def read_judged(
+    path: str | Mapping[str, Any], problems: Problems, *, split: str, skip: bool = False
+) -> Collection | None:
+    """Return the judged queries of a source; None if it cannot be read.
+
+    What is harmless (a judgment whose document is not there, a table read by the order of its columns) is
+    logged, and stands in `notes` of the collection.
+
+    Args:
+        path: the path as given, or a mapping of files by role.
+        problems: receives the problems.
+        split: the split to read of a source that has several.
+        skip: leave out rows with problems, and note their number.
+    """
+    path, found = given_files(path), Problems()
+    collection = _judged(path, found, split)
+    errors = found.of(ERROR)
+    rows = Problems(item for item in errors.items() if item[0] != "file")
+    notes = [*found.of(WARNING)]
+    if skip and rows and collection is not None and collection.queries:
+        errors = errors.of("file")
+        notes.append(f"rows left out by data.on_error=skip: {len(rows):,}, the first is {rows[0]}")
+    problems += errors
+    if collection is None:
+        return None
+    if not errors and not any(grade > 0 for row in collection.qrels.values() for grade in row.values()):
+        problems.add("file", f"{describe_files(path)}: no passage of any query is relevant")
+    notes = [*collection.notes, *notes]
+    for note in notes:
+        log.warning("%s", note)
+    return dataclasses.replace(collection, notes=tuple(notes))
+
+
+def _judged(path: str | Mapping[str, Any], problems: Problems, split: str) -> Collection | None:
     if not isinstance(path, str):
         return read_role_judged(path, problems)
     if is_named(path):
@@ -98,12 +139,10 @@ def read_judged(path: str | Mapping[str, Any], problems: Problems, *, split: str
         return None
     if is_beir(path):
         return read_beir_collection(location, split, problems)
-    files = find_files(location, split, problems)
-    notes = Problems()
+    files, notes = find_files(location, split, problems), Problems()
     groups = iterate_tables(tables_of(files), problems, need_negatives=False, notes=notes)
     collection = as_collection(location, groups, list(map(str, files)))
-    for note in notes.of("columns"):
-        log.warning("columns: %s", note)
+    problems += notes.of("columns")
     return collection
 
 

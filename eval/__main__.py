@@ -45,7 +45,7 @@ def evaluate(settings: EvalCommand) -> None:
         if is_main():
             collect(problems, held.enter_context, reserved(Path(settings.output)))
         processes.agree(problems)
-        inputs = _load(plan, problems)
+        inputs = _load(plan, problems, skip=settings.data.on_error == "skip")
         processes.agree(problems)
         candidates = _find_candidates(settings, plan, inputs, problems)
         processes.agree(problems)
@@ -90,7 +90,7 @@ def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
     return plan
 
 
-def _load(plan: Request, problems: list[str]) -> EvalInputs:
+def _load(plan: Request, problems: list[str], *, skip: bool) -> EvalInputs:
     """Read data and runs; add everything wrong with them to `problems`."""
     from ..data.judged import read_run, trec_collection
     from ..data.problems import Problems
@@ -100,7 +100,7 @@ def _load(plan: Request, problems: list[str]) -> EvalInputs:
     for part in plan.collections:
         lines = Problems()
         if part.texts:
-            collection = read_judged(part.path, lines, split="test")
+            collection = read_judged(part.path, lines, split="test", skip=skip)
         else:
             collection = collect(lines, trec_collection, part.path)
         problems += _shown(lines, CHECK if part.texts else "")
@@ -187,10 +187,13 @@ def _report(
     from ..data.store import writing
     from .evaluate import ReportOptions, first_stage_entry, make_report, run_entry
     from .report import write_report
+    from .retrieval import own_documents, without_own
 
     collection = inputs.collections[part.name]
     entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
-    entries += [run_entry(name, path, inputs.runs[path]) for name, path in part.runs.items()]
+    own = own_documents(collection) if part.texts else frozenset[str]()
+    runs = {name: without_own(inputs.runs[path], own) for name, path in part.runs.items()}
+    entries += [run_entry(name, part.runs[name], run) for name, run in runs.items()]
     entries += scored
     options = ReportOptions(
         measures=plan.measures,
@@ -206,11 +209,15 @@ def _report(
         write_report(
             report,
             folder,
-            title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {Path(part.path).name}",
+            title=f"{' and '.join([*plan.models, *part.runs]) or part.first_stage} on {_place(part)}",
             runs={entry.name: entry.scored.run for entry in entries},
             collection=collection,
         )
     return report
+
+
+def _place(part: CollectionPlan) -> str:
+    return part.name if part.path.startswith("{") else Path(part.path).name
 
 
 def _finish(settings: EvalCommand, plan: Request, reports: dict[str, Report]) -> None:

@@ -20,10 +20,11 @@ from .audits import (
     first_stage,
     hardware_name,
     histogram,
+    own_documents,
     stated,
 )
 from .measures import Floats, Measure, Ranking, evaluate_measures, ideal, rank
-from .results import Comparison, DepthPoint, Report, System
+from .results import Audit, Comparison, DepthPoint, Report, System
 from .retrieval import Candidates
 from .scoring import Scored
 from .statistics import compare_all, estimates
@@ -182,7 +183,10 @@ def make_report(
         },
     )
     ceiling = (str(leading), setting.ceiling) if candidates else None
-    return replace(report, audits=stated(report, ceiling=ceiling, leaks=leaks))
+    audits = stated(report, ceiling=ceiling, leaks=leaks)
+    audits += own_documents(candidates.own if candidates else 0)
+    audits += [Audit("data", True, note) for note in collection.notes]
+    return replace(report, audits=audits)
 
 
 def _missing(systems: Sequence[Measured]) -> list[str]:

@@ -10,6 +10,6 @@ texts.py       a corpus or queries on disk, by id
 """
 
 from .beir import read_beir_collection, read_beir_groups
-from .by_role import describe_files, read_role_groups, read_role_judged
+from .by_role import describe_files, given_files, is_by_role, read_role_groups, read_role_judged
 from .trec import TrecRun, read_run, run_file_names, trec_collection, trec_order, write_run
 from .trec_lines import LARGEST_RELEVANCE, is_qrels

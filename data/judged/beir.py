@@ -5,12 +5,12 @@ Format: https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...configs.errors import UserError
 from ..groups import Collection, Group
-from ..problems import Problems
+from ..problems import ERROR, Problems
 from . import by_id
 from .texts import add_twice, read_texts
 from .trec import read_beir_qrels, read_qrels
@@ -53,24 +53,61 @@ def collect_judged(
     name: str, queries: Path, corpus: Path, qrels: Path, problems: Problems, *, trec: bool = False
 ) -> Collection:
     """Return judged queries over a corpus, in memory; the judgments are TREC's or BEIR's."""
-    texts, passages = _read_texts(queries, problems), _read_texts(corpus, problems)
+    found = Problems()
+    texts, passages = _read_texts(queries, found), _read_texts(corpus, found)
+    problems += found.of(ERROR)
     judgments: dict[str, dict[str, int]] = {}
     try:
         judgments = read_qrels(qrels) if trec else read_beir_qrels(qrels)
     except UserError as error:
         problems += error.problems
-    unknown_queries = judgments.keys() - texts.keys()
-    unknown_passages = {doc for row in judgments.values() for doc in row} - passages.keys()
-    if texts and passages and (unknown_queries or unknown_passages):
-        # Only now are the lines looked up.
-        parse, header = (qrels_row, None) if trec else (beir_row, BEIR_HEADER)
-        for line, query, document, _ in iterate_rows(qrels, parse, Problems(), header=header):
-            if query in unknown_queries:
-                problems.add("row", f"{qrels}:{line}: query id {query!r} is not in {queries.name}")
-            if document in unknown_passages:
-                problems.add("row", f"{qrels}:{line}: document id {document!r} is not in {corpus.name}")
+    unknown = (
+        judgments.keys() - texts.keys(),
+        {d for row in judgments.values() for d in row} - passages.keys(),
+    )
+    notes = [*_empties(found, queries, corpus)]
+    if texts and passages and any(unknown):
+        notes += _unknown(qrels, judgments, unknown, trec, problems)
+        judgments = {query: row for query, row in judgments.items() if query in texts}
     judged = {query: text for query, text in texts.items() if query in judgments}
-    return Collection(name, judged, passages, judgments, {})
+    return Collection(name, judged, passages, judgments, {}, notes=tuple(notes))
+
+
+def _empties(found: Problems, *files: Path) -> Iterator[str]:
+    """Yield a note for each file with rows without text."""
+    for file in files:
+        rows = [text for text in found.of("empty document") if text.startswith(f"{file}:")]
+        if rows:
+            yield f"rows without text are left out: {len(rows):,}, the first is {rows[0]}"
+
+
+def _unknown(
+    qrels: Path,
+    judgments: Mapping[str, Mapping[str, int]],
+    unknown: tuple[set[str], set[str]],
+    trec: bool,
+    problems: Problems,
+) -> Iterator[str]:
+    """Yield notes on judgments whose query or document is not there; if all are so, it is a problem.
+
+    Only now are the lines looked up.
+    """
+    queries, documents = unknown
+    parse, header = (qrels_row, None) if trec else (beir_row, BEIR_HEADER)
+    lines = [*iterate_rows(qrels, parse, Problems(), header=header)]
+    lost = sum(grade > 0 and doc in documents for row in judgments.values() for doc, grade in row.items())
+    for place, kind, ids, effect in (
+        (1, "queries", queries, "they are left out"),
+        (2, "documents", documents, f"relevant ones count as not found: {lost:,}"),
+    ):
+        named = [line for line in lines if line[place] in ids]
+        if len(named) == len(lines):
+            problems.add(
+                "file", f"{qrels}:{named[0][0]}: {kind} of other files: no id is in the {kind} given"
+            )
+        elif named:
+            first = f"{qrels}:{named[0][0]}: {named[0][place]!r}"
+            yield f"judged {kind} that are not there: {len(ids):,}, the first is {first}; {effect}"
 
 
 def find_texts(folder: Path, name: str) -> Path:

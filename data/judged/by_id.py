@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..groups import Group, same_text
-from ..problems import Problems
+from ..problems import ERROR, Problems
 from ..rows import compression
 from ..store import keep_groups, merged
 from ..trec_order import trec_order
@@ -26,7 +26,7 @@ from .trec_lines import BEIR_HEADER, beir_row, is_qrels, iterate_rows, qrels_row
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the groups made of the files
+VERSION = 3  # of the groups made of the files
 _UNPACKED = 5  # a compressed file of ids grows about this many times
 
 Place = tuple[Path, int]  # file and line
@@ -119,7 +119,7 @@ def _groups(files: Files, problems: Problems, *, need_negatives: bool) -> Iterat
             if sum(map(len, by_file.values())) > MOST_PROBLEMS:
                 other.add("file", f"{files.used[0]}: too many problems; the rest was not read")
                 break
-        if not any(by_file.values()):
+        if not any(found.of(ERROR) for found in by_file.values()):
             other.extend(join.nothing(), "file")
         join.log()
     finally:
@@ -180,7 +180,8 @@ class _Join:
         if len(store):  # else the file has problems of its own
             for key in [key for key, text in texts.items() if text is None]:
                 path, line = places[key]
-                self._problems[path].add("row", f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
+                severe = "row" if self._need_negatives else "unknown id"  # harmless when judging
+                self._problems[path].add(severe, f"{path}:{line}: {kind} id {key!r} is not in {file.name}")
         return {key: text for key, text in texts.items() if text is not None}
 
     def nothing(self) -> list[str]:
@@ -233,7 +234,8 @@ def _join_judged(files: Files, problems: FileProblems) -> Iterator[Named]:
         for role, line, document, value in map(marshal.loads, lines):
             if document in tables[role]:
                 problem = f"{paths[role]}:{line}: document {document!r} appears again in query {query!r}"
-                problems[paths[role]].add("twice", problem)
+                same = not role and tables[role][document][1] == value
+                problems[paths[role]].add("judged twice" if same else "twice", problem)
             tables[role].setdefault(document, (line, value))
         if judged:
             yield _judged_group(query, judged, ranked, paths, files.depth)

@@ -15,6 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..groups import Collection, Group
 from ..problems import Problems
 from . import by_id
@@ -37,7 +39,29 @@ def describe_files(source: str | RoleFiles) -> str:
     """
     if isinstance(source, str):
         return source
-    return "{" + ", ".join(f"{key}: {value}" for key, value in source.items()) + "}"
+    return yaml.safe_dump(dict(source), default_flow_style=True, sort_keys=False, width=1 << 20).strip()
+
+
+def given_files(path: str | RoleFiles) -> str | RoleFiles:
+    """Return the mapping that a text of `describe_files` describes; everything else as it is.
+
+    >>> given_files("{qrels: a.tsv, corpus: beir}"), given_files("a.tsv")
+    ({'qrels': 'a.tsv', 'corpus': 'beir'}, 'a.tsv')
+    """
+    if isinstance(path, str) and path.startswith("{") and not Path(path).exists():
+        try:
+            found = yaml.safe_load(path)
+        except yaml.YAMLError:
+            return path
+        return found if is_by_role(found) else path
+    return path
+
+
+def is_by_role(value: object) -> bool:
+    """Return whether a value is a mapping of files by role, and not names with their paths."""
+    if not isinstance(value, Mapping):
+        return False
+    return bool(value.keys() & {"qrels", "triples"}) and bool(value.keys() & {"corpus", "queries", "run"})
 
 
 def role_problems(source: RoleFiles) -> Problems:

@@ -60,8 +60,8 @@ class CorpusStore:
 def open_texts(path: Path, problems: Problems) -> CorpusStore:
     """Return the texts of a file by id; from the cache if it was read before.
 
-    The cache key holds the hash of the file's bytes. If rows are wrong, their problems are added to
-    `problems`, the other rows are there, and nothing is cached. Memory to build it: 32 bytes an id.
+    The cache key holds the hash of the file's bytes. If rows are wrong or empty, their problems are added
+    to `problems`, the other rows are there, and nothing is cached. Memory to build it: 32 bytes an id.
     """
     lines = Problems()
     changed = watch([path])
@@ -120,7 +120,7 @@ def _json_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
         elif not isinstance(text, str) or not isinstance(title, str):
             problems.add("row", f"{where}: `text` (and `title`, if given) must be strings")
         elif not (title + text).strip():
-            problems.add("empty text", f"{where}: empty text")
+            problems.add("empty document", f"{where}: empty text")
         else:
             yield where, key, f"{title} {text}".strip() if title else text
 
@@ -145,7 +145,7 @@ def _tsv_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
         elif key.split() != [key]:
             problems.add("row", f"{where}: id {key!r} is empty or has white space")
         elif not texts[0].strip():
-            problems.add("empty text", f"{where}: empty text")
+            problems.add("empty document", f"{where}: empty text")
         else:
             yield where, key, texts[0]
     if empty:

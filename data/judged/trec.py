@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import sys
@@ -14,11 +15,13 @@ import numpy.typing as npt
 
 from ...configs.errors import UserError
 from ..groups import Collection
-from ..problems import Problems
+from ..problems import ERROR, Problems
 from ..rows import compression
 from ..trec_order import trec_order
 from .trec_fast import read_columns
 from .trec_lines import BEIR_HEADER, LARGEST_RELEVANCE, beir_row, iterate_rows, qrels_row, run_row
+
+log = logging.getLogger(__name__)
 
 Qrels = dict[str, dict[str, int]]
 TrecRun = dict[str, dict[str, float]]
@@ -169,8 +172,13 @@ def _read(
     for number, query, document, value in iterate_rows(path, parse, problems, header=header):
         documents = table.setdefault(query, {})
         if document in documents:
-            problems.add("twice", f"{path}:{number}: document {document!r} appears again in query {query!r}")
+            same = parse is not run_row and documents[document] == value
+            text = f"{path}:{number}: document {document!r} appears again in query {query!r}"
+            problems.add("judged twice" if same else "twice", text)
         documents.setdefault(document, value)
+    if repeated := problems.of("judged twice"):
+        log.warning("%s: %d judgments stand twice and count once, as in %s", path, len(repeated), repeated[0])
+    problems = problems.of(ERROR)
     if not table and not problems:
         problems.add("file", f"{path}:1: the file is empty")
     if problems:

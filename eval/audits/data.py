@@ -91,6 +91,16 @@ def added(count: int) -> list[Audit]:
     return [Audit("added", True, added_text(count), {"passages": float(count)})] if count else []
 
 
+def own_documents(count: int) -> list[Audit]:
+    """Tell of queries that are documents of the corpus."""
+    if not count:
+        return []
+    text = (
+        f"{count_of(count, 'query')} of the same id and text as a document, which was left out of its ranking"
+    )
+    return [Audit("own", False, text, {"queries": float(count)})]
+
+
 def stated(
     report: Report, *, ceiling: tuple[str, float] | None = None, leaks: Leaks | None = None
 ) -> list[Audit]:

@@ -11,8 +11,8 @@ from typing import Any
 from ...configs.errors import UserError, collect
 from ...configs.schema import EvalModelSettings
 from ...configs.schema_eval import EvalCommand, GateSettings
-from ...configs.validate import above_zero, model_problems, seed_problems
-from ...data.judged import is_qrels
+from ...configs.validate import ON_ERROR, above_zero, model_problems, one_of, seed_problems
+from ...data.judged import describe_files, is_by_role, is_qrels
 from ...data.read import FORMATS
 from ..measures import Measure, parse_measures
 from ..retrieval import OWN, SEARCHED, first_stage_name, resolve_source
@@ -110,6 +110,8 @@ def make_request(
 def named(key: str, value: Any) -> dict[str, str]:
     """Return name to path of a setting that takes PATH, [PATH, …] or {NAME: PATH, …}.
 
+    A path may be files by role, `{qrels: …, queries: …, corpus: …}`; it then is that text.
+
     Raises:
         UserError: the value has another form, or a path is given twice.
 
@@ -120,7 +122,10 @@ def named(key: str, value: Any) -> dict[str, str]:
     """
     if value is None:
         return {}
+    if is_by_role(value):
+        value = {Path(str(value.get("qrels") or value["triples"])).name.split(".")[0]: value}
     if isinstance(value, dict):
+        value = {name: describe_files(one) if is_by_role(one) else one for name, one in value.items()}
         problems = [f"{key}.{name}={path}: is no path" for name, path in value.items() if not is_path(path)]
         if problems:
             raise UserError(problems)
@@ -193,7 +198,7 @@ def _number_problems(settings: EvalCommand) -> list[str]:
     problems = model_problems(settings.model)
     counts = {"depth": settings.depth, "tokens_per_batch": settings.tokens_per_batch}
     problems += above_zero({**counts, "threads": settings.threads})
-    problems += seed_problems(settings.seed)
+    problems += seed_problems(settings.seed) + one_of("data.on_error", settings.data.on_error, ON_ERROR)
     gate = settings.gate
     if not math.isfinite(gate.min_delta):
         problems.append(f"gate.min_delta={gate.min_delta}: must be a number")

@@ -13,7 +13,16 @@ from ...lazy import lazy
 
 if TYPE_CHECKING:
     from .bm25 import BM25Index
-    from .candidates import OWN, SEARCHED, Candidates, find_candidates, first_stage_name, resolve_source
+    from .candidates import (
+        OWN,
+        SEARCHED,
+        Candidates,
+        find_candidates,
+        first_stage_name,
+        own_documents,
+        resolve_source,
+        without_own,
+    )
     from .dense import DenseIndex
     from .embeddings import BiEncoder, load_bi_encoder, locate_bi_encoder
     from .fusion import LEAST_DEPTH, reciprocal_rank_fusion
@@ -21,7 +30,7 @@ else:
     __getattr__ = lazy(
         __name__,
         bm25="BM25Index",
-        candidates="Candidates OWN SEARCHED find_candidates first_stage_name resolve_source",
+        candidates="Candidates OWN SEARCHED find_candidates first_stage_name own_documents resolve_source without_own",
         dense="DenseIndex",
         embeddings="BiEncoder load_bi_encoder locate_bi_encoder",
         fusion="LEAST_DEPTH reciprocal_rank_fusion",

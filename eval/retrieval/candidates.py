@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from ...configs.errors import UserError, collect
 from ...configs.schema import DenseSettings
-from ...data.groups import Collection
-from ...data.judged import read_run, trec_order
+from ...data.groups import Collection, same_query
+from ...data.judged import given_files, read_run, trec_order
 from ...data.read import is_beir
 from .bm25 import search_bm25
 
@@ -30,6 +31,7 @@ class Candidates:
         run: query id -> document id -> score of the first stage (0 if there is none).
         first_stage: name of the first stage as a system of the report; empty if there is none.
         added: number of relevant passages that were not found and were appended.
+        own: number of queries that are documents of the corpus, which were left out of their candidates.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Candidates:
     run: dict[str, dict[str, float]]
     first_stage: str
     added: int = 0
+    own: int = 0
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -65,7 +68,9 @@ def resolve_source(source: str, depth: int, path: str, dense: DenseSettings | No
     """
     problems: list[str] = []
     if source == "auto" and not path.startswith("mteb://"):
-        source = "bm25" if is_beir(path) else "groups"
+        roles = given_files(path)
+        source = "bm25" if isinstance(roles, dict) or is_beir(path) else "groups"
+        source = roles.get("run", source) if isinstance(roles, dict) else source
     if source not in ("auto", *SEARCHED, *OWN) and not Path(source).is_file():
         problems.append(f"candidates {source!r}: no such file; allowed are {ALLOWED}")
     if depth < 1:
@@ -113,14 +118,46 @@ def find_candidates(
     source = resolve_source(source, depth, collection.path, dense or DenseSettings())
     if source == "auto":
         source = "groups" if collection.pools else "bm25"
+    own = own_documents(collection)
     if source in SEARCHED:
-        run = _searched(collection, source, depth, dense or DenseSettings())
+        run = _searched(collection, source, depth + bool(own), dense or DenseSettings())
     elif source in OWN:
         run = _own(collection, source, depth)
     else:
-        run = _from_run(collection, Path(source), depth)
-    added = _add_positives(run, collection.qrels) if add_missing_positives else 0
-    return Candidates(source, depth, run, first_stage_name(source), added)
+        run = _from_run(collection, Path(source), depth + bool(own))
+    if own:
+        run = {query: dict(islice(row.items(), depth)) for query, row in without_own(run, own).items()}
+    added = _add_positives(run, collection) if add_missing_positives else 0
+    return Candidates(source, depth, run, first_stage_name(source), added, len(own))
+
+
+def own_documents(collection: Collection) -> frozenset[str]:
+    """Return the queries that are documents of the corpus themselves: of the same id and with their text.
+
+    ArguAna and Quora have such queries. BEIR's evaluation leaves out every document with the id of the query
+    (`ignore_identical_ids`); where queries and documents are both numbered from 1, that is another document,
+    so here the document must also consist of the query's text, but for a title. A document that was judged
+    relevant stays.
+    """
+    return frozenset(
+        query
+        for query, text in collection.queries.items()
+        if query in collection.passages
+        and collection.qrels.get(query, {}).get(query, 0) <= 0
+        and _consists_of(same_query(collection.passages[query]), same_query(text))
+    )
+
+
+def _consists_of(document: str, query: str) -> bool:
+    return 2 * len(query) >= len(document) and f" {query} " in f" {document} "
+
+
+def without_own(run: Mapping[str, Mapping[str, float]], own: Container[str]) -> dict[str, dict[str, float]]:
+    """Return a run in which no query ranks its own document; see `own_documents`."""
+    return {
+        query: {doc: score for doc, score in row.items() if doc != query or query not in own}
+        for query, row in run.items()
+    }
 
 
 def _searched(
@@ -149,12 +186,13 @@ def _searched(
     )
 
 
-def _add_positives(run: dict[str, dict[str, float]], qrels: Mapping[str, Mapping[str, int]]) -> int:
+def _add_positives(run: dict[str, dict[str, float]], collection: Collection) -> int:
     """Append the missing relevant passages behind the last one of their query; return their number."""
     added = 0
-    for query, judged in qrels.items():
+    there = collection.passages
+    for query, judged in collection.qrels.items():
         row = run.setdefault(query, {})
-        new = [doc for doc, grade in judged.items() if grade > 0 and doc not in row]
+        new = [doc for doc, grade in judged.items() if grade > 0 and doc not in row and doc in there]
         lowest = np.float32(min(row.values(), default=0.0))
         # The next float below: subtracting 1 from a large score would change nothing.
         row.update(dict.fromkeys(new, float(np.nextafter(lowest, np.float32(-np.inf)))))
@@ -173,7 +211,9 @@ def _own(collection: Collection, source: str, depth: int) -> dict[str, dict[str,
             f"{collection.path}: queries over a corpus have no groups; "
             f"allowed are {', '.join(SEARCHED)}, judged or a TREC run file"
         )
-    rows = collection.pools if source == "groups" else {q: sorted(row) for q, row in collection.qrels.items()}
+    there = collection.passages
+    judged = {query: sorted(row.keys() & there.keys()) for query, row in collection.qrels.items()}
+    rows = collection.pools if source == "groups" else judged
     return {query: dict.fromkeys(docs[:depth], 0.0) for query, docs in rows.items()}
 
 

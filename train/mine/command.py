@@ -18,9 +18,18 @@ from typing import TYPE_CHECKING, Any
 from ...configs.command import run
 from ...configs.errors import UserError, collect
 from ...configs.schema_data import MineCommand
-from ...configs.validate import above_zero, model_problems, one_of, output_problems, seed_problems
+from ...configs.validate import (
+    ON_ERROR,
+    above_zero,
+    model_problems,
+    one_of,
+    output_problems,
+    seed_problems,
+)
+from ...data.groups import Collection
 
 if TYPE_CHECKING:
+    from ...data.problems import Problems
     from ...eval.processes import Share
     from ...model.reranker import Reranker
     from .search import Search, Sources
@@ -60,13 +69,20 @@ def mine(settings: MineCommand) -> None:
 
 def _read(settings: MineCommand) -> Sources:
     """Check the settings and read the data; all problems at once, before any model is loaded."""
+    from ...data.judged import describe_files
     from ...data.problems import Problems, require
     from ...data.read import read_judged
     from .search import compares, make_sources, read_corpus
 
     problems = Problems()
     problems += _setting_problems(settings)
-    collection = read_judged(settings.data.train, problems, split="train")
+    collection = None
+    if isinstance(settings.data.train, list):
+        collection = _together(settings, problems)
+    else:
+        settings.data.train = describe_files(settings.data.train)
+        skip = settings.data.on_error == "skip"
+        collection = read_judged(settings.data.train, problems, split="train", skip=skip)
     corpus = read_corpus(Path(settings.corpus), problems) if settings.corpus else None
     if collection is not None and collection.pools and corpus is None:
         problems.add(
@@ -80,6 +96,32 @@ def _read(settings: MineCommand) -> Sources:
     return sources
 
 
+def _together(settings: MineCommand, problems: Problems) -> Collection | None:
+    """Return the queries of several files of rows, which search one `corpus`."""
+    from ...data.read import read_judged
+
+    parts, skip = [], settings.data.on_error == "skip"
+    for path in settings.data.train:
+        part = read_judged(path, problems, split="train", skip=skip)
+        if part is not None and not part.pools:
+            problems.add("file", f"{path}: has a corpus of its own; mine it by itself")
+        parts += [part] if part is not None else []
+    if problems or not parts:
+        return None
+    names = [f"{number}/{{}}".format for number in range(len(parts))]  # rows are numbered in each file
+    return Collection(
+        ", ".join(map(str, settings.data.train)),
+        {
+            name(key): text
+            for name, part in zip(names, parts, strict=True)
+            for key, text in part.queries.items()
+        },
+        {key: text for part in parts for key, text in part.passages.items()},
+        {name(key): row for name, part in zip(names, parts, strict=True) for key, row in part.qrels.items()},
+        {name(key): row for name, part in zip(names, parts, strict=True) for key, row in part.pools.items()},
+    )
+
+
 def _setting_problems(settings: MineCommand) -> list[str]:
     from ...eval.retrieval import locate_bi_encoder
     from ...model.locate import locate
@@ -87,7 +129,9 @@ def _setting_problems(settings: MineCommand) -> list[str]:
     from .negatives import SAMPLINGS
     from .search import RETRIEVERS, compares
 
-    problems = one_of("retriever", settings.retriever, RETRIEVERS)
+    problems = one_of("data.on_error", settings.data.on_error, ON_ERROR)
+    if not Path(settings.retriever).is_file():
+        problems += one_of("retriever", settings.retriever, [*RETRIEVERS, "the path of a TREC run"])
     problems += one_of("sampling", settings.sampling, SAMPLINGS)
     teacher = settings.teacher
     counts = {"depth": settings.depth, "negatives": settings.negatives, "threads": settings.threads}
@@ -103,8 +147,10 @@ def _setting_problems(settings: MineCommand) -> list[str]:
         value = getattr(settings, name)
         if value is not None and not math.isfinite(value):
             problems.append(f"{name}={value}: allowed are numbers, or null")
-    if settings.retriever == "random" and compares(settings):
-        problems.append("retriever=random: has no scores for absolute_margin, relative_margin or max_score")
+    if (settings.retriever == "random" or Path(settings.retriever).is_file()) and compares(settings):
+        problems.append(
+            f"retriever={settings.retriever}: has no scores for absolute_margin, relative_margin or max_score"
+        )
     if settings.retriever in ("dense", "hybrid"):
         collect(problems, locate_bi_encoder, settings.dense)
     problems += [problem.replace("model.", "teacher.", 1) for problem in model_problems(teacher)]
@@ -135,14 +181,17 @@ def _mine(
     from rich.console import Console
     from rich.progress import Progress
 
+    from ...data.store import hash_file
     from ...eval.retrieval import load_bi_encoder
     from .output import Parts
-    from .search import Search
+    from .search import RETRIEVERS, Search
 
     dense = settings.retriever in ("dense", "hybrid")
     encoder = load_bi_encoder(settings.dense, device=device) if dense else None
     teacher = _load_teacher(settings, device)
     made_by = [encoder.fingerprint if encoder else "", teacher.weights_hash() if teacher else ""]
+    if settings.retriever not in RETRIEVERS:
+        made_by.append(hash_file(Path(settings.retriever)))
     parts = Parts(
         Path(settings.output), _fingerprint(settings, sources, made_by), index=share.index, count=share.count
     )

@@ -109,7 +109,12 @@ def row_line(settings: MineCommand, query: str, wanted: Wanted, chosen: Chosen) 
         "neg": [negative.text for negative in chosen.negatives],
         "query_id": query,
         "neg_sources": [
-            {"id": n.doc, "retriever": settings.retriever, "rank": n.rank, "score": _short(n.score)}
+            {
+                "id": n.doc,
+                "retriever": Path(settings.retriever).stem,
+                "rank": n.rank,
+                "score": _short(n.score),
+            }
             | ({} if n.teacher is None else {"teacher_score": _short(n.teacher)})
             for n in chosen.negatives
         ],

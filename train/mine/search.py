@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ...configs.errors import UserError
 from ...configs.schema_data import MineCommand
 from ...data.groups import Collection, passage_id, same_query
+from ...data.judged import read_run, trec_order
 from ...data.problems import Problems
 from ...data.rows import read_jsonl_rows
 from ...eval.processes import Share
@@ -48,7 +51,10 @@ def make_sources(collection: Collection, corpus: Mapping[str, str] | None, *, co
         compared: whether scores of the positives are needed.
     """
     qrels = collection.qrels.items()
-    judged = {query: [doc for doc, grade in row.items() if grade > 0] for query, row in qrels}
+    there = collection.passages
+    judged = {
+        query: [doc for doc, grade in row.items() if grade > 0 and doc in there] for query, row in qrels
+    }
     relevant = {doc: collection.passages[doc] for docs in judged.values() for doc in docs}
     passages, extra, names = dict(collection.passages), frozenset[str](), {doc: doc for doc in relevant}
     if corpus is not None:
@@ -130,6 +136,7 @@ class Search:
             self.indexes.append(BM25Index(sources.passages))
         if encoder is not None:
             self.indexes.append(DenseIndex(encoder, sources.passages, share=share, progress=progress))
+        self._run = None if settings.retriever in RETRIEVERS else _read_run(settings.retriever, sources)
         relevant = max(len(wanted.positives) + len(wanted.known) for wanted in sources.queries.values())
         self._depth = settings.depth + relevant + SPARE
         self._ids = list(sources.passages) if settings.retriever == "random" else []
@@ -150,6 +157,8 @@ class Search:
         return {query: Retrieved(row, compared[query]) for query, row in ranked.items()}
 
     def _ranked(self, texts: dict[str, str]) -> dict[str, dict[str, float]]:
+        if self._run is not None:
+            return {query: dict(islice(self._run[query].items(), self._depth)) for query in texts}
         if not self.indexes:
             return {query: self._random(query) for query in texts}
         if len(self.indexes) == 1:
@@ -164,6 +173,30 @@ class Search:
         count = min(self._depth, len(self._ids))
         drawn = np.random.default_rng(seed).choice(len(self._ids), size=count, replace=False)
         return {self._ids[place]: 0.0 for place in drawn}
+
+
+def _read_run(path: str, sources: Sources) -> dict[str, dict[str, float]]:
+    """Return the documents of each query in the order of a TREC run.
+
+    Raises:
+        UserError: the run cannot be read, lacks all queries, or names documents that are not in the corpus.
+    """
+    given = read_run(path)
+    ranked, unknown = {}, dict[str, str]()
+    for query in sources.queries:
+        row = given.get(query, {})
+        documents, scores = list(row), list(row.values())
+        ranked[query] = {documents[i]: scores[i] for i in trec_order(documents, scores).tolist()}
+        unknown |= {doc: query for doc in row if doc not in sources.passages}
+    if unknown:
+        doc, query = next(iter(unknown.items()))
+        raise UserError(
+            f"retriever={path}: {len(unknown):,} of its documents are not in the corpus, as {doc!r} "
+            f"of query {query!r}"
+        )
+    if not any(ranked.values()):
+        raise UserError(f"retriever={path}: has none of the queries to mine")
+    return ranked
 
 
 def compares(settings: MineCommand) -> bool:

@@ -13,6 +13,7 @@ from ...configs.schema_train import TrainCommand
 from ...configs.validate_loss import NEEDS, chosen_losses, needs_teacher
 from ...configs.validate_train import check_train
 from ...data.groups import Collection, Group, collection_fingerprint, same_query
+from ...data.judged import describe_files
 from ...data.problems import Problems, require
 from ...data.read import iterate_groups, read_groups, read_judged
 from ...data.sampling import DataSource, Mix, Stream, look_ahead, share_groups, sources_of
@@ -54,13 +55,15 @@ def read_inputs(settings: TrainCommand) -> Inputs:
         UserError: with all problems together.
     """
     output = Path(settings.output)
+    if isinstance(settings.data.dev, Mapping):  # files by role become one line
+        settings.data.dev = describe_files(settings.data.dev)
     problems = Problems()
     problems += launch_problems()
     problems += sharding_problems(settings)
     collect(problems, check_train, settings)
     collect(problems, parse_measures, settings.dev.measures)
     asked = settings.dev
-    collect(problems, resolve_source, asked.candidates, asked.depth, settings.data.dev, asked.dense)
+    collect(problems, resolve_source, asked.candidates, asked.depth, str(settings.data.dev), asked.dense)
     collect(problems, locate, settings.model.path)
     resuming = not settings.plan and bool(collect(problems, prepare_folder, output, settings))
     mix, collection, lines = _read_data(settings, problems)
@@ -77,7 +80,9 @@ def _read_data(settings: TrainCommand, problems: Problems) -> tuple[Mix, Collect
     Raises:
         UserError: their problems, together with those found before.
     """
-    collection = read_judged(settings.data.dev, problems, split="dev")
+    collection = None
+    if isinstance(settings.data.dev, str) and settings.data.dev:
+        collection = read_judged(settings.data.dev, problems, split="dev")
     refuse = _refuser(settings, collection)
     sources = [
         _read_source(given, settings, number, refuse, problems)

@@ -85,13 +85,11 @@ def test_everything_wrong_in_all_three_files_is_listed_at_once(tmp_path):
     )
     corpus, queries, qrels = path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / "test.tsv"
     assert read(path)[1] == [
-        f"{queries}:2: empty text",
         f"{queries}:3: `_id` must be a string that is not empty",
         f"{corpus}:2: `_id` must be a string that is not empty",
         f"{corpus}:3: `_id` must be a string that is not empty",
         f"{corpus}:4: `text` (and `title`, if given) must be strings",
         f"{corpus}:5: `text` (and `title`, if given) must be strings",
-        f"{corpus}:6: empty text",
         f"{corpus}:7: `_id` 'd1' stands twice in this file",
         f"{corpus}:8: `_id` 'd 6' has white space, which a TREC run file cannot hold",
         f"{corpus}:9: broken JSON (Expecting property name enclosed in double quotes at character 2)",
@@ -108,11 +106,18 @@ def test_unknown_ids_are_named_with_their_line(tmp_path):
         tmp_path, corpus=corpus, qrels="q1\td1\t1\n\nq1\td\u20281\t0\r\nq9\td1\t1\nq8\td7\t1\nq2\td1\t1\n"
     )
     qrels = path / "qrels" / "test.tsv"
-    assert read(path)[1] == [
-        f"{qrels}:4: document id {'d' + chr(0x2028) + '1'!r} is not in corpus.jsonl",
+    collection, problems = read(path)
+    document = repr("d" + chr(0x2028) + "1")
+    assert problems == []
+    assert collection.notes == (
+        f"judged queries that are not there: 2, the first is {qrels}:5: 'q9'; they are left out",
+        f"judged documents that are not there: 2, the first is {qrels}:4: {document}; "
+        "relevant ones count as not found: 1",
+    )
+    found = groups(path, need_negatives=True)[1]
+    assert found[:2] == [
+        f"{qrels}:4: document id {document} is not in corpus.jsonl",
         f"{qrels}:5: query id 'q9' is not in queries.jsonl",
-        f"{qrels}:6: query id 'q8' is not in queries.jsonl",
-        f"{qrels}:6: document id 'd7' is not in corpus.jsonl",
     ]
 
 
@@ -122,7 +127,8 @@ def test_line_numbers_with_and_without_header(tmp_path, header):
     qrels = path / "qrels" / "test.tsv"
     qrels.write_text(header + "q1\td9\t1\n", encoding="utf-8")
     line = 2 if header else 1
-    assert read(path)[1] == [f"{qrels}:{line}: document id 'd9' is not in corpus.jsonl"]
+    text = f"{qrels}:{line}: documents of other files: no id is in the documents given"
+    assert read(path)[1] == [text]
 
 
 def groups(path, **options):
@@ -158,7 +164,7 @@ def test_what_is_wrong_for_training_is_named_file_by_file(tmp_path):
         qrels="q1\td1\t1\nq9\td1\t1\nq1\td7\t1\nq1\td1\t0\nq1\td8\tx\n",
     )
     corpus, queries, qrels = path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / "test.tsv"
-    assert groups(path, need_negatives=False)[1] == [
+    assert groups(path)[1] == [
         f"{qrels}:3: query id 'q9' is not in queries.jsonl",
         f"{qrels}:4: document id 'd7' is not in corpus.jsonl",
         f"{qrels}:5: document 'd1' appears again in query 'q1'",

@@ -275,7 +275,7 @@ def test_a_wrong_corpus_does_not_fill_the_memory_with_problems(tmp_path, monkeyp
         monkeypatch.setattr(module, "MOST_PROBLEMS", 10)
     qrels = "".join(f"q1 0 x{k} 1\n" for k in range(8)) + "".join(f"q{k} 0 d1 1\n" for k in range(2, 50))
     given = files(tmp_path, qrels=qrels)
-    found = read(given, need_negatives=False)[1]
+    found = read(given)[1]
     assert 10 < len(found) < 15
     assert found[-1] == f"{given.qrels}: too many problems; the rest was not read"
 

@@ -107,10 +107,11 @@ def test_judged_queries_of_trec_judgments(given):
     assert (collection.queries, collection.qrels) == ({"q1": "one"}, {"q1": {"d1": 2}})
     assert len(collection.passages) == 199
     Path(given["qrels"]).write_text("q1 0 d1 2\n\nq1 0 d999 1\nq7 0 d1 1\n")
-    read_role_judged(only(given, "qrels", "queries", "corpus"), wrong)
-    assert wrong == [
-        f"{given['qrels']}:3: document id 'd999' is not in collection.tsv",
-        f"{given['qrels']}:4: query id 'q7' is not in queries.tsv",
+    collection = read_role_judged(only(given, "qrels", "queries", "corpus"), wrong)
+    assert wrong == []
+    assert [note.partition("first is ")[2] for note in collection.notes] == [
+        f"{given['qrels']}:4: 'q7'; they are left out",
+        f"{given['qrels']}:3: 'd999'; relevant ones count as not found: 1",
     ]
     source, wrong = only(given, "triples", "queries", "corpus"), Problems()
     assert read_role_judged(source, wrong) is None

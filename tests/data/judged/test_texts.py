@@ -122,7 +122,7 @@ def test_everything_wrong_in_a_table_is_named_by_line_and_the_rest_is_there(tmp_
         f"{path}:10: `_id` 'a' stands twice in this file",
         f"{path}:11: 1 {two}",
     ]
-    assert problems.kinds == ["row"] * 4 + ["empty text", "encoding", "twice", "twice", "row"]
+    assert problems.kinds == ["row"] * 4 + ["empty document", "encoding", "twice", "twice", "row"]
     assert texts.look_up(["a", "h", "b", "f"]) == ["one", "last", None, None]
     assert not entries()
     assert opened(path)[1] == problems  # also the second time

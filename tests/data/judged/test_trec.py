@@ -98,7 +98,7 @@ def test_beir_first_line_is_dropped_only_if_it_is_the_header(file, problems, tmp
 
 
 def test_every_problem_of_the_beir_qrels_is_listed(file, problems, tmp_path):
-    path = file("query-id\tcorpus-id\tscore\nq d 1\nq\t\t1\nq\td\t1.7\nq\te\t1\nq\te\t1\nq\tf\t1\t2\n")
+    path = file("query-id\tcorpus-id\tscore\nq d 1\nq\t\t1\nq\td\t1.7\nq\te\t1\nq\te\t2\nq\tf\t1\t2\n")
     assert problems(read_beir_qrels, path) == [
         f"{path}:2: 1 columns separated by tabs, BEIR qrels have 3",
         f"{path}:3: an id is empty",

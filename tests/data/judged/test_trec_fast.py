@@ -93,9 +93,9 @@ def test_the_quick_reader_agrees_on_every_unusual_line(file, tmp_path, quick, li
 
 def test_the_quick_reader_sees_a_document_twice_in_a_query(file, tmp_path, quick):
     for lines in (
-        ("q1 0 d 1", "q1 0 d 1"),
-        ("q1 0 d 1", "q2 0 d 1", "q1 0 d 1"),
-        ("q1 0 d 1", "q1 0 e 1") * 9,
+        ("q1 0 d 1", "q1 0 d 2"),
+        ("q1 0 d 1", "q2 0 d 1", "q1 0 d 0"),
+        ("q1 0 d 1", "q1 0 e 1", "q1 0 d 2") * 9,
     ):
         quickly, slowly = both_readings(read_qrels, file("\n".join(lines)), quick)
         assert quickly == slowly

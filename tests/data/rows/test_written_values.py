@@ -210,10 +210,10 @@ def test_train_and_eval_say_how_a_table_was_read(tmp_path, caplog):
     path = tmp_path / "a.csv"
     path.write_text("a,b,c\nwhat is it,a thing here,no way\nwho is it,a person,some text\n")
     groups = read_groups(str(path), Problems())
-    note = f"columns: {path}: a = query, b = positive, c = negative"
+    note = f"{path}: a = query, b = positive, c = negative"
     dev = read_judged(str(path), Problems(), split="dev")
     assert caplog.messages == [note]
     path.write_text("query,pos,neg\nanother one,p,n\n")
     other = read_judged(str(path), Problems(), split="dev")
-    assert note in check_before_training([(str(path), groups)], other)
+    assert f"columns: {note}" in check_before_training([(str(path), groups)], other)
     assert len(dev.queries) == 2

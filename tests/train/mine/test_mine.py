@@ -135,7 +135,7 @@ def test_everything_wrong_at_once(mine_problems, jsonl, tmp_path):
         teacher=TeacherSettings(scores=True, precision="int8"),
     )
     assert problems == [
-        "retriever=bm52: allowed are bm25, dense, hybrid, random",
+        "retriever=bm52: allowed are bm25, dense, hybrid, random, the path of a TREC run",
         "sampling=best: allowed are random, top, log_random",
         "depth=0: allowed are whole numbers from 1",
         "negatives=0: allowed are whole numbers from 1",
