@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from ..configs.errors import UserError
 from ..data.store import write_file
+from .records import parse_json, read_record, require_valid, typed
 
+SLACK = 1e-9  # of rounding beyond 0 and 1
 RunScores = Mapping[str, Mapping[str, float]]  # query id -> document id -> score
 
 
@@ -260,38 +262,67 @@ class Report(Compared):
         path = path / "report.json" if path.is_dir() else path
         if not path.is_file():
             raise UserError(f"{path}: no report here", advice="Give a folder that `uprank eval` wrote.")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            per_query = _read_per_query(path.with_name("per_query.jsonl"))
-            report: Report = _typed(cls, values | {"per_query": per_query})
-            return report
-        # Not UTF-8, not JSON, or of another shape.
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not an Uprank report ({error})") from error
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """Build a value from its JSON form; fields that older reports lack keep their defaults."""
-    inner = get_args(hint)
-    if isinstance(hint, type) and is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(**{name: _typed(hints[name], each) for name, each in value.items()})
-    if get_origin(hint) is list:
-        return [_typed(inner[0], each) for each in value]
-    if get_origin(hint) is dict:
-        return {name: _typed(inner[1], each) for name, each in value.items()}
-    return _typed(inner[0], value) if inner and value is not None else value  # of `X | None`
+        report = read_record(cls, path, "an Uprank report")
+        if not report.per_query:
+            report = replace(report, per_query=_read_per_query(path.with_name("per_query.jsonl")))
+        require_valid(_contradictions(report), path, "an Uprank report")
+        return report
 
 
 def _read_per_query(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     per_query: dict[str, dict[str, dict[str, float]]] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").split("\n"):  # ids may hold U+2028
-            if not line:
-                continue
-            row = json.loads(line)
-            query = row.pop("query_id")
-            for measure, systems in row.items():
-                for system, value in systems.items():
-                    per_query.setdefault(measure, {}).setdefault(system, {})[query] = value
+    if not path.is_file():
+        return per_query
+    problems: list[str] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # ids may hold U+2028
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not an Uprank report ({error})") from error
+    for number, line in enumerate(lines, 1):
+        if line:
+            problems += _read_line(line, f"line {number}", per_query)
+    require_valid(problems, path, "an Uprank report")
     return per_query
+
+
+def _read_line(line: str, where: str, per_query: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    """Add the values of one query; return what is wrong with them."""
+    problems: list[str] = []
+    try:
+        row = typed(dict[str, Any], parse_json(line), where, problems) or {}
+    except ValueError as error:
+        return [f"{where}: {error}"]
+    query = typed(str, row.pop("query_id", None), f"{where}, query_id", problems)
+    values = typed(dict[str, dict[str, float]], row, where, problems)
+    if problems:
+        return problems
+    for measure, systems in values.items():
+        for system, value in systems.items():
+            found = per_query.setdefault(measure, {}).setdefault(system, {})
+            if query in found:
+                return [f"{where}: query {query!r} stands there twice"]
+            if not -SLACK <= value <= 1 + SLACK:
+                return [f"{where}.{measure}.{system} must be between 0 and 1, not {value!r}"]
+            found[query] = value
+    return []
+
+
+def _contradictions(report: Report) -> list[str]:
+    """Return the names that a report uses and does not define, and values per query that are missing."""
+    names, problems = [system.name for system in report.systems], []
+    problems += [f"two systems are called {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if names and report.baseline not in names:
+        problems.append(f"baseline {report.baseline!r} is no system of it")
+    for one in report.comparisons:
+        problems += [
+            f"comparison with {n!r}: no such system" for n in (one.system, one.baseline) if n not in names
+        ]
+    for measure in report.measures if report.per_query else ():
+        rows = report.per_query.get(measure, {})
+        queries = rows.get(report.baseline, {}).keys()
+        problems += [
+            f"per_query.jsonl: no {measure} of {name}, or of other queries"
+            for name in names
+            if rows.get(name, {}).keys() != queries or len(queries) != report.queries
+        ]
+    return problems

@@ -133,7 +133,7 @@ def _require_best(run: Run, progress: Progress) -> None:
     scores = f"step-{progress.best_step:06d}"
     gone = []
     if not run.dev.has(scores):
-        gone.append(f"{run.dev.folder / scores}: is gone, with the scores of the best model")
+        gone.append(f"{run.dev.folder / scores}: is gone or damaged, with the scores of the best model")
     newest = progress.best_step == progress.step  # then the checkpoint has the model
     if not newest and not (run.output / "best" / "config.json").is_file():
         gone.append(f"{run.output / 'best'}: is gone, with the best model so far")

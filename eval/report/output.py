@@ -24,7 +24,7 @@ def require_new(output: Path) -> None:
     problems = output_problems(output)
     if problems:
         raise UserError(problems)
-    unfinished = (output / UNFINISHED).is_file() and not _complete(output) and _all_ours(output)
+    unfinished = (output / UNFINISHED).is_file() and _all_ours(output)
     if output.exists() and not unfinished and (not output.is_dir() or _content(output)):
         raise UserError(f"output={output}: exists", advice="Give a new folder; nothing was overwritten.")
 
@@ -60,17 +60,14 @@ def reserved(output: Path) -> Iterator[None]:
             (output / UNFINISHED).touch()
         yield
     finally:
-        if _complete(output) or not _content(output):
+        complete = any((output / name).is_file() for name in COMPLETE)
+        if complete or not _content(output):
             (output / UNFINISHED).unlink(missing_ok=True)
         lock.release()
         (output / LOCK).unlink(missing_ok=True)
         if made:
             with suppress(OSError):  # not empty, mostly
                 output.rmdir()
-
-
-def _complete(output: Path) -> bool:
-    return any((output / name).is_file() for name in COMPLETE)
 
 
 def _all_ours(output: Path) -> bool:

@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 PADDING = 32  # tokens: few enough to waste little, many enough for batches of one length
 PART = 1024  # texts written to the cache together: what a kill costs
 SIMILARITIES = ("cosine", "dot")
-ENDING = ".vectors"  # of the file of rows; `.rows` were files without checksums
+VERSION = 2  # of the rows in the cache
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ class BiEncoder:
         from filelock import FileLock
 
         prompt = self._prompt(kind)
-        folder = cache_folder() / "embeddings" / _hash(f"{self.fingerprint}\n{kind}\n{prompt}")[:32]
+        folder = (
+            cache_folder() / "embeddings" / _hash(f"{VERSION}\n{self.fingerprint}\n{kind}\n{prompt}")[:32]
+        )
         folder.mkdir(parents=True, exist_ok=True)
         keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
         own = dict(zip(keys[share.index :: share.count], texts[share.index :: share.count], strict=True))
@@ -284,7 +286,7 @@ def _check(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
 
 def _cached(folder: Path) -> Any:
     """Return the rows of the cache, memory-mapped, without an incomplete one at the end."""
-    for file in folder.glob(f"*{ENDING}"):
+    for file in folder.glob("*.rows"):
         row = _row(int(file.stem))
         if count := file.stat().st_size // row.itemsize:
             return np.memmap(file, row, "r", shape=(count,))
@@ -308,7 +310,7 @@ def _append(folder: Path, rows: npt.NDArray[Any]) -> None:
 
     with (
         FileLock(folder / "append.lock"),
-        (folder / f"{rows['vector'].shape[1]}{ENDING}").open("ab") as stream,
+        (folder / f"{rows['vector'].shape[1]}.rows").open("ab") as stream,
     ):
         stream.truncate(stream.tell() // rows.itemsize * rows.itemsize)  # a killed process left part of a row
         stream.write(rows.tobytes())

@@ -41,6 +41,7 @@ def test_what_a_killed_evaluation_left_is_written_anew(tmp_path):
     ):
         (out / name).write_text("half")
     require_new(out)
+    (out / "report.json").write_text("{}")  # killed after it, before the end
     with reserved(out):
         assert names(out) == [".lock", ".unfinished"]
         (out / "report.json").write_text("{}")

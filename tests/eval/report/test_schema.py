@@ -25,7 +25,7 @@ def report():
     return Report(
         "2025", "0.1", "uprank eval", "d", "sha256:2", 3, [], ["q"], "bm25", 100, 0.9, ["nDCG@10"], "bm25",
         [stage, system], [], audits=[Audit("recall", True, "low")],
-        per_query={"nDCG@10": {"bm25": {"q": 0.5}}},
+        per_query={"nDCG@10": {name: {"q": 0.5, "r": 0.5, "s": 0.5} for name in ("bm25", "tuned")}},
     )  # fmt: skip
 
 

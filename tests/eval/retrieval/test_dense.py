@@ -124,7 +124,7 @@ def test_a_killed_run_keeps_its_finished_parts(encoder, monkeypatch):
 
     def append(folder, rows, real=embeddings._append):
         if len(calls) == 2:
-            with next(folder.glob("*.vectors")).open("ab") as stream:
+            with next(folder.glob("*.rows")).open("ab") as stream:
                 stream.write(rows.tobytes()[:10])
             raise KeyboardInterrupt
         calls.append(len(rows))
@@ -145,7 +145,7 @@ def test_damaged_vectors_are_encoded_again(encoder, monkeypatch, tmp_path):
     monkeypatch.setenv("UPRANK_CACHE", str(tmp_path))
     given = texts(20, seed=5)
     whole = vectors_of(encoder, given)
-    (file,) = tmp_path.glob("embeddings/*/*.vectors")
+    (file,) = tmp_path.glob("embeddings/*/*.rows")
     content, encoded = file.read_bytes(), []
 
     def encode(self, missing, *rest, real=embeddings.BiEncoder._encode):
