@@ -3,6 +3,7 @@
 source.py      run folder or model folder to one frozen value
 licence.py     licence and notices of the weights
 gate.py        refuse damage, foreign evidence, regressions
+links.py       refuse links out of a folder
 dev_scores.py  recompute a report's values from its run files
 """
 
@@ -18,4 +19,5 @@ from .gate import (
     tuned_system,
 )
 from .licence import Base, copy_notices
+from .links import links_out, refuse_links
 from .source import Evidence, Source, data_names, distinct_names, read_source

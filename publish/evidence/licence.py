@@ -12,6 +12,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ...model.locate import base_card, locate
+from .links import refuse_links
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UNKNOWN = ("", "unknown", "none")
@@ -161,9 +162,13 @@ def copy_notices(base: Base, model: Path, folder: Path) -> list[str]:
 
     For a hub model only those in the cache: nothing is downloaded. If the base is unknown, as for a model
     from another tool, those beside the model itself.
+
+    Raises:
+        UserError: one is a link out of its folder.
     """
     copied = []
     for source in notices(base if base.path else Base(str(model))):
+        refuse_links(source.parent, source.name)
         if not (folder / source.name).exists():
             shutil.copyfile(source, folder / source.name)
             copied.append(source.name)

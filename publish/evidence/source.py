@@ -16,6 +16,10 @@ from ...configs.schema_publish import PublishCommand
 from ...configs.validate_publish import setting_problems
 from ...eval.results import Report
 from .licence import Base, Licence, find_data_licence, find_languages, find_licence
+from .links import refuse_links
+
+RUN_FILES = ("manifest.json", "config.yaml", "report.html", "best", "eval")  # what publishing reads of a run
+REPORT_FILES = ("report.json", "per_query.jsonl", "report.html", "runs")
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Sourc
     if not run.is_dir():
         problems.append(f"run={run}: no such folder; allowed is a folder made by `uprank train`")
         return None
+    refuse_links(run, *RUN_FILES)
     manifest = _read_manifest(run / "manifest.json", problems)
     config = _read_config(run / "config.yaml", problems)
     if manifest and not manifest.get("finished"):
@@ -159,6 +164,7 @@ def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Sourc
     if problems or evidence is None:
         return None
     base = Base.from_manifest(manifest.get("base") or {})
+    _refuse_linked_base(base)
     budgets = manifest.get("budgets") or {}
     return Source(
         model=run / "best",
@@ -175,9 +181,19 @@ def _read_run(run: Path, settings: PublishCommand, problems: list[str]) -> Sourc
     )
 
 
+def _refuse_linked_base(base: Base) -> None:
+    """Refuse linked texts of a local base: its tokenizer and licence are published. Weights are hashed."""
+    place = Path(base.path).expanduser()
+    if base.kind == "folder" and place.is_dir():
+        texts = [path.name for path in place.iterdir() if path.suffix != ".safetensors"]
+        refuse_links(place, *(texts or ["config.json"]))
+
+
 def _read_pair(model: Path, settings: PublishCommand, problems: list[str]) -> Source | None:
     if not model.is_dir():
         problems.append(f"model.path={model}: no such folder; publishing needs the files of the model")
+    else:
+        refuse_links(model)
     evidence = _evidence(Path(settings.report or ""), "test", problems)
     if problems or evidence is None:
         return None
@@ -195,7 +211,9 @@ def _read_pair(model: Path, settings: PublishCommand, problems: list[str]) -> So
 
 
 def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
+    folder = path if path.is_dir() else path.parent
     try:
+        refuse_links(folder, *REPORT_FILES)
         report = Report.load(path)
     except UserError as error:
         problems += [f"{problem}. {error.advice}".strip() for problem in error.problems]
@@ -205,7 +223,7 @@ def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
         return None
     place = Path(report.data)
     of_file = place.suffix and not place.is_dir()  # a folder may have a dot in its name
-    return Evidence(path if path.is_dir() else path.parent, report, place.stem if of_file else split)
+    return Evidence(folder, report, place.stem if of_file else split)
 
 
 def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:

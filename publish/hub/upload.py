@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
 from ...configs.schema_publish import PushSettings
-from ..evidence import Source, data_names
+from ..evidence import Source, data_names, refuse_links
 from ..folder import files_of
 from .errors import CONFLICT, STALE, explain, is_transient, retry, status_of
 
@@ -89,11 +89,13 @@ def push_folder(folder: Path, push: PushSettings) -> str:
     The commit also removes files that an earlier publication left and this one lacks; files of others stay.
 
     Raises:
-        UserError: the hub refuses, cannot be reached, or was changed meanwhile; the local folder stays.
+        UserError: the folder holds a link out of it; the hub refuses, cannot be reached, or was changed
+            meanwhile; the local folder stays.
     """
     from huggingface_hub import HfApi
 
     assert push.repo is not None, "check_push comes first"
+    refuse_links(folder)
     api, repo = HfApi(), push.repo
     try:
         parent, old = retry(lambda: _prepare(api, repo, push))

@@ -16,7 +16,7 @@ from ...configs.errors import UserError
 from ...model.load import load
 from ...model.weights import hash_weights
 from ...train.run_folder import damage
-from ..evidence import Base
+from ..evidence import Base, refuse_links
 
 BLOCK = 2**22  # numbers mixed at a time
 
@@ -63,8 +63,9 @@ def last_checkpoints(run: Path, count: int) -> list[Path]:
     """Return the newest checkpoints that a run kept, oldest first.
 
     Raises:
-        UserError: the run kept fewer, or one is damaged.
+        UserError: the run kept fewer, or one is damaged or a link out of the run.
     """
+    refuse_links(run, "checkpoints")
     kept = sorted((run / "checkpoints").glob("step-*"))
     if len(kept) < count:
         raise UserError(

@@ -13,7 +13,7 @@ import numpy as np
 from ...configs.errors import UserError
 from ...configs.validate_publish import missing_packages, name_of
 from ...eval.words import count_of, some
-from ..evidence import damaged_files
+from ..evidence import damaged_files, links_out
 from ..folder import file_hashes
 from ..onnx import EXACT, TOLERANCE, open_graph
 from ..parity import Pair, compare_libraries, describe_proof
@@ -60,6 +60,9 @@ def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
     Raises:
         UserError: the folder is no published folder.
     """
+    if links := links_out(folder):
+        yield Line("files", False, "; ".join(links))
+        return
     record = _read_record(folder)
     yield from _file_lines(folder, record)
     damaged = damaged_files(folder)
