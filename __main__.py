@@ -1,12 +1,15 @@
 """`uprank COMMAND key=value …`: picks the room that does it."""
 
+import difflib
 import importlib
+import io
 import sys
 
 from . import __version__
 
 COMMANDS = {
     "check": ("uprank.train.check", "find every problem in the data before it costs a run"),
+    "split": ("uprank.train.split", "part queries into train, dev and test, with their passages apart"),
     "mine": ("uprank.train.mine", "find hard negatives for queries with relevant passages"),
     "train": ("uprank.train.__main__", "fine-tune a reranker"),
     "runs": (
@@ -22,7 +25,12 @@ COMMANDS = {
 
 def main() -> None:
     """Dispatch to a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that is not UTF-8 still shows something
+            stream.reconfigure(errors="backslashreplace")
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "help" and len(sys.argv) > 2:
+        name, sys.argv[1:] = sys.argv[2], [sys.argv[2], "--help"]
     if name in ("--version", "-V"):
         sys.stdout.write(f"uprank {__version__}\n")
     elif name in COMMANDS:
@@ -34,7 +42,9 @@ def main() -> None:
         if name in ("-h", "--help", "help"):
             sys.stdout.write(text)
             return
-        sys.stderr.write(f"uprank: unknown command {name!r}\n\n{text}")
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        sys.stderr.write(f"uprank: unknown command {name!r}{hint}\n\n{text}")
         raise SystemExit(2)
 
 

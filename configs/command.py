@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from . import sweep as sweeps
 from .errors import UserError
@@ -16,6 +18,19 @@ from .schema import MISSING
 from .spelling import spelled
 
 Settings = TypeVar("Settings")
+
+# Errors of the system that are no defect of ours.
+ENVIRONMENT = {
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENAMETOOLONG"),
+        *("ENOTDIR", "EISDIR", "ELOOP"),
+    )
+    if hasattr(errno, name)
+}
+# What gloo, NCCL and torch.distributed say when another process is gone, or does not answer.
+LOST = re.compile(r"gloo/|closed by peer|reset by peer|NCCL|ProcessGroup|TCPStore|c10d", re.IGNORECASE)
+TIMEOUT = re.compile(r"time(d)? ?-?out", re.IGNORECASE)
 
 FLAGS_WITH_VALUE = {"--cfg", "--package", "--config-path", "--config-name", "--config-dir", "--info"}
 FLAGS_WITH_VALUE |= {"-c", "-p", "-cp", "-cn", "-cd", "-i", "--experimental-rerun"}
@@ -46,10 +61,32 @@ def run(
             function(settings)
     except UserError as error:
         fail(command, error)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise
+        fail(command, UserError(f"{error.filename or 'a file'}: {error.strerror}", advice=_room(error)))
+    except RuntimeError as error:
+        if not LOST.search(str(error)):
+            raise
+        waited = TIMEOUT.search(str(error)) is not None
+        _end(command, "does not answer" if waited else "has ended; its own message says why")
     except KeyboardInterrupt:
         again = "; the same command continues after the last checkpoint" if command == "train" else ""
         sys.stderr.write(f"\nuprank {command}: interrupted{again}\n")
         raise SystemExit(130) from None
+
+
+def _room(error: OSError) -> str:
+    return "Make room on the disk; the same command goes on." if error.errno == errno.ENOSPC else ""
+
+
+def _end(command: str, what: str) -> NoReturn:
+    """Leave because another process is lost; each says so, as its messages may be all that one sees."""
+    rank = os.environ.get("RANK", "0")
+    again = "; the same command continues after the last checkpoint" if command == "train" else ""
+    sys.stderr.write(f"uprank {command} (process {rank}): another process of this run {what}{again}\n")
+    sys.stderr.flush()
+    os._exit(1)  # a lost group can block the usual end
 
 
 def fail(command: str, error: UserError) -> None:

@@ -35,9 +35,16 @@ def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
 def nearest(key: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the most similar known key, or an empty string."""
     names = list(known)
-    found = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    prefix, _, last = key.rpartition(".")
+    short = [
+        name
+        for name in names
+        if last == "".join(word[0] for word in name.rpartition(".")[2].split("_") if word)
+        and len(last) > 1
+        and name.startswith(f"{prefix}." * bool(prefix))
+    ]  # lr for learning_rate
+    found = short or difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     if not found:  # the right name in the wrong place: epochs for train.epochs
-        last = key.rpartition(".")[2]
         found = [name for name in names if name.rpartition(".")[2] == last] or [
             name
             for name in names

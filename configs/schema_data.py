@@ -42,6 +42,28 @@ class CheckCommand:
 
 
 @dataclass
+class SplitCommand:
+    """`uprank split`."""
+
+    data: Any = MISSING
+    """Rows of any format that training reads (several files as `[A, B]`), a BEIR folder (its `train` split),
+    one file of its `qrels/`, or files by role `{qrels: Q, queries: QS, corpus: C}`."""
+    output: str = MISSING
+    """New folder: train.jsonl, dev.jsonl and test.jsonl, or a BEIR folder with these three in `qrels/`."""
+    dev: float = 0.1
+    """Share of the queries for choosing a checkpoint."""
+    test: float = 0.1
+    """Share of the queries for the result; 0 for none."""
+    by: str = "query"
+    """`query` keeps equal queries together; `passage` also queries that share a relevant passage, so that no
+    split has seen another's passages."""
+    seed: int = 0
+    """Selects the queries; the order of the rows does not matter."""
+    on_error: str = "stop"
+    """`stop` at rows with problems, or `skip` them and say how many."""
+
+
+@dataclass
 class MineDataSettings:
     """Queries with their relevant passages."""
 

@@ -90,6 +90,8 @@ class TrainSettings:
     """Steps between lines of metrics.jsonl."""
     keep_checkpoints: int = 2
     """Most recent checkpoints kept for resuming; the best model is kept in addition."""
+    timeout: int = 1800
+    """Seconds that a process waits for another one before it ends with a message."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 # Settings that take a path, or a list or mapping with paths.
-SOURCES = ("data.train", "data.dev", "data.test", "models", "runs")
+SOURCES = ("data", "data.train", "data.dev", "data.test", "models", "runs")
 # Keys in such a mapping whose values are numbers.
 NUMBERS = ("depth", "query_tokens", "max_tokens", "attention_dropout", "hidden_dropout")
 _FUNCTION = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag|extend_list)\(.*\)")

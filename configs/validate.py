@@ -9,6 +9,7 @@ from pathlib import Path
 from .schema import ModelSettings, ScoredModelSettings
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+MOST_THREADS = 1024  # beyond, systems refuse to make them
 ON_ERROR = ("stop", "skip")
 BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx", "openvino")
 
@@ -38,10 +39,11 @@ def one_of(key: str, value: str, allowed: Sequence[str]) -> list[str]:
 
 def above_zero(values: dict[str, int | None]) -> list[str]:
     """Return a problem for each given number below 1."""
+    limits = {"threads": f" to {MOST_THREADS:,}"}
     return [
-        f"{key}={value}: allowed are whole numbers from 1"
+        f"{key}={value}: allowed are whole numbers from 1{limits.get(key, '')}"
         for key, value in values.items()
-        if value is not None and value < 1
+        if value is not None and (value < 1 or (key in limits and value > MOST_THREADS))
     ]
 
 

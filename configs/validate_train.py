@@ -26,7 +26,8 @@ def check_train(settings: TrainCommand) -> None:
         *_optim_problems(settings.optim),
         *loss_problems(settings.loss, settings.train),
         *one_of("tracker.name", settings.tracker.name, TRACKERS),
-        *above_zero({"threads": settings.threads, "dev.max_queries": settings.dev.max_queries}),
+        *above_zero({"threads": settings.threads, "train.timeout": settings.train.timeout}),
+        *above_zero({"dev.max_queries": settings.dev.max_queries}),
         *seed_problems(settings.seed),
     ]
     if problems:

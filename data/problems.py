@@ -28,6 +28,7 @@ KINDS = {
     "leak": (ERROR, "query of one split is also in another"),
     "misspelt leak": (ERROR, "query of one split is also in another, spelt differently"),
     "similar query": (WARNING, "query of one split is similar to one of another"),
+    "shared passages": (WARNING, "split whose relevant passages are also those of another"),
     "different grades": (WARNING, "grade of a passage differs between rows of one query"),
     "near-duplicate": (WARNING, "negative is nearly the same text as a positive of its group"),
     "duplicate row": (WARNING, "row stands more than once"),

@@ -19,15 +19,6 @@ def _train(settings: TrainCommand) -> None:
     except Stopped as stopped:
         _print(f"{stopped}; the same command continues it:\n  {stopped.command}")
         raise SystemExit(128 + stopped.signal) from None
-    except RuntimeError as error:
-        # gloo's message on the other ranks when one has ended, which has said why.
-        if "closed by peer" not in str(error).lower():
-            raise
-        _print(
-            "another process of this run has ended, and so does this one; its message is above. The same "
-            "command continues after the last checkpoint"
-        )
-        raise SystemExit(1) from None
 
 
 def _print(message: str) -> None:

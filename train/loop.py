@@ -14,7 +14,7 @@ from ..data.store import write_folder
 from ..eval.scoring import LeftEarly
 from .monitor import Monitor, Stopped, explaining
 from .optim import rate_factor, set_rate, update_average
-from .run_folder import Progress, gather_states, on_first, save_checkpoint
+from .run_folder import Progress, gather_states, note_best, on_first, save_checkpoint
 from .state import Run
 from .step import Outcome, prepare_step, train_step
 
@@ -82,6 +82,7 @@ def keep_best(run: Run, progress: Progress) -> None:
     if progress.best_step == progress.step > 0:
         with run.averaged():
             on_first(run.share, partial(write_folder, run.output / "best", run.reranker.save))
+        on_first(run.share, partial(note_best, run.output))
 
 
 def _is_due(run: Run, step: int) -> bool:

@@ -32,6 +32,7 @@ from .monitor import (
 from .planning import Machine, make_plan, print_plan
 from .run_folder import (
     Progress,
+    changed_best,
     environment,
     load_checkpoint,
     lock,
@@ -137,6 +138,9 @@ def _require_best(run: Run, progress: Progress) -> None:
     newest = progress.best_step == progress.step  # then the checkpoint has the model
     if not newest and not (run.output / "best" / "config.json").is_file():
         gone.append(f"{run.output / 'best'}: is gone, with the best model so far")
+    elif not newest:
+        changed = changed_best(run.output)
+        gone += [f"{file}: has changed since the best model was written" for file in changed]
     if gone:
         raise UserError(gone, advice="The run cannot be continued without them: give a new output folder.")
 

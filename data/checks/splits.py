@@ -21,6 +21,7 @@ from .leaks import Match, QueryIndex
 from .lengths import Lengths, measure_lengths
 from .similarity import near_negatives, pieces_of
 
+ANSWERED = 0.2  # share of a split's queries
 CHARACTERS = 1 << 21  # in memory at a time (a row may be larger)
 SHARED = {
     "leak": "is also in",
@@ -54,6 +55,8 @@ class Split:
         queries: hash of each query without case, blanks and punctuation.
         rows: hash of each group likewise.
         passages: hash of each passage as it is; empty if this is the only split.
+        relevant: hash of each relevant passage likewise.
+        owners: number of the query of each of these.
         texts: the queries; empty if no split is to come.
     """
 
@@ -64,6 +67,8 @@ class Split:
     queries: array[int] = field(default_factory=lambda: array("Q"))
     rows: array[int] = field(default_factory=lambda: array("Q"))
     passages: array[int] = field(default_factory=lambda: array("Q"))
+    relevant: array[int] = field(default_factory=lambda: array("Q"))
+    owners: array[int] = field(default_factory=lambda: array("Q"))
     texts: list[str] = field(default_factory=list)
 
     def group(self, place: int) -> Group:
@@ -114,6 +119,7 @@ class Shared:
         queries: queries of the first that are also in the second: equal, or spelt differently.
         similar: further queries of the first that are similar to one of the second.
         passages: distinct passages of both: normal if both search one corpus.
+        answered: queries of the second with a relevant passage that is also relevant in the first.
     """
 
     first: str
@@ -121,6 +127,7 @@ class Shared:
     queries: int
     similar: int
     passages: int
+    answered: int
 
 
 def check_splits(
@@ -147,6 +154,8 @@ def check_splits(
         find_repeated_rows(split.rows, split.group, findings)
         find_contradictions(split.queries, split.group, findings)
         overlaps = [_shared(split, other, matches) for other, _, matches in reversed(others)]
+        for (other, _, _), overlap in zip(reversed(others), overlaps, strict=True):
+            _warn_shared(overlap, len(other.queries), findings)
         summaries, shared = counts + summaries, overlaps + shared
         if split.to_come:  # nothing is looked up in the last one, the largest
             split.passages = array("Q", np.unique(np.frombuffer(split.passages, np.uint64)).tobytes())
@@ -181,12 +190,15 @@ def _check_source(
             words = f"{value:.2f} similar: negative {negative!r:.60} and positive {positive!r:.60}"
             findings.add("near-duplicate", f"{group.where}: {words}")
         _compare_queries(chunk, split, findings)
+        if split.to_come or split.others:
+            split.passages.extend(_hash(text) for group in chunk for text in group.texts[1:])
+            for number, group in enumerate(chunk, len(split.queries)):
+                split.relevant.extend(map(_hash, group.positives))
+                split.owners.extend([number] * len(group.positives))
         split.queries.frombytes(pieces.keys[starts[:-1]].tobytes())
         split.rows.frombytes(row_keys(chunk, pieces.keys, starts).tobytes())
         if split.to_come:
             split.texts += [group.query for group in chunk]
-        if split.to_come or split.others:
-            split.passages.extend(_hash(text) for group in chunk for text in group.texts[1:])
     new = np.frombuffer(split.queries, np.uint64)[start:]
     repeated = len(new) - len(np.setdiff1d(np.unique(new), before, assume_unique=True))
     positives, negatives = sizes
@@ -223,7 +235,19 @@ def _compare_queries(groups: Sequence[Group], split: Split, findings: Findings) 
 def _shared(first: Split, second: Split, matches: Counter[str]) -> Shared:
     both = np.intersect1d(np.frombuffer(first.passages, np.uint64), np.frombuffer(second.passages, np.uint64))
     certain = matches["leak"] + matches["misspelt leak"]
-    return Shared(first.name, second.name, certain, matches["similar query"], len(both))
+    common = np.isin(np.frombuffer(second.relevant, np.uint64), np.frombuffer(first.relevant, np.uint64))
+    answered = len(np.unique(np.frombuffer(second.owners, np.uint64)[common]))
+    return Shared(first.name, second.name, certain, matches["similar query"], len(both), answered)
+
+
+def _warn_shared(shared: Shared, queries: int, findings: Findings) -> None:
+    """Warn if many queries are answered by passages that another split has seen as relevant."""
+    if shared.answered >= ANSWERED * queries > 0:
+        words = f"{shared.answered:,} of {queries:,} {shared.second} queries have a relevant passage that is "
+        words += (
+            f"relevant in {shared.first}, too: figures on {shared.second} promise more than new passages "
+        )
+        findings.add("shared passages", f"{words}will give; keep them apart: uprank split data=… by=passage")
 
 
 def _spread(sizes: Counter[int]) -> tuple[int, int, int]:

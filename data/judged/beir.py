@@ -126,12 +126,19 @@ def _find_files(path: Path, split: str, problems: Problems) -> by_id.Files | Non
     present = sorted(file.name for file in (path / "qrels").glob("*.tsv"))
     if present:
         names = ", ".join(present)
-        problems.add("row", f"{qrels}: not there; the folder has {names}: give one of these files instead")
+        problems.add("row", f"{qrels}: not there; the folder has {names}: {_advice(path, split)}")
     else:
         problems.add(
             "row", f"{path}: not a BEIR folder; it needs corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
         )
     return None
+
+
+def _advice(path: Path, split: str) -> str:
+    """Say how to come by a missing split; never by the test queries, which prove the result."""
+    if split != "dev":
+        return "give one of these files instead"
+    return f"part the training queries: uprank split data={path} output=FOLDER dev=0.1 test=0"
 
 
 def _read_texts(path: Path, problems: Problems) -> dict[str, str]:

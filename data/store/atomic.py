@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ def write_file(target: Path, text: str) -> None:
     with writing(target):
         try:
             beside.write_text(text, encoding="utf-8", newline="\n")
+            _flush(beside)
             beside.replace(target)
         except OSError:
             beside.unlink(missing_ok=True)
@@ -62,6 +64,8 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
         beside.mkdir(parents=True)
         try:
             write(beside)
+            for path in beside.rglob("*"):
+                _flush(path)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -69,6 +73,13 @@ def write_folder(target: Path, write: Callable[[Path], None]) -> None:
             target.replace(old)
         beside.replace(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk before its name is: else a power cut leaves the name with nothing in it."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
 
 
 def put_back(folder: Path) -> None:

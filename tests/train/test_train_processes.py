@@ -118,10 +118,55 @@ def test_killed_while_it_runs_and_started_again_it_ends_with_the_same_bits(run, 
         process.kill()
     assert (said, process.returncode) == ("half written\n", -signal.SIGKILL)
     left = {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()}
-    assert left == {"step-000002", ".step-000004.part"}
+    assert left == {"step-000002", ".step-000004.part", "best.json"}
     again = [sys.executable, "-m", module, *words]
     assert subprocess.run(again, capture_output=True, timeout=600).returncode == 0
     whole, resumed = (
         load_file(folder / "last" / "model.safetensors") for folder in (run, tmp_path / "killed")
     )
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+LOSING = """
+import os, signal
+from uprank.train import loop
+from uprank.train.__main__ import main
+
+def train_step(*given, real=loop.train_step, taken=[], **more):
+    taken.append(1)
+    if len(taken) == 2 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.{signal})
+    return real(*given, **more)
+
+loop.train_step = train_step
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_a_lost_process_ends_the_others_with_a_sentence(tiny_xlmr, jsonl, tmp_path, how):
+    (tmp_path / "lose.py").write_text(LOSING.format(signal=how))
+    _, *words = command(tiny_xlmr, jsonl, tmp_path / "run", "train.timeout=10")
+    import os
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ranks = []
+    for rank in range(2):  # without a launcher, which would end the other one itself
+        where = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": port}
+        env = os.environ | where | {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+        start = [sys.executable, str(tmp_path / "lose.py"), *words]
+        ranks.append(subprocess.Popen(start, env=env, stderr=subprocess.PIPE, text=True))
+    try:
+        said = ranks[0].communicate(timeout=120)[1]
+    finally:
+        ranks[1].kill()
+        ranks[1].communicate()
+    assert ranks[0].returncode == 1
+    assert "Traceback" not in said
+    what = "has ended" if how == "SIGKILL" else "does not answer"
+    assert f"uprank train (process 0): another process of this run {what}" in said
+    assert "the same command continues after the last checkpoint" in said

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ...data.store import hash_file, write_folder, writing
+from ...data.store import hash_file, write_file, write_folder, writing
 from ..optim import LossScale, full, optimizer_state, restore_optimizer, restore_weights
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Progress:
             self.scale = LossScale(**self.scale)
 
 
+BEST = "best.json"
 States = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
@@ -123,6 +124,23 @@ def _checkpoints(folder: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """Return the step after which a checkpoint was made."""
     return int(checkpoint.name.removeprefix("step-"))
+
+
+def note_best(run: Path) -> None:
+    """Write the hashes of the best model's files, by which a continued run knows them again."""
+    hashes = {file.name: _hash(file) for file in sorted((run / "best").iterdir()) if file.is_file()}
+    write_file(run / "checkpoints" / BEST, json.dumps(hashes))
+
+
+def changed_best(run: Path) -> list[str]:
+    """Return the files of the best model that are gone or have changed; runs of older versions noted none."""
+    noted = run / "checkpoints" / BEST
+    try:
+        hashes = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+        files = {run / "best" / name: found for name, found in hashes.items()}
+        return [str(file) for file, found in files.items() if not file.is_file() or _hash(file) != found]
+    except (OSError, ValueError, AttributeError):
+        return [str(noted)]
 
 
 def damage(checkpoint: Path) -> str:

@@ -46,6 +46,7 @@ MAY_CHANGE = frozenset(
         "train.gradient_checkpointing",
         "train.log_every",
         "train.keep_checkpoints",
+        "train.timeout",
         "tracker.name",
         "tracker.project",
     }

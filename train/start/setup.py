@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def make_accelerator(settings: TrainCommand) -> Any:
         UserError: the tracker's package is not installed, or the device is not there.
     """
     import torch
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     from ...model.reranker import works_on_cpu
 
@@ -42,12 +43,13 @@ def make_accelerator(settings: TrainCommand) -> Any:
     # of torch, and accelerate, lack the argument that replaces this one.
     warnings.filterwarnings("ignore", message=".?broadcast_buffers.? is deprecated", category=FutureWarning)
     gradients_only = DistributedDataParallelKwargs(broadcast_buffers=False)
+    patience = timedelta(seconds=settings.train.timeout)
     accelerator = Accelerator(
         mixed_precision="no",
         cpu=cpu,
         log_with=tracker,
         project_dir=settings.output,
-        kwargs_handlers=[gradients_only],
+        kwargs_handlers=[gradients_only, InitProcessGroupKwargs(timeout=patience)],
     )
     if settings.threads:  # accelerate has set a number of its own
         torch.set_num_threads(settings.threads)

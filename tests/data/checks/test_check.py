@@ -89,9 +89,9 @@ def test_every_two_splits_are_compared():
     findings = Findings()
     summaries, shared = check_splits(splits, findings)
     assert shared == [
-        Shared("train", "dev", 1, 0, 3),  # n, two, four
-        Shared("train", "test", 1, 0, 0),
-        Shared("dev", "test", 1, 0, 1),
+        Shared("train", "dev", 1, 0, 3, 1),  # n, two, four
+        Shared("train", "test", 1, 0, 0, 0),
+        Shared("dev", "test", 1, 0, 1, 1),
     ]
     assert [(summary.split, summary.path) for summary in summaries] == [
         ("train", "a"),
@@ -104,7 +104,7 @@ def test_every_two_splits_are_compared():
         "b:1: query is also in dev, c:1: 'beta'",
         "c:2: query is also in test, d:2: 'gamma'",
     ]
-    assert findings.counts == {"leak": 3}
+    assert findings.counts == {"leak": 3, "shared passages": 2}
 
 
 def test_planted_leaks_are_all_found_and_nothing_else():

@@ -157,10 +157,11 @@ def test_json_follows_its_schema(run, tmp_path, flag, tiny_bert):
     code, out, _ = run(*settings, flag)
     found = json.loads("\n".join(out))
     jsonschema.Draft202012Validator(schema_of(CheckReport)).validate(found)
-    assert (code, found["errors"], found["warnings"]) == (1, 4, 2)
+    assert (code, found["errors"], found["warnings"]) == (1, 4, 3)
     assert {kind["kind"]: kind["count"] for kind in found["problems"]} == {
         "empty text": 2,
         "leak": 2,
+        "shared passages": 1,
         "duplicate row": 2,
     }
     assert found["sources"][0]["lengths"]["pair"]
@@ -255,7 +256,7 @@ def test_noise_is_what_the_model_ranks_over_a_positive(run, tmp_path, tiny_bert)
         (("data.trian=x",), "did you mean 'data.train'?"),
         (("data.train=[a,b]", "data.test=nowhere"), "3 problems"),
         (("data.train=x", "data.on_error=drop", "examples=-1", "noise_queries=-1", "seed=-1"), "4 problems"),
-        (("data.train=7",), "data.train=7: a path"),
+        (("data.train=7",), "uprank check: 7: no such file or folder"),
     ],
 )
 def test_nothing_checked_exits_with_2(run, arguments, message):

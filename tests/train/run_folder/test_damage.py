@@ -6,7 +6,15 @@ import shutil
 
 import pytest
 import torch
-from uprank.train.run_folder.checkpoints import FILES, Progress, damage, newest_checkpoint, save_checkpoint
+from uprank.train.run_folder.checkpoints import (
+    FILES,
+    Progress,
+    changed_best,
+    damage,
+    newest_checkpoint,
+    note_best,
+    save_checkpoint,
+)
 
 
 def truncate(file, rest=-1):
@@ -92,3 +100,16 @@ def test_steps_are_numbers_not_names(saved):
     save(999_999)
     save(1_000_000)
     assert newest_checkpoint(folder) == 1_000_000
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_a_best_model_that_has_changed_is_named(tmp_path, spoil):
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / "best").mkdir(exist_ok=True)
+        (tmp_path / "best" / name).write_bytes(b"some bytes of " + name.encode())
+    (tmp_path / "checkpoints").mkdir()
+    assert changed_best(tmp_path) == []  # a run of an older version
+    note_best(tmp_path)
+    assert changed_best(tmp_path) == []
+    spoil(tmp_path / "best" / "model.safetensors")
+    assert changed_best(tmp_path) == [str(tmp_path / "best" / "model.safetensors")]
