@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..audits import added_text, stated, stated_of
+from ..audits import added_text, sample_text, stated, stated_of
 from ..results import Audit, Comparison, Report
 from ..statistics import outcome, verdict
 from ..words import count_of, some, unbreakable
@@ -131,8 +131,10 @@ def level_lines(report: Report) -> list[str]:
 
 
 def basis(report: Report) -> str:
-    """Return the line below every table: where the candidates come from."""
+    """Return the line below every table: which queries, and where the candidates come from."""
     text = f"Candidates: {report.candidates}, at most {report.depth} a query." if report.candidates else ""
+    if report.sampled_from:
+        text = f"Only {sample_text(report)}. {text}"
     if report.added_positives:
         text += f" Note: {added_text(report.added_positives)}."
     return text.strip() or "Each run ranks its own documents."

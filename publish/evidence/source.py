@@ -221,6 +221,12 @@ def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
     if not report.measures or not report.systems:
         problems.append(f"{path}: the report has no measures or no systems")
         return None
+    if report.sampled_from and split == "test":
+        problems.append(
+            f"{path}: measured on a sample of {report.queries:,} of {report.sampled_from:,} judged queries; "
+            "evaluate all of them, without max_queries"
+        )
+        return None
     place = Path(report.data)
     of_file = place.suffix and not place.is_dir()  # a folder may have a dot in its name
     return Evidence(folder, report, place.stem if of_file else split)
