@@ -324,7 +324,11 @@ def _dev_curve(steps: list[dict[str, Any]], measure: str, stage: System | None) 
 
 
 def _column(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[name]) for row in steps if row.get(name) is not None]
+    # A damaged line may hold anything, also a whole number beyond every float.
+    rows = [row for row in steps if type(row.get(name)) in (int, float)]
+    return [
+        (row["step"], row[name]) for row in rows if isinstance(row[name], float) or abs(row[name]) < 2**60
+    ]
 
 
 def _curve(

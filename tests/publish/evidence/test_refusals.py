@@ -208,7 +208,7 @@ def test_several_problems_at_once(settings, source):
     problems = refused(settings, reports=["nowhere"]).problems
     for words in (
         "never overwritten",
-        "manifest.json: broken JSON",
+        "manifest.json: not the manifest of a run (broken JSON",
         "config.yaml: missing",
         "nowhere: no report here",
     ):
