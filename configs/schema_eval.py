@@ -50,6 +50,9 @@ class EvalCommand:
     `auto` means `groups` if the data brings its own candidates (JSONL, hf://), else `bm25`."""
     depth: int = 100
     """Candidates per query: the best `depth` of the first stage."""
+    max_queries: int | None = None
+    """Measure a seeded sample of so many queries of each collection, for a quick look. Every report says so;
+    `uprank publish` refuses it. Default: all."""
     add_missing_positives: bool = False
     """Add relevant passages that the first stage did not find; every table says so."""
     dense: DenseSettings = field(default_factory=DenseSettings)

@@ -68,6 +68,7 @@ class Collection:
         prompted_queries: ids of the queries whose text begins with a prompt of their row.
         prompted_passages: ids of such passages.
         notes: sentences on what was left out when the source was read.
+        sampled_from: queries of which these are a sample; 0 if they are all.
     """
 
     path: str
@@ -78,6 +79,25 @@ class Collection:
     prompted_queries: frozenset[str] = frozenset()
     prompted_passages: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    sampled_from: int = 0
+
+
+def sample_queries(collection: Collection, count: int | None, seed: int) -> Collection:
+    """Return the collection with a seeded sample of its queries, in their order; all if they are no more."""
+    if count is None or count >= len(collection.queries):
+        return collection
+    import numpy as np
+
+    names = list(collection.queries)
+    chosen = np.random.default_rng(seed).choice(len(names), size=count, replace=False)
+    keep = {names[i] for i in chosen}
+    return replace(
+        collection,
+        queries={query: text for query, text in collection.queries.items() if query in keep},
+        qrels={query: row for query, row in collection.qrels.items() if query in keep},
+        pools={query: row for query, row in collection.pools.items() if query in keep},
+        sampled_from=len(names),
+    )
 
 
 def passage_id(text: str) -> str:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ def evaluate(settings: EvalCommand) -> None:
         processes.agree(problems)
         inputs = _load(plan, problems, skip=settings.data.on_error == "skip")
         processes.agree(problems)
+        inputs = _sampled(settings, inputs)
         candidates = _find_candidates(settings, plan, inputs, problems)
         processes.agree(problems)
         scored = _score(settings, plan, inputs, candidates)
@@ -68,11 +69,13 @@ class EvalInputs:
         collections: by name.
         runs: TREC runs by path.
         train_queries: queries of the training data; None if none were given.
+        left_out: judged queries of each collection that are not in the sample of `max_queries`.
     """
 
     collections: dict[str, Collection]
     runs: dict[str, TrecRun]
     train_queries: list[str] | None
+    left_out: dict[str, set[str]] = field(default_factory=dict)
 
 
 def _plan(settings: EvalCommand, problems: list[str]) -> Request | None:
@@ -121,6 +124,20 @@ def _load(plan: Request, problems: list[str], *, skip: bool) -> EvalInputs:
         queries += [group.query for group in read_groups(path, lines, need_negatives=False)]
         problems += _shown(lines, CHECK)
     return EvalInputs(collections, runs, queries if plan.train else None)
+
+
+def _sampled(settings: EvalCommand, inputs: EvalInputs) -> EvalInputs:
+    """Return the inputs with a sample of the queries of each collection."""
+    from ..data.groups import sample_queries
+
+    chosen = {
+        name: sample_queries(collection, settings.max_queries, settings.seed)
+        for name, collection in inputs.collections.items()
+    }
+    left_out = {
+        name: inputs.collections[name].qrels.keys() - one.qrels.keys() for name, one in chosen.items()
+    }
+    return replace(inputs, collections=chosen, left_out=left_out)
 
 
 def _shown(problems: Sequence[str], advice: str = "") -> list[str]:
@@ -192,7 +209,11 @@ def _report(
     collection = inputs.collections[part.name]
     entries = [first_stage_entry(candidates)] if candidates and part.first_stage else []
     own = own_documents(collection) if part.texts else frozenset[str]()
-    runs = {name: without_own(inputs.runs[path], own) for name, path in part.runs.items()}
+    left_out = inputs.left_out[part.name]
+    runs = {
+        name: {q: row for q, row in without_own(inputs.runs[path], own).items() if q not in left_out}
+        for name, path in part.runs.items()
+    }
     entries += [run_entry(name, part.runs[name], run) for name, run in runs.items()]
     entries += scored
     options = ReportOptions(

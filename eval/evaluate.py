@@ -162,6 +162,7 @@ def make_report(
         data=collection.path,
         fingerprint=collection_fingerprint(collection),
         queries=len(pool.queries),
+        sampled_from=collection.sampled_from,
         missing_queries=missing,
         unanswerable_queries=list(pool.unanswerable),
         candidates=candidates.source if candidates else "",

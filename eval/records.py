@@ -43,6 +43,8 @@ def parse_json(text: str) -> Any:
     """
     try:
         return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"broken JSON: {error}") from error
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -91,6 +93,27 @@ def typed(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
     shown = shown if len(shown) <= CHARACTERS else f"{shown[:CHARACTERS]}…"
     problems.append(f"{where or 'the whole'} must be {words}, not {shown}")
     return None
+
+
+def shaped(shape: dict[str, Any], value: Any, where: str, problems: list[str]) -> None:
+    """Check the fields of an object that are there and not null; fields without a shape may be anything.
+
+    >>> wrong = []
+    >>> shaped({"base": {"new_head": bool}, "sources": [{"groups": int}]},
+    ...        {"base": {"new_head": 1}, "sources": [{"groups": None}, 2], "more": 3}, "", wrong)
+    >>> wrong
+    ['base.new_head must be true or false, not 1', 'sources[1] must be an object, not 2']
+    """
+    fields = typed(dict[str, Any], value, where, problems) or {}
+    for name, hint in shape.items():
+        each, place = fields.get(name), _inside(where, name)
+        if isinstance(hint, dict) and each is not None:
+            shaped(hint, each, place, problems)
+        elif isinstance(hint, list):
+            for number, one in enumerate(typed(list[Any] | None, each, place, problems) or []):
+                shaped(hint[0], one, f"{place}[{number}]", problems)
+        elif each is not None:
+            typed(hint, each, place, problems)
 
 
 def _record(hint: Any, value: dict[str, Any], where: str, problems: list[str]) -> Any:

@@ -192,7 +192,7 @@ class Report(Compared):
     Attributes:
         data: path of the judged queries.
         fingerprint: `sha256:…` over queries, judgments and candidate texts.
-        queries: judged queries; every one of them counts in every mean.
+        queries: judged queries that were measured; every one of them counts in every mean.
         missing_queries: ids of judged queries without candidates (each counts 0).
         unanswerable_queries: ids of queries without any relevant document (each counts 0).
         candidates: source of the candidates: `bm25`, `groups`, `judged` or a run file; empty if runs were
@@ -202,6 +202,7 @@ class Report(Compared):
             candidates that of the baseline's own documents.
         baseline: name of the system the others are compared with.
         added_positives: relevant passages that the first stage missed and the evaluation added.
+        sampled_from: judged queries of which a seeded sample was measured; 0 if all were.
         hardware: processor, threads and device of the run, in words.
         audits: checks of the data and the candidates.
         seed: seed of intervals and tests, which can be computed again from it and `per_query`.
@@ -225,6 +226,7 @@ class Report(Compared):
     comparisons: list[Comparison]
     seed: int = 0
     added_positives: int = 0
+    sampled_from: int = 0
     hardware: str = ""
     audits: list[Audit] = field(default_factory=list)
     per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict, repr=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..configs.errors import UserError
 from ..configs.schema_train import DevSettings
-from ..data.groups import Collection
+from ..data.groups import Collection, sample_queries
 from ..data.store import hash_file, hash_text, write_folder
 from ..eval.evaluate import mean_intervals, mean_values
 from ..eval.measures import Measure, parse_measures
@@ -165,8 +165,7 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
         UserError: the measures or the candidates are not possible.
     """
     measures = parse_measures(settings.measures)
-    if settings.max_queries is not None and settings.max_queries < len(collection.queries):
-        collection = _sample(collection, settings.max_queries, seed)
+    collection = sample_queries(collection, settings.max_queries, seed)
     candidates = find_candidates(collection, settings.candidates, settings.depth, dense=settings.dense)
     if all(collection.qrels[query].get(doc, 0) > 0 for query, doc in candidates.pairs):
         raise UserError(
@@ -174,15 +173,3 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
             advice="Give negatives (`neg`), or candidates from a first stage: bm25 or a TREC run file.",
         )
     return Dev(collection, candidates, measures, folder, seed)
-
-
-def _sample(collection: Collection, count: int, seed: int) -> Collection:
-    chosen = np.random.default_rng(seed).choice(len(collection.queries), size=count, replace=False)
-    names = list(collection.queries)
-    keep = {names[i] for i in chosen}
-    return replace(
-        collection,
-        queries={query: text for query, text in collection.queries.items() if query in keep},
-        qrels={query: row for query, row in collection.qrels.items() if query in keep},
-        pools={query: row for query, row in collection.pools.items() if query in keep},
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -56,7 +57,7 @@ def finish(run: Run, progress: Progress) -> None:
         page = write_report(
             report,
             output / "eval" / "final",
-            title=f"Training run {output.name}",
+            title=_title(run),
             runs={entry.name: entry.scored.run for entry in entries},
             collection=run.dev.collection,
             steps=read_metrics(output / "metrics.jsonl"),
@@ -75,6 +76,11 @@ def finish(run: Run, progress: Progress) -> None:
     log.info("verdict on the dev queries: %s", sentence)
     if progress.step > run.settings.train.eval_every:
         log.info("the best step was chosen on these queries: prove the gain on others with `uprank eval`")
+
+
+def _title(run: Run) -> str:
+    base, dev = (Path(path).name for path in (run.settings.model.path, run.dev.collection.path))
+    return f"{base.removeprefix('package:')} tuned in {run.output.name}, on the dev queries of {dev}"
 
 
 def _summary(report: Report, progress: Progress, sentence: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ hardware.py     name of the machine
 """
 
 from .calibration import calibration_of, histogram, sigmoid
-from .data import added_text, find_leaks, own_documents, stated
+from .data import added_text, find_leaks, own_documents, sample_text, stated
 from .depths import curve_depths, depth_curve, first_stage
 from .hardware import hardware_name
 from .scores import stated_of

@@ -101,6 +101,19 @@ def own_documents(count: int) -> list[Audit]:
     return [Audit("own", False, text, {"queries": float(count)})]
 
 
+def sample_text(report: Report) -> str:
+    """Return what a report on a sample of the queries must say everywhere; empty for all queries."""
+    if not report.sampled_from:
+        return ""
+    return f"a seeded sample of {report.queries:,} of {report.sampled_from:,} judged queries"
+
+
+def sample(report: Report) -> list[Audit]:
+    """Say that only a sample of the queries was measured."""
+    text, figures = sample_text(report), {"queries": float(report.sampled_from)}
+    return [Audit("sample", True, f"measured on {text}: no result of the whole set", figures)] if text else []
+
+
 def stated(
     report: Report, *, ceiling: tuple[str, float] | None = None, leaks: Leaks | None = None
 ) -> list[Audit]:
@@ -113,6 +126,7 @@ def stated(
     """
     return [
         coverage(report, ceiling),
+        *sample(report),
         *zeros(report.missing_queries, report.unanswerable_queries),
         *added(report.added_positives),
         *([leak(leaks)] if leaks else []),

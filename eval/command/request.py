@@ -197,7 +197,7 @@ def _absent(path: str) -> bool:
 def _number_problems(settings: EvalCommand) -> list[str]:
     problems = model_problems(settings.model)
     counts = {"depth": settings.depth, "tokens_per_batch": settings.tokens_per_batch}
-    problems += above_zero({**counts, "threads": settings.threads})
+    problems += above_zero({**counts, "threads": settings.threads, "max_queries": settings.max_queries})
     problems += seed_problems(settings.seed) + one_of("data.on_error", settings.data.on_error, ON_ERROR)
     gate = settings.gate
     if not math.isfinite(gate.min_delta):

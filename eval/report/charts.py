@@ -251,10 +251,16 @@ class Alarm:
     text: str
 
 
-def training_curves(steps: list[dict[str, Any]]) -> list[Chart]:
-    """Plot loss, dev measures with the base (dev row of step 0) as a line, and how the run went."""
+def training_curves(steps: list[dict[str, Any]], stage: System | None = None) -> list[Chart]:
+    """Plot dev measures with base and first stage as lines, the loss, and how the run went.
+
+    Args:
+        steps: rows of metrics.jsonl; the dev row of step 0 is the base.
+        stage: the first stage.
+    """
     measures = list(dict.fromkeys(measure for row in steps for measure in row.get("dev") or {}))
-    curves = [_loss_curve(steps), *(_dev_curve(steps, measure) for measure in measures)]
+    first = [*(_dev_curve(steps, measure, stage) for measure in measures), _loss_curve(steps)]
+    curves = [replace(curve, main=True) for curve in first if curve]
     for title, name, smooth, caption in (
         ("Learning rate", "learning_rate", False, "The schedule as it was applied."),
         ("Gradient norm", "grad_norm", True, "Before clipping; a sudden rise is where training shook."),
@@ -265,10 +271,11 @@ def training_curves(steps: list[dict[str, Any]]) -> list[Chart]:
         ("Skipped steps", "skipped_steps", False, "Steps so far whose gradients were beyond fp16."),
     ):  # fmt: skip
         points = _column(steps, name)
-        if name != "skipped_steps" or any(value for _, value in points):
-            curves.append(_curve(title, caption, points, smooth=smooth))
+        curve = _curve(title, caption, points, smooth=smooth)
+        if curve and (name != "skipped_steps" or any(value for _, value in points)):
+            curves.append(curve)
     leading, alarms = next(iter(measures), ""), training_alarms(steps)
-    return [_marked(curve, alarms, leading) for curve in curves if curve]
+    return [_marked(curve, alarms, leading) for curve in curves]
 
 
 def training_alarms(steps: list[dict[str, Any]]) -> list[Alarm]:
@@ -301,20 +308,27 @@ def _loss_curve(steps: list[dict[str, Any]]) -> Chart | None:
     return _curve("Loss", caption, points, smooth=True, reference=chance)
 
 
-def _dev_curve(steps: list[dict[str, Any]], measure: str) -> Chart | None:
+def _dev_curve(steps: list[dict[str, Any]], measure: str, stage: System | None) -> Chart | None:
     dev = [row for row in steps if measure in (row.get("dev") or {})]
     rows = [(row["step"], row["dev"][measure]) for row in dev]
     base = next((value for step, value in rows if step == 0), None)
-    best_step, best = max(rows, key=lambda row: row[1])
+    trained = [row for row in rows if row[0]] or rows  # step 0 is the base
+    best_step, best = max(trained, key=lambda row: row[1])
     caption = f"On the dev queries; best {best:.3f} at step {best_step:,}"
     caption += f"; the dashed line is the untuned base, {base:.3f}" if base is not None else ""
+    line = stage.results[measure].mean if stage and measure in stage.results else None
+    caption += f"; the dotted line is {stage.name}, {line:.3f}" if stage and line is not None else ""
     given = [(row["step"], *row["intervals"][measure]) for row in dev if measure in row.get("intervals", {})]
     caption += "; the band is the 95 % interval of each mean" if given else ""
-    return _curve(f"Dev {measure}", f"{caption}.", rows, reference=base, intervals=given)
+    return _curve(f"Dev {measure}", f"{caption}.", rows, reference=base, second=line, intervals=given)
 
 
 def _column(steps: list[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[name]) for row in steps if row.get(name) is not None]
+    # A damaged line may hold anything, also a whole number beyond every float.
+    rows = [row for row in steps if type(row.get(name)) in (int, float)]
+    return [
+        (row["step"], row[name]) for row in rows if isinstance(row[name], float) or abs(row[name]) < 2**60
+    ]
 
 
 def _curve(
@@ -324,6 +338,7 @@ def _curve(
     *,
     smooth: bool = False,
     reference: float | None = None,
+    second: float | None = None,
     intervals: Sequence[tuple[float, float, float]] | None = None,
 ) -> Chart | None:
     """Plot a value over steps; None if there are fewer than two finite points.
@@ -334,6 +349,7 @@ def _curve(
         points: step and value.
         smooth: draw the moving mean, too.
         reference: value to compare with.
+        second: another one.
         intervals: (step, lower end, upper end) of a dev measure, which has dots and an axis of its own range;
             None for a logged value, whose axis begins at 0.
     """
@@ -343,7 +359,7 @@ def _curve(
     size = math.ceil(len(finite) / MOST_POINTS)
     bins = [finite[i : i + size] for i in range(0, len(finite), size)]
     drawn = [(fmean(step for step, _ in members), fmean(value for _, value in members)) for members in bins]
-    values = [v for _, v in drawn] + ([reference] if reference is not None else [])
+    values = [v for _, v in drawn] + [line for line in (reference, second) if line is not None]
     values += [end for _, *ends in intervals or () for end in ends]
     from_zero = intervals is None
     low, high = (min([*values, 0.0]) if from_zero else min(values)), max(values)
@@ -363,6 +379,7 @@ def _curve(
         y,
         [] if from_zero else [Mark(*at, 3.0, "better") for at in place(drawn)],
         reference=None if reference is None else y.at(reference),
+        second=None if second is None else y.at(second),
         curve=path(place(drawn)),
         smooth=path(place(_moving_mean(drawn))) if smooth and len(finite) >= 10 else "",
         band=band,

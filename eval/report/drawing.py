@@ -91,6 +91,7 @@ class Chart:
         edges: left and right end of the grid.
         ticks: positions and labels below the x axis; those of the axis if None.
         reference: y of a dashed line to compare with.
+        second: y of a dotted line to compare with.
         diagonal: draw the dashed line on which both axes have the same value.
         lines: lines of several systems.
         curve: SVG path.
@@ -100,6 +101,7 @@ class Chart:
         title: heading, or name of what `reference` is.
         caption: explanation below.
         binned: queries that share a bar.
+        main: shown at once, not folded.
         grid: distance within which queries share a dot.
     """
 
@@ -111,6 +113,7 @@ class Chart:
     edges: tuple[float, float] = (LEFT, WIDTH - RIGHT)
     ticks: list[tuple[float, str]] | None = None
     reference: float | None = None
+    second: float | None = None
     diagonal: bool = False
     lines: list[Line] = field(default_factory=list)
     curve: str = ""
@@ -120,6 +123,7 @@ class Chart:
     title: str = ""
     caption: str = ""
     binned: int = 1
+    main: bool = False
     grid: float = 0.0
 
 

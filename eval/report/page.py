@@ -12,11 +12,21 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..audits import added_text
-from ..results import Audit, Comparison, Estimate, Report
+from ..results import Audit, Comparison, Estimate, Report, System
 from ..statistics import verdict
 from ..words import unbreakable
 from . import charts, drawing
-from .sentences import added_notes, audit_groups, basis, first_measure_comparisons, sentence
+from .sentences import (
+    LEVELS,
+    added_notes,
+    audit_groups,
+    basis,
+    first_measure_comparisons,
+    headline_system,
+    leading_systems,
+    level,
+    sentence,
+)
 from .summary import Summary
 from .tables import MACRO, bare_p, baseline_name, column_name
 
@@ -83,7 +93,8 @@ def render_report(
         bars=charts.gain_bars({query: after - before for query, (before, after) in pairs.items()}),
         moves=moves[:MOST_ROWS],
         examples=examples or [],
-        curves=charts.training_curves(steps or []),
+        rivals=loud_audits(report, rivals=True),
+        curves=charts.training_curves(steps or [], _first_stage(report)),
         alarms=charts.training_alarms(steps or []),
         depths=[
             ("candidates reranked", charts.depth_chart(report.systems, measure)),
@@ -92,13 +103,6 @@ def render_report(
         histogram_chart=charts.histogram_chart,
         reliability_chart=charts.reliability_chart,
     )
-
-
-def headline_system(report: Report) -> str:
-    """Return the system that leads the page: the last model that is not the baseline, else ``""``."""
-    others = [system for system in report.systems if system.name != report.baseline]
-    models = [system for system in others if system.kind == "model"]
-    return (models or others)[-1].name if others else ""
 
 
 def moved_queries(report: Report, count: int) -> list[str]:
@@ -119,17 +123,22 @@ def _paired_values(report: Report, measure: str, system: str) -> dict[str, tuple
     return {query: (before[query], after[query]) for query in before if query in after}
 
 
-def loud_audits(report: Report) -> list[tuple[str, Audit]]:
-    """Return the audits that limit the result; those of the headline system before those of its rivals.
+def loud_audits(report: Report, *, rivals: bool = False) -> list[tuple[str, Audit]]:
+    """Return the audits that limit the result, or with `rivals` the findings on all other systems.
 
     A leak is named once, for the data; what it means for each system is a table of its own.
     """
-    leading = ("", headline_system(report), report.baseline)
-    groups = audit_groups(report)
-    groups.sort(key=lambda group: leading.index(group[0]) if group[0] in leading else 3)
+    leading = leading_systems(report)
+    groups = [(name, audits) for name, audits in audit_groups(report) if (name not in leading) == rivals]
+    groups.sort(key=lambda group: leading.index(group[0]) if group[0] in leading else 0)
     loud = [(name, audit) for name, audits in groups for audit in audits if audit.loud]
-    named = any(audit.name == "leak" and not name for name, audit in loud) and clean_results(report)
-    return [(name, audit) for name, audit in loud if not (named and name and audit.name == "leak")]
+    named = any(audit.name == "leak" for audit in report.audits) and clean_results(report)
+    loud = [(name, audit) for name, audit in loud if not (named and name and audit.name == "leak")]
+    return sorted(loud, key=lambda item: level(item[1]) != "stop")
+
+
+def _first_stage(report: Report) -> System | None:
+    return next((system for system in report.systems if system.kind == "first_stage"), None)
 
 
 def clean_results(report: Report) -> list[tuple[str, int, dict[str, Estimate]]]:
@@ -158,9 +167,9 @@ def _render(template: str, reports: list[Report], **values: Any) -> str:
     )
     environment.filters.update(
         signed=drawing.signed, p_value=bare_p, side=charts.side, decided=charts.decided, prose=prose,
-        minus=drawing.minus,
+        minus=drawing.minus, level=level,
     )  # fmt: skip
-    environment.globals["size"] = drawing
+    environment.globals |= {"size": drawing, "levels": LEVELS}
     weights = {s.name: s.weights for report in reports for s in report.systems if s.weights}
     hardware = list(dict.fromkeys(report.hardware for report in reports if report.hardware))
     return environment.get_template(template).render(weights=weights, hardware=hardware, **values)

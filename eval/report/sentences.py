@@ -5,19 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..audits import added_text, stated, stated_of
+from ..audits import added_text, sample_text, stated, stated_of
 from ..results import Audit, Comparison, Report
 from ..statistics import outcome, verdict
-from ..words import unbreakable
+from ..words import count_of, some, unbreakable
 from .summary import Summary
+
+# After these the figures do not mean what they say: scores without an order, queries seen in training.
+STOPS = ("spread", "direction", "leak")
+LEVELS = {"stop": "Stops you", "know": "Know this", "fine": "Fine"}
 
 
 @dataclass(frozen=True)
 class Note:
-    """One sentence on how far the numbers can be trusted; `loud` if something limits them."""
+    """One sentence on how far the numbers can be trusted.
+
+    Attributes:
+        text: the sentence.
+        level: one of `LEVELS`.
+        name: name of the audit.
+        system: system that was audited; empty for the data.
+    """
 
     text: str
-    loud: bool = False
+    level: str = "fine"
+    name: str = ""
+    system: str = ""
+
+    @property
+    def loud(self) -> bool:
+        """True if it limits the numbers."""
+        return self.level != "fine"
+
+    @property
+    def marked(self) -> str:
+        """The sentence, with its level if it limits the numbers."""
+        return f"{LEVELS[self.level]}: {self.text}" if self.loud else self.text
+
+
+def level(audit: Audit) -> str:
+    """Return the level of a finding, one of `LEVELS`."""
+    return "fine" if not audit.loud else "stop" if audit.name in STOPS else "know"
 
 
 def sentence(report: Report, comparison: Comparison) -> str:
@@ -44,11 +72,32 @@ def audit_groups(report: Report) -> list[tuple[str, list[Audit]]]:
     return [(name, audits) for name, audits in groups if audits]
 
 
+def headline_system(report: Report) -> str:
+    """Return the system that leads the page: the last model that is not the baseline, else ``""``."""
+    others = [system for system in report.systems if system.name != report.baseline]
+    models = [system for system in others if system.kind == "model"]
+    return (models or others)[-1].name if others else ""
+
+
+def leading_systems(report: Report) -> list[str]:
+    """Return an empty name, for the data, the headline system and its baseline."""
+    return list(dict.fromkeys(("", headline_system(report), report.baseline)))
+
+
 def notes(report: Report) -> list[Note]:
-    """Return the audits as sentences; of a first stage or a run only the loud ones."""
+    """Return the audits as sentences; of a first stage or a run only the loud ones.
+
+    A finding on any other system than the leading ones stops nobody.
+    """
     told_in_full = {"", *(system.name for system in report.systems if system.kind == "model")}
+    leading = leading_systems(report)
     return [
-        Note(f"{name}: {audit.text}." if name else f"{audit.text}.", audit.loud)
+        Note(
+            f"{name}: {audit.text}." if name else f"{audit.text}.",
+            level(audit) if name in leading or not audit.loud else "know",
+            audit.name,
+            name,
+        )
         for name, audits in audit_groups(report)
         for audit in audits
         if audit.loud or name in told_in_full
@@ -56,18 +105,36 @@ def notes(report: Report) -> list[Note]:
 
 
 def audit_sentences(report: Report) -> list[str]:
-    """Return the notes as text, loud ones marked."""
-    return [f"Note: {note.text}" if note.loud else note.text for note in notes(report)]
+    """Return the notes as text, with the level of those that limit the numbers."""
+    return [note.marked for note in notes(report)]
 
 
 def loud_sentences(reports: Mapping[str, Report]) -> list[str]:
     """Return the limits of the results, collection by collection."""
-    return [f"{name}: {note.text}" for name, report in reports.items() for note in notes(report) if note.loud]
+    return [
+        f"{LEVELS[note.level]}: {name}: {note.text}"
+        for name, report in reports.items()
+        for note in notes(report)
+        if note.loud
+    ]
+
+
+def level_lines(report: Report) -> list[str]:
+    """Return a line for each level with its findings by name: what to read above, or in the report."""
+    lines, every = [], notes(report)
+    for key, words in LEVELS.items():
+        found = [note for note in every if note.level == key]
+        names = [f"{note.name} of {note.system}" if note.system else note.name for note in found]
+        told = count_of(len(found), "check") if key == "fine" else some(names) or "nothing"
+        lines.append(f"{words}: {told}.")
+    return lines
 
 
 def basis(report: Report) -> str:
-    """Return the line below every table: where the candidates come from."""
+    """Return the line below every table: which queries, and where the candidates come from."""
     text = f"Candidates: {report.candidates}, at most {report.depth} a query." if report.candidates else ""
+    if report.sampled_from:
+        text = f"Only {sample_text(report)}. {text}"
     if report.added_positives:
         text += f" Note: {added_text(report.added_positives)}."
     return text.strip() or "Each run ranks its own documents."

@@ -47,7 +47,7 @@ def difference_table(report: Report) -> Table:
             bare_p(c.p),
             bare_p(c.p_holm),
             f"{c.wins} / {c.ties} / {c.losses}",
-            "–" if c.detectable is None else f"{c.detectable:.3f}",
+            f"{c.detectable:.3f}" if c.detectable else "–",
         ]
         for c in report.comparisons
     ]

@@ -16,16 +16,25 @@ from ..audits import added_text
 from ..results import Report
 from ..statistics import outcome, verdict
 from ..words import unbreakable
-from .sentences import first_measure_comparisons, loud_sentences, notes, sentence
+from .sentences import (
+    LEVELS,
+    first_measure_comparisons,
+    leading_systems,
+    level_lines,
+    loud_sentences,
+    notes,
+    sentence,
+)
 from .summary import Summary
 from .table import WIDEST_NAME, Table
 from .tables import COLOURS, MACRO, baseline_name, terminal_results, terminal_summary
 
 NARROWEST_NAME = 12
+STYLES = {"stop": "red", "know": "yellow", "fine": "dim"}
 
 
 def print_report(report: Report, console: Console, where: Path) -> None:
-    """Print the table, a verdict for each comparison on the first measure, the limits, and the file.
+    """Print the table and the findings, then the verdicts, a line for each level of finding, and the file.
 
     Args:
         report: what to show.
@@ -42,11 +51,16 @@ def print_report(report: Report, console: Console, where: Path) -> None:
         _say(console, text, "dim")
     if report.added_positives:
         _say(console, f"Note: {added_text(report.added_positives)}.", "yellow")
+    console.print()
+    leading = leading_systems(report)
+    shown = [note for note in notes(report) if note.system in leading]  # the others are in the report
+    for note in sorted(shown, key=lambda note: list(LEVELS).index(note.level), reverse=True):
+        _say(console, note.marked, STYLES[note.level])
+    console.print()
     for comparison in first_measure_comparisons(report):
         _say(console, sentence(report, comparison), COLOURS[outcome(comparison)])
-    console.print()
-    for note in notes(report):
-        _say(console, note.text, "yellow" if note.loud else "")
+    for line in level_lines(report):
+        _say(console, line)
     console.print(Text(f"Report: {where}"), soft_wrap=True)
 
 
@@ -84,7 +98,7 @@ def print_summary(summary: Summary, reports: Mapping[str, Report], console: Cons
     console.print(Text(f"Summary: {output / 'summary.json'}"), soft_wrap=True)
 
 
-def _say(console: Console, text: str, style: str) -> None:
+def _say(console: Console, text: str, style: str = "") -> None:
     """Print a sentence: wrapped between its figures on a terminal, one line of plain text in a pipe."""
     if console.is_terminal:
         width = console.width - 1

@@ -12,9 +12,9 @@ from ...data.groups import Collection
 from ...data.judged import run_file_names, trec_order, write_run
 from ...data.store import write_file
 from ..results import Report, RunScores
-from .page import QueryExample, headline_system, moved_queries, render_report, write_summary_page
+from .page import QueryExample, moved_queries, render_report, write_summary_page
 from .schema import schema_of
-from .sentences import audit_sentences, loud_sentences
+from .sentences import audit_sentences, headline_system, loud_sentences
 from .summary import Summary
 from .table import Table, latex, markdown
 from .tables import report_tables, summary_tables

@@ -152,8 +152,7 @@ def notes_words(report: Report, tuned: System, *, calibrated: bool) -> str:
 
     Audits of the scale of the scores are about the measured ones; for a calibrated model they say so.
     """
-    others = tuple(f"{system.name}: " for system in report.systems if system is not tuned)
-    words = " ".join(note.text for note in notes(report) if not note.text.startswith(others))
+    words = " ".join(note.marked for note in notes(report) if note.system in ("", tuned.name))
     for audit in tuned.audits:
         if calibrated and audit.name in SCALED:
             old = f"{tuned.name}: {audit.text}."

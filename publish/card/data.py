@@ -117,7 +117,7 @@ def training_facts(source: Source) -> list[tuple[str, str]]:
         words = [f"{groups:,} groups" if groups else "a stream of groups"]
         words += [f"{share:,} of them an epoch"] if share not in (None, groups) else []
         words += [f"{skipped:,} rows left out"] if skipped else []
-        rows.append((", ".join(data_names(part["path"])), ", ".join(words)))
+        rows.append((", ".join(data_names(part.get("path") or "")), ", ".join(words)))
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ...configs.errors import UserError
+from ...configs.errors import UserError, collect
 from ...configs.schema_publish import PublishCommand
 from ...configs.validate_publish import setting_problems
 from ...eval.results import Report
@@ -221,16 +220,24 @@ def _evidence(path: Path, split: str, problems: list[str]) -> Evidence | None:
     if not report.measures or not report.systems:
         problems.append(f"{path}: the report has no measures or no systems")
         return None
+    if report.sampled_from and split == "test":
+        problems.append(
+            f"{path}: measured on a sample of {report.queries:,} of {report.sampled_from:,} judged queries; "
+            "evaluate all of them, without max_queries"
+        )
+        return None
     place = Path(report.data)
     of_file = place.suffix and not place.is_dir()  # a folder may have a dot in its name
     return Evidence(folder, report, place.stem if of_file else split)
 
 
 def _read_manifest(path: Path, problems: list[str]) -> dict[str, Any]:
-    values = _read(path, lambda: json.loads(path.read_text(encoding="utf-8")), "broken JSON", problems)
-    if values is not None and not isinstance(values, dict):
-        problems.append(f"{path}: not a manifest; it must be a JSON object")
-    return values if isinstance(values, dict) else {}
+    from ...train.run_folder import read_manifest
+
+    if not path.is_file():
+        problems.append(f"{path}: missing; a run folder holds it")
+        return {}
+    return collect(problems, read_manifest, path.parent) or {}
 
 
 def _read_config(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ...configs.schema_train import TrainCommand
 from ...configs.validate import output_problems
 from ...data.store import write_file
 from ...eval.processes import Processes
+from ...eval.records import read_json, require_valid, shaped
 
 LOCK = ".lock"
 BEGUN = {"config.yaml", LOCK, ".config.yaml.part", ".manifest.json.part"}  # before there is a manifest
@@ -53,6 +54,33 @@ MAY_CHANGE = frozenset(
 )
 
 
+_SOURCE = {"groups": int, "share": int, "skipped": int}
+MANIFEST = {
+    "finished": str,
+    "command": str,
+    "versions": dict[str, str],
+    "seed": int,
+    "base": {
+        "path": str,
+        "kind": str,
+        "revision": str,
+        "weights": str,
+        "new_head": bool,
+        "language": list[Any],
+    },
+    "data": {
+        "train": {**_SOURCE, "fingerprint": str, "sources": [_SOURCE]},
+        "dev": {"fingerprint": str, "queries": int},
+    },
+    "budgets": {"query_tokens": int, "max_tokens": int},
+    "prompts": dict[str, str],
+    **dict.fromkeys(("steps", "best_step", "stopped_at"), int),
+    "best_weights": str,
+    "seconds": float,
+    "verdict": str,
+}
+
+
 def prepare_folder(output: Path, settings: TrainCommand) -> bool:
     """Return whether the run folder holds an unfinished run of the same settings; writes nothing.
 
@@ -71,7 +99,7 @@ def prepare_folder(output: Path, settings: TrainCommand) -> bool:
     try:
         finished = read_manifest(output).get("finished")
         old = flat(OmegaConf.to_container(OmegaConf.load(config)))
-    except (ValueError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+    except (UserError, ValueError, AttributeError, YAMLError, OmegaConfBaseException) as error:
         raise UserError(
             f"output={output}: config.yaml or manifest.json is damaged ({error})", advice="Give a new folder."
         ) from error
@@ -132,8 +160,15 @@ def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) 
 
 
 def read_manifest(output: Path) -> dict[str, Any]:
-    """Return the manifest of a run."""
-    values: dict[str, Any] = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    """Return the manifest of a run.
+
+    Raises:
+        UserError: it cannot be read, or its fields have other types.
+    """
+    path, what, problems = output / "manifest.json", "the manifest of a run", list[str]()
+    values: dict[str, Any] = read_json(path, what)
+    shaped(MANIFEST, values, "", problems)
+    require_valid(problems, path, what)
     return values
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from ...data.store import AppendLog, whole_lines, writing
+from ...eval.records import shaped
+
+log = logging.getLogger(__name__)
+ROW = {"step": int, "dev": dict[str, float], "intervals": dict[str, list[float]], "alarms": list[Any]}
 
 
 class MetricsFile:
@@ -42,8 +47,20 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return all lines of a metrics.jsonl."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    """Return all lines of a metrics.jsonl; warn about damaged ones and leave them out."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        problems: list[str] = []
+        try:
+            row = json.loads(line) if line else None
+            shaped(ROW, row or {}, "", problems)
+        except ValueError as error:
+            row, problems = None, [str(error)]
+        if problems or (row and "step" not in row):
+            log.warning("%s:%d: damaged and left out (%s)", path, number, "; ".join(problems) or "no step")
+        elif row:
+            rows.append(row)
+    return rows
 
 
 def _still_true(lines: list[bytes], after: int, evaluated: int) -> int:

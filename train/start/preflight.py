@@ -150,10 +150,11 @@ def _refuser(settings: TrainCommand, dev: Collection | None) -> Callable[[Group]
 
 
 def _require_same_data(output: Path, mix: Mix, dev_fingerprint: str) -> None:
-    old = read_manifest(output)["data"]
-    changed = [] if old["dev"]["fingerprint"] == dev_fingerprint else ["data.dev"]
-    if old["train"]["fingerprint"] != mix.fingerprint:
-        before = [source["fingerprint"] for source in old["train"].get("sources", [])]
+    old = read_manifest(output).get("data") or {}
+    dev, train = (old.get(name) or {} for name in ("dev", "train"))
+    changed = [] if dev.get("fingerprint") == dev_fingerprint else ["data.dev"]
+    if train.get("fingerprint") != mix.fingerprint:
+        before = [source.get("fingerprint") for source in train.get("sources") or []]
         here = [source.name for source in mix.sources if source.fingerprint not in before]
         which = f" ({', '.join(here)})" if len(before) > 1 and here else ""
         changed.insert(0, f"data.train{which}")

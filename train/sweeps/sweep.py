@@ -31,7 +31,7 @@ def finished(settings: TrainCommand) -> bool:
     try:
         done = bool(read_manifest(output).get("finished"))
         old = flat(OmegaConf.to_container(OmegaConf.load(output / "config.yaml")))
-    except (ValueError, AttributeError, YAMLError, OmegaConfBaseException):
+    except (UserError, ValueError, AttributeError, YAMLError, OmegaConfBaseException):
         return False  # damaged: training refuses it with the reason
     # Moved data may continue a run, but a job with other data is another job.
     free = MAY_CHANGE - {"data.train", "data.dev"}

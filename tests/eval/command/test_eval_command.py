@@ -231,3 +231,27 @@ def test_an_encoder_without_a_head_is_named(call, capsys, tmp_path, beir, tiny_e
     arguments = [f"data.test={beir}", f"model.path={tiny_encoder}", f"output={tmp_path / 'out'}", *SMALL]
     assert call(*arguments) == 0
     assert "tiny-encoder: an encoder without a head" in capsys.readouterr().err
+
+
+def test_a_sample_of_the_queries_is_said_everywhere(call, tmp_path, capsys, beir, judged, tiny_bert):
+    given = [f"data.test={beir}", f"model.path={tiny_bert}", *SMALL]
+    for name in ("one", "two"):
+        assert call(*given, "max_queries=3", f"output={tmp_path / name}") == 0
+    report = Report.load(tmp_path / "one")
+    assert (report.queries, report.sampled_from) == (3, 8)
+    chosen = list(report.per_query["nDCG@10"]["tiny-bert"])
+    assert chosen == list(Report.load(tmp_path / "two").per_query["nDCG@10"]["tiny-bert"])
+    assert chosen == [query for query in judged.queries if query in chosen]
+    said = "a seeded sample of 3 of 8 judged queries"
+    files = ("table.md", "table.tex", "report.html")
+    texts = [(tmp_path / "one" / name).read_text(encoding="utf-8") for name in files]
+    assert [said in text for text in (*texts, capsys.readouterr().out)] == [True] * 4
+    # Queries of a run that are not in the sample are judged all the same.
+    again = [f"runs={{old: '{tmp_path}/all/runs/bm25.run'}}", "candidates=bm25", "max_queries=3"]
+    assert call(*given, f"output={tmp_path / 'all'}") == 0
+    assert call(*given[:1], *again, "depth=8", f"output={tmp_path / 'run'}") == 0
+    assert not [
+        audit for audit in Report.load(tmp_path / "run").system("old").audits if "not judged" in audit.text
+    ]
+    assert call(*given, "max_queries=800", f"output={tmp_path / 'more'}") == 0
+    assert Report.load(tmp_path / "more").sampled_from == 0

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from uprank.eval.report.charts import training_curves
-from uprank.eval.report.page import QueryExample, headline_system, moved_queries, render_report
+from uprank.eval.report.page import QueryExample, moved_queries, render_report
+from uprank.eval.report.sentences import headline_system
 from uprank.eval.results import Comparison
 
 HOSTILE = "</title><script>alert('x')</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}"
@@ -106,7 +107,7 @@ def test_a_query_example_without_documents_is_shown(read_html, html_report):
 def test_an_undecided_difference_is_not_coloured_as_a_gain(html_report):
     undecided = [Comparison("tuned", "base", "nDCG@10", 0.01, -0.01, 0.03, 0.4, 50, 30, 40)]
     text = render_report(html_report(comparisons=undecided), title="t")
-    assert 'class="figure-large is-same"' in text
+    assert 'class="figure-second is-same"' in text
     assert "not distinguishable" in text
 
 

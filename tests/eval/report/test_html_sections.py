@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from uprank.data.groups import Collection
 from uprank.eval.report.page import render_report
+from uprank.eval.report.sentences import level_lines
 from uprank.eval.report.write import write_report
 from uprank.eval.results import Audit, Calibration, DepthPoint, Estimate, Histogram
 
@@ -117,4 +118,31 @@ def test_runs_alone_have_no_candidates_and_unranked_documents_no_rank(html_repor
         ["–", "1", "–", "0.500", "not", "relevant", "only-tuned"],
         ["2", "2", "1.000", "0.250", "relevant", "both"],
         ["1", "–", "2.000", "–", "unjudged", "only-base"],
+    ]
+
+
+def test_the_largest_figure_is_the_result_and_below_it_the_difference(html_report):
+    page = render_report(html_report(), title="t")
+    result = page.index('<p class="figure-large">0.712 <small>nDCG@10</small></p>')
+    difference = page.index('<p class="figure-second is-better">+0.042 <small>to base, 95&nbsp;% interval')
+    assert result < difference
+    assert "tuned, 95&nbsp;% interval 0.682 to 0.742" in page[result:difference]
+
+
+def test_findings_have_a_level_and_those_on_rivals_are_folded(html_report, measured):
+    stop, know = Audit("direction", True, "ranks in reverse"), Audit("truncation", True, "much was cut")
+    rival = replace(measured, name="other", audits=[Audit("spread", True, "a constant scorer")])
+    tuned = replace(measured, audits=[know, stop, Audit("judged", False, "all judged")])
+    systems = [*html_report().systems[:2], rival, tuned]
+    values = html_report(systems=systems, missing_queries=[])
+    page = render_report(values, title="t")
+    main = page[page.index('id="limits"') : page.index("<details>", page.index('id="limits"'))]
+    assert main.index("ranks in reverse") < main.index("much was cut")
+    assert main.count("Stops you") == main.count("Know this") == 1
+    assert "a constant scorer" not in main
+    assert "Findings on other systems, which do not limit the comparison: 1" in page
+    assert level_lines(values) == [
+        "Stops you: direction of tuned.",
+        "Know this: spread of other, truncation of tuned.",
+        "Fine: 3 checks.",
     ]

@@ -120,3 +120,12 @@ def test_one_row_a_system():
 @pytest.mark.parametrize(("p", "text"), [(1.0, "p = 1.000"), (0.001, "p = 0.001"), (0.00099, "p < 0.001")])
 def test_p_is_never_written_as_zero(p, text):
     assert format_p(p) == text
+
+
+def test_the_terminal_ends_with_verdict_three_levels_and_where_to_look():
+    lines = printed(report(), 80).splitlines()
+    assert [line.split(":")[0] for line in lines[-6:]] == [
+        "bm25 is not distinguishable from base", "tuned is better than base", "Stops you", "Know this",
+        "Fine", "Report",
+    ]  # fmt: skip
+    assert lines[-4:-1] == ["Stops you: nothing.", "Know this: missing, unanswerable.", "Fine: 1 check."]

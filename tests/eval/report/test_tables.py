@@ -99,7 +99,7 @@ def test_added_positives_are_said_under_every_table(added):
 
 def test_the_audits_stand_below():
     text = markdown("t", report_tables(report()), audit_sentences(report()))
-    assert "- Note: 1 query without candidates, counted as 0: q7." in text
+    assert "- Know this: 1 query without candidates, counted as 0: q7." in text
     assert "- 120 queries. Candidates: bm25, at most 100 a query; recall 0.900" in text
 
 

@@ -107,3 +107,17 @@ def test_the_page_has_marks_and_a_list(html_report, read_html):
 def test_a_run_without_alarms_says_so(html_report, read_html):
     assert "No alarm was given" in read_html(render_report(html_report(), title="t", steps=run())).text
     assert "larm was given" not in read_html(render_report(html_report(), title="t")).text
+
+
+def test_dev_curves_come_first_with_the_first_stage_and_the_best_trained_step(html_system):
+    steps = [{"step": step, "dev": {"nDCG@10": value}} for step, value in ((0, 0.7), (2, 0.5), (4, 0.6))]
+    steps += [{"step": step, "loss": 1.0, "learning_rate": 1e-5} for step in range(1, 5)]
+    curves = training_curves(steps, html_system("bm25", 0.65, "first_stage"))
+    assert [(curve.title, curve.main) for curve in curves] == [
+        ("Dev nDCG@10", True), ("Loss", True), ("Learning rate", False),
+    ]  # fmt: skip
+    caption = (
+        "best 0.600 at step 4; the dashed line is the untuned base, 0.700; the dotted line is bm25, 0.650"
+    )
+    assert caption in curves[0].caption
+    assert curves[0].reference < curves[0].second  # higher values are further up

@@ -208,7 +208,7 @@ def test_several_problems_at_once(settings, source):
     problems = refused(settings, reports=["nowhere"]).problems
     for words in (
         "never overwritten",
-        "manifest.json: broken JSON",
+        "manifest.json: not the manifest of a run (broken JSON",
         "config.yaml: missing",
         "nowhere: no report here",
     ):
@@ -265,3 +265,10 @@ def test_data_of_which_one_part_has_no_licence(tmp_path):
 
 def test_a_wrong_type_of_weights(settings):
     assert "weights=int4: allowed are fp32, fp16, bf16" in str(refused(settings, weights="int4"))
+
+
+def test_a_report_on_a_sample_is_not_taken_for_the_test_set(settings, source, tmp_path):
+    source.report(tmp_path / "test", sampled_from=300)
+    error = refused(settings, reports=[str(tmp_path / "test")])
+    assert "measured on a sample of" in str(error)
+    assert "of 300 judged queries; evaluate all of them, without max_queries" in str(error)

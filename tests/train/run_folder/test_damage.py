@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from uprank.configs.errors import UserError
 from uprank.train.run_folder.checkpoints import (
     FILES,
     Progress,
@@ -15,6 +16,8 @@ from uprank.train.run_folder.checkpoints import (
     note_best,
     save_checkpoint,
 )
+from uprank.train.run_folder.manifest import read_manifest
+from uprank.train.run_folder.metrics import read_metrics
 
 
 def truncate(file, rest=-1):
@@ -113,3 +116,39 @@ def test_a_best_model_that_has_changed_is_named(tmp_path, spoil):
     assert changed_best(tmp_path) == []
     spoil(tmp_path / "best" / "model.safetensors")
     assert changed_best(tmp_path) == [str(tmp_path / "best" / "model.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"base": 3}, "base must be an object, not 3"),
+        ({"data": {"train": {"sources": ["x"]}}}, r"data\.train\.sources\[0\] must be an object, not 'x'"),
+        ({"seconds": "4", "steps": 1.5}, "steps must be a whole number, not 1.5; seconds must be a finite"),
+        ([], "the whole must be an object"),
+    ],
+)
+def test_a_damaged_manifest_is_named_with_the_place(tmp_path, values, message):
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_damaged_lines_of_metrics_are_left_out_with_a_warning(tmp_path, caplog):
+    good = [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "dev": {"nDCG@10": 0.5}, "intervals": {"nDCG@10": [0.4, 0.6]}},
+    ]
+    bad = [
+        "{",
+        "3",
+        '{"loss": 1}',
+        '{"step": "1"}',
+        '{"step": 3, "dev": []}',
+        '{"step": 3, "dev": {"x": null}}',
+    ]
+    lines = [json.dumps(good[0]), *bad, json.dumps(good[1])]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert read_metrics(tmp_path / "metrics.jsonl") == good
+    assert [f"metrics.jsonl:{number}: damaged" in caplog.text for number in range(1, 9)] == [
+        False, *[True] * 6, False,
+    ]  # fmt: skip
