@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from ...configs.errors import UserError
 from ...data.store import hash_file
 from ..evidence import Evidence
 from ..weights import HEAD, torch_type
-from .json_files import editing
+from .json_files import editing, write_json
+from .paths import Paths
 from .tokenizer import finish_tokenizer
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
         config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
         config.pop("_name_or_path", None)  # a path on the training machine
     finish_tokenizer(folder, reranker.tokenizer, reranker.pairs.max_tokens)
+    # Text Embeddings Inference reads its longest input here, else from the positions; not from the tokenizer.
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": reranker.pairs.max_tokens})
 
 
 def _save(reranker: Reranker, folder: Path, kind: str) -> None:
@@ -98,9 +102,9 @@ def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
 
 
 def copy_evidence(
-    evidence: Sequence[Evidence], page: Path | None, folder: Path, *, pages: bool
+    evidence: Sequence[Evidence], page: Path | None, folder: Path, paths: Paths, *, pages: bool
 ) -> dict[str, Evidence]:
-    """Copy the reports, the first into `evaluation/`; return each one's place in the folder.
+    """Copy the reports without `paths`, the first into `evaluation/`; return each one's place in the folder.
 
     Without `pages`, `report.html` stays behind: it shows queries and passages.
     """
@@ -108,13 +112,20 @@ def copy_evidence(
     for number, entry in enumerate(evidence):
         name = f"{EVALUATION}/{number}-{entry.name}-{entry.split}" if number else EVALUATION
         (folder / name).mkdir(parents=True)
-        for file in ("report.json", "per_query.jsonl", *(["report.html"] if pages else [])):
-            if (entry.folder / file).is_file():
-                shutil.copyfile(entry.folder / file, folder / name / file)
+        report = json.loads((entry.folder / "report.json").read_text(encoding="utf-8"))
+        write_json(folder / name / "report.json", paths.without(report))
+        if (values := entry.folder / "per_query.jsonl").is_file():
+            shutil.copyfile(values, folder / name / "per_query.jsonl")
+        if pages and (shown := entry.folder / "report.html").is_file():
+            _copy_text(shown, folder / name / "report.html", paths)
         places[name] = entry
     if page is not None and pages:
-        shutil.copyfile(page, folder / EVALUATION / "report.html")
+        _copy_text(page, folder / EVALUATION / "report.html", paths)
     return places
+
+
+def _copy_text(source: Path, target: Path, paths: Paths) -> None:
+    target.write_text(paths.without(source.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def files_of(folder: Path) -> list[str]:
