@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -9,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
@@ -30,20 +33,25 @@ if TYPE_CHECKING:
 ACTIVATION = "torch.nn.modules.linear.Identity"
 ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
 EVALUATION = "evaluation"
+MAKING = ".making-"
 
 
 @contextmanager
 def building(output: Path) -> Iterator[Path]:
     """Yield a new folder beside `output`; it takes that name if the block ends without an error.
 
+    What a killed command left there is removed first.
+
     Raises:
         UserError: `output` exists and is not an empty folder, or cannot be made.
     """
     place = output.resolve()
-    making = place.with_name(f".{place.name}.making-{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        making.mkdir()
+        _remove_left(place)
+        making = Path(mkdtemp(prefix=f".{place.name}{MAKING}", dir=place.parent))
+        making.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner in
+        held = _hold(making)
     except OSError as error:
         raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
     try:
@@ -58,6 +66,39 @@ def building(output: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
+        os.close(held)
+
+
+def _hold(folder: Path, *, wait: bool = True) -> int:
+    """Lock a folder until its descriptor is closed, which the system also does when the process is killed.
+
+    Raises:
+        BlockingIOError: another process holds it, without `wait`.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(held)
+        raise
+    return held
+
+
+def _remove_left(place: Path) -> None:
+    """Remove what killed commands left beside the place: folders that no process holds."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}{MAKING}*"):
+        try:
+            held = _hold(left, wait=False)
+        except OSError:  # being made now, or gone
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        os.close(held)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
