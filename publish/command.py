@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +11,16 @@ from ..configs.schema_publish import PublishCommand
 from ..data.prompts import choose_prompts
 from .card import CURVE, Content, calibration_line, find_samples, find_statistics, render_card, verdict_words
 from .evidence import check_evidence, copy_notices, judge, load_undamaged, read_source, require_better
-from .folder import building, copy_evidence, file_hashes, make_record, write_head, write_json, write_model
+from .folder import (
+    Paths,
+    building,
+    copy_evidence,
+    file_hashes,
+    make_record,
+    write_head,
+    write_json,
+    write_model,
+)
 from .hub import check_push, push_folder
 from .merging import Merged, describe_mixture, merge_weights, merging_curve
 from .onnx import NO_GRAPHS, Graphs, add_graphs
@@ -69,7 +78,9 @@ def publish(settings: PublishCommand) -> Published:
         prepared = prepare_weights(settings, source, reranker, measured, pairs)
         with building(output) as making:
             write_model(reranker, making, prepared.kind)
-            places = copy_evidence(source.evidence, source.page, making, pages=settings.card.samples)
+            reports = [asdict(replace(entry.report, per_query={})) for entry in source.evidence]
+            paths = Paths(source.manifest, source.config, reports)
+            places = copy_evidence(source.evidence, source.page, making, paths, pages=settings.card.samples)
             write_head(prepared.head, making)
             texts = copy_notices(source.base, source.model, making)
             if merged:
@@ -90,8 +101,9 @@ def publish(settings: PublishCommand) -> Published:
                 graphs=graphs,
                 notices=texts,
             )
-            record = make_record(content, reranker, version=__version__)
-            (making / "README.md").write_text(render_card(settings, content, reranker), encoding="utf-8")
+            record = paths.without(make_record(content, reranker, version=__version__))
+            card = paths.without(render_card(settings, content, reranker))
+            (making / "README.md").write_text(card, encoding="utf-8")
             record["probes"] = recorded(reranker.score(RECORDED))
             record["files"] = file_hashes(making)
             write_json(making / "uprank.json", record)

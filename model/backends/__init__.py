@@ -12,14 +12,14 @@ from ...lazy import lazy
 
 if TYPE_CHECKING:
     from .load import backend_problems, hash_config, identity, load_model
-    from .onnx import load_onnx
+    from .onnx import import_onnxruntime, load_onnx
     from .openvino import import_openvino
     from .peer import Peer
 else:
     __getattr__ = lazy(
         __name__,
         load="backend_problems hash_config identity load_model",
-        onnx="load_onnx",
+        onnx="import_onnxruntime load_onnx",
         openvino="import_openvino",
         peer="Peer",
     )

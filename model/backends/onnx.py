@@ -24,6 +24,9 @@ PLACES = {
     "onnx": ("onnx/model.onnx", "model.onnx"),
     "openvino": ("openvino/openvino_model.xml", "openvino_model.xml"),
 }
+# x86 CPUs without VNNI add two products of uint8 and int8 in 16 bits. They saturate (2 * 255 * 127 > 32,767),
+# and scores change in silence. With this, ONNX Runtime uses other instructions there, and only there.
+EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 DYNAMIC = b"DynamicQuantize"  # prefix of operators whose scale depends on the batch
 
 
@@ -167,11 +170,8 @@ def _padded(pairs: PairEncoder, batch: list[Pair], padding: int) -> dict[str, np
 
 def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tuple[list[str], Run, str]:
     """Open a graph in ONNX Runtime; see `open_openvino`."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     onnxruntime.set_default_logger_severity(3)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and device != "cpu"
     if device not in (None, "cpu") and not gpu:
         raise UserError(f"model.device={device}: this onnxruntime has no provider for it; allowed is cpu")
@@ -179,14 +179,44 @@ def _open(path: str, graph: Path, device: str | None, threads: int | None) -> tu
     if gpu:
         number = int((device or "cuda:0").partition(":")[2] or 0)
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
-    try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
-    except Exception as error:  # onnxruntime's errors share no base class
-        raise UserError(
-            f"model.path={path}: {graph.name} cannot be run: {str(error).splitlines()[0]}"
-        ) from error
-    names = [entry.name for entry in session.get_inputs()]
-    return names, lambda inputs: session.run(None, inputs), "cuda" if gpu else "cpu"
+    session: Any = None
+    for exact in (True, False):  # there are no exact products of signed activations, and no need of them
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        if exact:
+            options.add_session_config_entry(*EXACT_PRODUCTS)
+        try:
+            session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+            break
+        except Exception as error:  # onnxruntime's errors share no base class
+            if exact and "NOT_IMPLEMENTED" in str(error):
+                continue
+            raise UserError(
+                f"model.path={path}: {graph.name} cannot be run: {str(error).splitlines()[0]}"
+            ) from error
+
+    def run(inputs: dict[str, np.ndarray]) -> list[Any]:
+        try:
+            outputs: list[Any] = session.run(None, inputs)
+        except Exception as error:  # a graph may hold the lengths that it was traced with
+            reason = str(error).splitlines()[0]
+            raise UserError(f"model.path={path}: {graph.name} cannot be run: {reason}") from error
+        return outputs
+
+    return [entry.name for entry in session.get_inputs()], run, "cuda" if gpu else "cpu"
+
+
+def import_onnxruntime() -> Any:
+    """Import onnxruntime with its telemetry switched off, for which nobody asked.
+
+    Since 1.29 it sends events to Microsoft on Linux, too, and keeps an identifier in the user's cache, unless
+    the variable is set before its first import in the process; the call stops what can still be stopped.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def _hash(graph: Path) -> str:

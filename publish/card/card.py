@@ -23,7 +23,7 @@ from ..parity import Proof, equally_cut_query
 from ..weights import Prepared
 from .data import Sample, Statistics, training_facts
 from .metadata import candidates_words, evidence_names, metadata_yaml
-from .text import code, example_pairs, mixture_rows, mixture_words, named, plain
+from .text import code, example_pairs, inline, mixture_rows, mixture_words, named, plain, span
 from .training import training_rows
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Content:
         """Return a system's name and its values on these measures."""
         results = system.results
         values = [format_estimate(results[m]) if m in results else "not measured" for m in measures]
-        return [f"`{system.name}`", *values]
+        return [span(system.name), *values]
 
     def is_guard(self, found: Evidence) -> bool:
         """Return True for data that the run neither trained nor chose on."""
@@ -173,10 +173,12 @@ def _environment() -> Environment:
         "candidates": candidates_words,
         "code": code,
         "difference": format_difference,
+        "inline": inline,
         "mixture": mixture_words,
         "named": named,
         "p": format_p,
         "plain": plain,
+        "span": span,
     }
     return environment
 
@@ -194,7 +196,7 @@ def _other_systems(report: Report, tuned: System) -> str:
         if system.kind == "first_stage"
     }
     others = [system.name for system in report.systems if system.name in meanings and system is not tuned]
-    return ", ".join(f"`{name}` {meanings[name]}" for name in others)
+    return ", ".join(f"{span(name)} {meanings[name]}" for name in others)
 
 
 def _data_names(source: Source) -> list[str]:

@@ -17,7 +17,31 @@ from ..weights import Calibrated
 QUERY = "what is a reranker?"
 PASSAGES = ("A reranker orders the passages that a first stage has found.", "The museum opens at nine.")
 SHOWN = 240  # characters of a text in the card
+_MARKED = re.compile(r"""[`|*\\]|\]\(|<[a-z/!?]|^#|&#?\w+;""", re.IGNORECASE)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+
+
+def span(text: Any) -> str:
+    """Return a foreign name as code, which it cannot leave: not in a sentence and not in a table.
+
+    >>> span("sci  fact"), span("a`|b")
+    ('`sci fact`', '<code>a&#96;&#124;b</code>')
+    """
+    line = " ".join(str(text).split())
+    if not set("`|") & set(line):
+        return f"`{line}`"
+    inner = re.sub(r"[^\w\s]", lambda found: f"&#{ord(found[0])};", line)
+    return f"<code>{inner}</code>"
+
+
+def inline(text: Any) -> str:
+    """Return a sentence with foreign names in it as it is, or as plain text if it holds Markdown or HTML.
+
+    >>> inline("on law: +0.1 [+0.0, +0.2], p < 0.05"), inline("a <b>")
+    ('on law: +0.1 [+0.0, +0.2], p < 0.05', 'a &lt;b&gt;')
+    """
+    line = " ".join(str(text).split())
+    return plain(line, len(line)) if _MARKED.search(line) else line
 
 
 def named(names: Sequence[str]) -> str:
@@ -26,7 +50,7 @@ def named(names: Sequence[str]) -> str:
     >>> named(["a", "b", "c"])
     '`a`, `b` and `c`'
     """
-    *first, last = [f"`{name}`" for name in names]
+    *first, last = [span(name) for name in names]
     return f"{', '.join(first)} and {last}" if first else last
 
 

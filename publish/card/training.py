@@ -6,6 +6,7 @@ from typing import Any
 
 from ...configs.schema_train import LoraSettings, LossSettings, OptimSettings, TrainSettings
 from ..evidence import Source
+from .text import inline, span
 
 # Always shown: a reader asks for these first.
 MAIN = (
@@ -51,7 +52,7 @@ def training_rows(source: Source, *, merged: bool = False) -> list[tuple[str, st
     """
     if not source.manifest:
         return []
-    rows = [(f"`{name}`", _words(value)) for name, value in _chosen(source.config).items()]
+    rows = [(f"`{name}`", inline(_words(value))) for name, value in _chosen(source.config).items()]
     manifest = source.manifest
     versions = ", ".join(f"{name} {version}" for name, version in (manifest.get("versions") or {}).items())
     facts = {
@@ -62,9 +63,10 @@ def training_rows(source: Source, *, merged: bool = False) -> list[tuple[str, st
         "versions": versions or None,
         "Uprank": manifest.get("uprank"),
         "commit": manifest.get("commit"),
-        "base weights": f"`{source.base.weights}`" if source.base.weights else None,
     }
-    return rows + [(name, str(value)) for name, value in facts.items() if value is not None]
+    weights = {"base weights": span(source.base.weights)} if source.base.weights else {}
+    stated = {name: inline(value) for name, value in facts.items() if value is not None}
+    return rows + list((stated | weights).items())
 
 
 def _chosen(config: dict[str, Any]) -> dict[str, Any]:

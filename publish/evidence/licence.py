@@ -87,9 +87,10 @@ class Base:
             return "a model that no run folder names"
         if self.hub_id:
             return f"[{self.hub_id}](https://huggingface.co/{self.hub_id})"
-        if self.path.startswith("package:"):
-            return f"the model in the Python package `{self.path.removeprefix('package:')}`"
-        return f"a model in a local folder named `{Path(self.path).name}`"
+        plain = " ".join(self.path.replace("`", "'").split())  # cannot leave the code
+        if plain.startswith("package:"):
+            return f"the model in the Python package `{plain.removeprefix('package:')}`"
+        return f"a model in a local folder named `{Path(plain).name}`"
 
 
 def find_licence(given: str | None, base: Base) -> Licence | None:

@@ -113,7 +113,7 @@ def data_name(path: str) -> str:
     ('scifact', 'scifact', 'dev')
     """
     place = Path(path)
-    if not place.suffix or place.is_dir():  # a folder may have a dot in its name
+    if not place.suffix or place.is_dir() or path.endswith("/"):  # a folder may have a dot in its name
         return place.name
     parents = [part for part in place.parts[:-1] if part not in ("qrels", "/", "..")]
     return parents[-1] if parents else place.stem

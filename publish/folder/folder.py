@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from ...configs.errors import UserError
 from ...data.store import hash_file
 from ..evidence import Evidence
 from ..weights import HEAD, torch_type
-from .json_files import editing
+from .json_files import editing, write_json
+from .paths import Paths
 from .tokenizer import finish_tokenizer
 
 if TYPE_CHECKING:
@@ -28,20 +33,25 @@ if TYPE_CHECKING:
 ACTIVATION = "torch.nn.modules.linear.Identity"
 ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
 EVALUATION = "evaluation"
+MAKING = ".making-"
 
 
 @contextmanager
 def building(output: Path) -> Iterator[Path]:
     """Yield a new folder beside `output`; it takes that name if the block ends without an error.
 
+    What a killed command left there is removed first.
+
     Raises:
         UserError: `output` exists and is not an empty folder, or cannot be made.
     """
     place = output.resolve()
-    making = place.with_name(f".{place.name}.making-{os.getpid()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        making.mkdir()
+        _remove_left(place)
+        making = Path(mkdtemp(prefix=f".{place.name}{MAKING}", dir=place.parent))
+        making.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner in
+        held = _hold(making)
     except OSError as error:
         raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
     try:
@@ -56,6 +66,39 @@ def building(output: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
+        os.close(held)
+
+
+def _hold(folder: Path, *, wait: bool = True) -> int:
+    """Lock a folder until its descriptor is closed, which the system also does when the process is killed.
+
+    Raises:
+        BlockingIOError: another process holds it, without `wait`.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(held)
+        raise
+    return held
+
+
+def _remove_left(place: Path) -> None:
+    """Remove what killed commands left beside the place: folders that no process holds."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}{MAKING}*"):
+        try:
+            held = _hold(left, wait=False)
+        except OSError:  # being made now, or gone
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        os.close(held)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
@@ -73,6 +116,8 @@ def write_model(reranker: Reranker, folder: Path, kind: str = "fp32") -> None:
         config["sentence_transformers"] = {"activation_fn": ACTIVATION, "version": ACTIVATION_SINCE}
         config.pop("_name_or_path", None)  # a path on the training machine
     finish_tokenizer(folder, reranker.tokenizer, reranker.pairs.max_tokens)
+    # Text Embeddings Inference reads its longest input here, else from the positions; not from the tokenizer.
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": reranker.pairs.max_tokens})
 
 
 def _save(reranker: Reranker, folder: Path, kind: str) -> None:
@@ -98,9 +143,9 @@ def write_head(head: dict[str, torch.Tensor] | None, folder: Path) -> None:
 
 
 def copy_evidence(
-    evidence: Sequence[Evidence], page: Path | None, folder: Path, *, pages: bool
+    evidence: Sequence[Evidence], page: Path | None, folder: Path, paths: Paths, *, pages: bool
 ) -> dict[str, Evidence]:
-    """Copy the reports, the first into `evaluation/`; return each one's place in the folder.
+    """Copy the reports without `paths`, the first into `evaluation/`; return each one's place in the folder.
 
     Without `pages`, `report.html` stays behind: it shows queries and passages.
     """
@@ -108,13 +153,20 @@ def copy_evidence(
     for number, entry in enumerate(evidence):
         name = f"{EVALUATION}/{number}-{entry.name}-{entry.split}" if number else EVALUATION
         (folder / name).mkdir(parents=True)
-        for file in ("report.json", "per_query.jsonl", *(["report.html"] if pages else [])):
-            if (entry.folder / file).is_file():
-                shutil.copyfile(entry.folder / file, folder / name / file)
+        report = json.loads((entry.folder / "report.json").read_text(encoding="utf-8"))
+        write_json(folder / name / "report.json", paths.without(report))
+        if (values := entry.folder / "per_query.jsonl").is_file():
+            shutil.copyfile(values, folder / name / "per_query.jsonl")
+        if pages and (shown := entry.folder / "report.html").is_file():
+            _copy_text(shown, folder / name / "report.html", paths)
         places[name] = entry
     if page is not None and pages:
-        shutil.copyfile(page, folder / EVALUATION / "report.html")
+        _copy_text(page, folder / EVALUATION / "report.html", paths)
     return places
+
+
+def _copy_text(source: Path, target: Path, paths: Paths) -> None:
+    target.write_text(paths.without(source.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def files_of(folder: Path) -> list[str]:

@@ -59,10 +59,10 @@ def export(reranker: Reranker, file: Path) -> None:
                 # The other exporter needs onnxscript, and gives the same operators for these encoders.
                 dynamo=False,
             )
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever the tracer and the model's own code raise
         name = type(reranker.model).__name__
         raise UserError(
-            f"onnx.graphs: {name} cannot be exported: {str(error).splitlines()[0]}",
+            f"onnx.graphs: {name} cannot be exported: {(str(error) or type(error).__name__).splitlines()[0]}",
             advice="Set onnx.graphs=[] to publish without ONNX.",
         ) from error
 

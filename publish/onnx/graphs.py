@@ -37,7 +37,7 @@ class Graphs:
 
     Attributes:
         proofs: the proof of each graph.
-        left_out: why there is no graph; empty if there is one or none was wanted.
+        left_out: why a wanted graph is missing; empty if none is.
         types: True if the graphs take `token_type_ids`.
         padding: id and token that pad a batch.
     """
@@ -46,6 +46,11 @@ class Graphs:
     left_out: str = ""
     types: bool = False
     padding: tuple[int, str] = (0, "")
+
+    @property
+    def missing(self) -> bool:
+        """True if the packages that make graphs are not installed."""
+        return self.left_out == LEFT_OUT
 
     @property
     def record(self) -> list[dict[str, Any]]:
@@ -96,7 +101,8 @@ def add_graphs(
         report: the first report.
 
     Raises:
-        UserError: a graph cannot be made, or falls short; with its figures and what to set.
+        UserError: a graph falls short; with its figures and what to set. One that cannot be made or run is
+            left out, which log and card say.
     """
     if settings.graphs is None and missing_packages():
         log.info("%s", LEFT_OUT)
@@ -109,20 +115,48 @@ def add_graphs(
     truth = find_truth(reranker, probes, dev, report.measures[0], pairs=count, seed=report.seed)
     reranker.scorer.weights_changed()  # the copy that scoring made is not needed while a graph is written
     (folder / "onnx").mkdir()
-    onnx_export.export(reranker, folder / FILES["fp32"])
-    proofs = []
+    proofs: list[GraphProof] = []
+    refused: list[str] = []
+    try:
+        onnx_export.export(reranker, folder / FILES["fp32"])
+    except UserError as error:
+        (folder / FILES["fp32"]).unlink(missing_ok=True)
+        wanted, refused = [], _left_out(wanted, error, folder)
     for kind in wanted:
-        if kind in MAKERS:
-            MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
-        proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
+        try:
+            if kind in MAKERS:
+                MAKERS[kind](folder / FILES["fp32"], folder / FILES[kind])
+            proof = prove_graph(kind, folder, FILES[kind], reranker, truth)
+        except UserError as error:  # it cannot be run: nobody could use it, and the rest does not need it
+            refused += _left_out([kind], error, folder)
+            continue
         log.info("%s", describe_graph(proof))
         if problems := shortfalls(proof, settings):
             raise UserError(problems, advice="Nothing was published.")
         proofs.append(proof)
+    _remove_unproven(folder, proofs)
+    for line in refused:
+        log.warning("%s", line)
     names = onnx_export.input_names(reranker.model.config)
     tokenizer = reranker.tokenizer
     padding = (int(tokenizer.pad_token_id), str(tokenizer.pad_token))
-    return Graphs(tuple(proofs), types="token_type_ids" in names, padding=padding)
+    return Graphs(tuple(proofs), "; ".join(refused), "token_type_ids" in names, padding)
+
+
+def _left_out(kinds: Sequence[str], error: UserError, folder: Path) -> list[str]:
+    names, reason = " and ".join(map(name_of, kinds)), error.problems[0].replace(f"{folder}/", "")
+    return [f"{names}: left out, {reason}"]
+
+
+def _remove_unproven(folder: Path, proofs: Sequence[GraphProof]) -> None:
+    """Remove what a graph that cannot be used left behind, and the folders that are empty then."""
+    kept = {folder / proof.file for proof in proofs}
+    for file in {folder / name for name in FILES.values()} - kept:
+        for path in (file, file.with_suffix(".bin")):
+            path.unlink(missing_ok=True)
+    for place in {(folder / name).parent for name in FILES.values()}:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
 
 
 def describe_graph(proof: GraphProof) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ...model.backends import import_onnxruntime
+
 MICROSOFT = "com.microsoft"  # operators of ONNX Runtime beyond the standard
 BLOCK = 4096  # rows that are rounded together
 TABLE_ROWS = 1000  # a table with fewer rows is no word table
@@ -46,6 +48,7 @@ def to_int8(source: Path, target: Path) -> None:
         model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     _quantise_tables(model.graph)
     _quantise_products(model.graph)
+    _drop_unread(model.graph)
     onnx.save(model, str(target))
 
 
@@ -57,6 +60,8 @@ def to_fp16(source: Path, target: Path) -> None:
         target: file to write.
     """
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = convert_float_to_float16(onnx.load(str(source)), keep_io_types=True)
@@ -88,7 +93,7 @@ def _quantise_products(graph: Any) -> None:
             parts = {"_int8": values, "_scale": scales.ravel(), "_zero": np.zeros(scales.size, dtype=np.int8)}
             if shifted:  # the share of the shift in each column, subtracted again
                 parts["_shift"] = (-GELU_LEAST * values.sum(axis=0) * scales.ravel()).astype(np.float32)
-            _replace(graph, weight, parts)
+            _add(graph, name, parts)
         zero = "int8_none" if shifted else "int8_middle"
         inputs = [f"{x}_int8", f"{name}_int8", "int8_one", f"{name}_scale", zero, f"{name}_zero"]
         nodes.append(make_node("MatMulIntegerToFloat", inputs, [f"{out}_rows"], domain=MICROSOFT))
@@ -145,15 +150,18 @@ def _quantise_tables(graph: Any) -> None:
     from onnx.helper import make_node
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    quantised: set[str] = set()
     nodes: list[Any] = []
     for node in graph.node:
         table = constants.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or len(table.dims) != 2 or table.dims[0] < TABLE_ROWS:
             nodes.append(node)
             continue
-        values, scales = _rounded(numpy_helper.to_array(table), axis=1)
-        _replace(graph, table, {"_int8": values, "_scale": scales})
         name, rows, out = table.name, node.input[1], node.output[0]
+        if name not in quantised:
+            quantised.add(name)
+            values, scales = _rounded(numpy_helper.to_array(table), axis=1)
+            _add(graph, name, {"_int8": values, "_scale": scales})
         nodes += [
             make_node("Gather", [f"{name}_int8", rows], [f"{out}_int8"], axis=0),
             make_node("Gather", [f"{name}_scale", rows], [f"{out}_scale"], axis=0),
@@ -175,12 +183,29 @@ def _rounded(weight: np.ndarray, *, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return values, scales
 
 
-def _replace(graph: Any, tensor: Any, parts: dict[str, np.ndarray]) -> None:
+def _add(graph: Any, name: str, parts: dict[str, np.ndarray]) -> None:
     from onnx import numpy_helper
 
-    name = tensor.name
-    graph.initializer.remove(tensor)
     graph.initializer.extend(numpy_helper.from_array(part, name + ending) for ending, part in parts.items())
+
+
+def _drop_unread(graph: Any) -> None:
+    """Remove the constants that nothing reads; DeBERTa reads some quantised matrices in other ways, too."""
+    read = _read(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _read(graph: Any) -> set[str]:
+    """Return the names that outputs and nodes read, those in the branches of a node included."""
+    names = {output.name for output in graph.output}
+    for node in graph.node:
+        names.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                names |= _read(inner)
+    return names
 
 
 def _set_nodes(graph: Any, nodes: Sequence[Any]) -> None:

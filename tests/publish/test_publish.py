@@ -30,14 +30,15 @@ def test_folder_holds_what_a_stranger_needs(only_transformers, settings, source)
         "evaluation/report.html",
         "evaluation/report.json",
         "model.safetensors",
+        "sentence_bert_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "uprank.json",
     }
     assert [path.name for path in done.folder.parent.iterdir()] == [done.folder.name]
-    assert (done.folder / "evaluation/report.json").read_bytes() == (
-        source.final / "report.json"
-    ).read_bytes()
+    reports = [read(folder / "report.json") for folder in (done.folder / "evaluation", source.final)]
+    assert reports[0] | {"data": reports[1]["data"]} == reports[1]  # its path is shortened
+    assert read(done.folder / "sentence_bert_config.json") == {"max_seq_length": 96}
     config = read(done.folder / "config.json")
     assert config["sentence_transformers"]["activation_fn"] == "torch.nn.modules.linear.Identity"
     assert config["dtype"] == "float32"

@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from uprank.configs.errors import UserError
 from uprank.configs.schema import ScoredModelSettings
+from uprank.model.backends import onnx as backend
 from uprank.model.backends.load import load_model
 from uprank.model.reranker import Reranker
 from uprank.publish.folder import folder
@@ -120,27 +121,21 @@ def product_graph(weight, path, *, gelu=False):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
 
 
-@pytest.fixture(scope="module")
-def exact_bytes(tmp_path_factory):
-    """Skip where ONNX Runtime adds products of bytes in 16 bits: x86 without VNNI, whose sums saturate."""
-    helper, path = onnx.helper, tmp_path_factory.mktemp("bytes") / "a.onnx"
-    x, y = helper.make_tensor_value_info("x", 2, [1, 64]), helper.make_tensor_value_info("y", 6, [1, 16])
-    weight = onnx.numpy_helper.from_array(np.full((64, 16), 127, np.int8), "w")
-    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g", [x], [y], [weight])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
-    (sums,) = ort.InferenceSession(str(path)).run(None, {"x": np.full((1, 64), 255, np.uint8)})
-    if (sums != 255 * 127 * 64).any():
-        pytest.skip(f"products of bytes saturate on this CPU: {sums[0, 0]} for {255 * 127 * 64}")
+def run_exactly(path, x):
+    """Run a graph as the backend does: without the option, sums saturate on x86 CPUs without VNNI."""
+    options = ort.SessionOptions()
+    options.add_session_config_entry(*backend.EXACT_PRODUCTS)
+    return ort.InferenceSession(str(path), options).run(None, {"x": x})
 
 
-def test_int8_products_are_those_of_integers_scaled_by_row_and_column(exact_bytes, tmp_path):
+def test_int8_products_are_those_of_integers_scaled_by_row_and_column(tmp_path):
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(48, 20)).astype(np.float32) * rng.uniform(0.01, 3, 20).astype(np.float32)
     weight[:, 3] = 0  # no scale of its own
     x = rng.normal(size=(7, 48)).astype(np.float32) * np.float32([[1e-3], [1], [1], [50], [1], [0], [1]])
     product_graph(weight, tmp_path / "a.onnx")
     quantise.to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    (found,) = ort.InferenceSession(str(tmp_path / "b.onnx")).run(None, {"x": x})
+    (found,) = run_exactly(tmp_path / "b.onnx", x)
     columns = np.where((top := np.abs(weight).max(0)) > 0, top / 127, 1)
     rows = np.maximum(np.abs(x).max(1, keepdims=True), 1e-10) / 127
     integers = np.rint(x / rows).astype(np.int64) @ np.rint(weight / columns).astype(np.int64)
@@ -152,14 +147,14 @@ def test_int8_products_are_those_of_integers_scaled_by_row_and_column(exact_byte
     assert not found[5].any()
 
 
-def test_int8_products_behind_gelu_use_every_step(exact_bytes, tmp_path):
+def test_int8_products_behind_gelu_use_every_step(tmp_path):
     """GELU is never below -0.17: 0.17 is added, all 255 steps are used, its share is taken off again."""
     rng = np.random.default_rng(2)
     weight = rng.normal(size=(64, 12)).astype(np.float32)
     x = rng.normal(size=(5, 64)).astype(np.float32) * np.float32([[1], [3], [0.1], [0], [20]])
     product_graph(weight, tmp_path / "a.onnx", gelu=True)
     quantise.to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    (found,) = ort.InferenceSession(str(tmp_path / "b.onnx")).run(None, {"x": x})
+    (found,) = run_exactly(tmp_path / "b.onnx", x)
     values = torch.nn.functional.gelu(torch.tensor(x)).double().numpy()
     least = -values.min()
     assert 0.169 < least <= quantise.GELU_LEAST
@@ -209,7 +204,7 @@ def test_word_table_is_bytes_by_row(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["xlmr", "bert"])
-def test_int8_scores_do_not_depend_on_the_batch_and_stay_near(family, exact_bytes, request, tmp_path):
+def test_int8_scores_do_not_depend_on_the_batch_and_stay_near(family, request, tmp_path):
     place, reranker = request.getfixturevalue(family)
     target = place / "onnx/model_int8.onnx"
     quantise.to_int8(place / "onnx/model.onnx", target)
@@ -238,3 +233,38 @@ def test_fp16_keeps_its_inputs_and_output(xlmr):
     assert [entry.type.tensor_type.elem_type for entry in (*after.input, *after.output)] == [7, 7, 1]
     sizes = [sum(len(tensor.raw_data) for tensor in graph.initializer) for graph in (before, after)]
     assert sizes[1] == pytest.approx(sizes[0] / 2, rel=0.01)
+
+
+def test_a_constant_that_another_node_reads_is_kept(tmp_path):
+    """DeBERTa reads one matrix in several ways; an unread one goes."""
+    weight = np.random.default_rng(0).normal(size=(64, 12)).astype(np.float32)
+    product_graph(weight, tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    z = onnx.helper.make_tensor_value_info("z", 1, ["rows", 12])
+    model.graph.node.append(onnx.helper.make_node("ReduceSum", ["w"], ["all"], keepdims=1))
+    model.graph.node.append(onnx.helper.make_node("Add", ["y", "all"], ["z"]))
+    model.graph.output.append(z)
+    onnx.save(model, tmp_path / "a.onnx")
+    quantise.to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    x = np.eye(64, dtype=np.float32)[:5]
+    y, z = run_exactly(tmp_path / "b.onnx", x)
+    np.testing.assert_allclose(z, y + weight.sum(), rtol=1e-5)
+    product_graph(weight, tmp_path / "a.onnx")
+    quantise.to_int8(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert "w" not in {tensor.name for tensor in onnx.load(tmp_path / "b.onnx").graph.initializer}
+
+
+def test_a_table_that_two_nodes_read_is_quantised_once(tmp_path):
+    helper, table = onnx.helper, np.random.default_rng(0).normal(size=(1200, 8)).astype(np.float32)
+    rows = [helper.make_tensor_value_info(name, 7, ["n"]) for name in ("a", "b")]
+    outputs = [helper.make_tensor_value_info(name, 1, ["n", 8]) for name in ("x", "y")]
+    nodes = [helper.make_node("Gather", ["t", a], [b]) for a, b in (("a", "x"), ("b", "y"))]
+    graph = helper.make_graph(nodes, "g", rows, outputs, [onnx.numpy_helper.from_array(table, "t")])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), tmp_path / "a"
+    )
+    quantise.to_int8(tmp_path / "a", tmp_path / "b")
+    ids = np.array([3, 1100])
+    x, y = ort.InferenceSession(str(tmp_path / "b")).run(None, {"a": ids, "b": ids})
+    np.testing.assert_allclose(x, table[ids], atol=0.05)
+    assert (x == y).all()

@@ -1,6 +1,7 @@
 """Each graph is proven or refused: against scipy, and against graphs that are wrong on purpose."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -221,6 +222,31 @@ def test_without_the_packages_it_is_left_out_with_a_line(place, dev, report, mon
     assert graphs.proofs == ()
     assert graphs.lines[0].startswith("ONNX: left out")
     assert add(place, dev, report, graphs=[]).lines == []
+    assert not (place[0] / "onnx").exists()
+
+
+def test_a_graph_that_cannot_be_made_or_run_is_left_out_and_the_rest_goes_on(place, dev, report, monkeypatch):
+    """Longformer's graph holds the length that it was traced with, and fails on any other."""
+    proven = onnx_graphs.prove_graph
+
+    def fails(kind, folder, file, *rest):
+        if kind == "fp32":
+            raise UserError(f"model.path={folder / file}: model.onnx cannot be run: Gather out of bounds")
+        return proven(kind, folder, file, *rest)
+
+    monkeypatch.setattr(onnx_graphs, "prove_graph", fails)
+    graphs = add(place, dev, report, graphs=["fp32", "int8"], min_tau=-1, max_loss=1)
+    assert [proof.kind for proof in graphs.proofs] == ["int8"]
+    left_out = (
+        "ONNX fp32: left out, model.path=onnx/model.onnx: model.onnx cannot be run: Gather out of bounds"
+    )
+    assert graphs.left_out == graphs.lines[-1] == left_out
+    assert [path.name for path in (place[0] / "onnx").iterdir()] == ["model_int8.onnx"]
+    shutil.rmtree(place[0] / "onnx")
+    monkeypatch.setattr(place[1].model, "forward", lambda **_: 1 // 0)
+    graphs = add(place, dev, report)
+    words = "XLMRobertaForSequenceClassification cannot be exported: integer division or modulo by zero"
+    assert graphs.lines == [f"ONNX fp32: left out, onnx.graphs: {words}"]
     assert not (place[0] / "onnx").exists()
 
 

@@ -56,7 +56,7 @@ def test_an_untouched_copy_holds(copy):
     found = lines(copy)
     assert list(found) == ["files", "weights", "uprank", "transformers", "ONNX fp32", "card"]
     assert [line.held for line in found.values()] == [True] * 6
-    assert str(found["files"]).startswith("held         files: 9 files")
+    assert str(found["files"]).startswith("held         files: 10 files")
 
 
 def test_changed_weights_are_named_by_file_hash_and_score(copy):
