@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import UserError
+from ..data.cards import read_card
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 MERGE = (
@@ -59,24 +60,14 @@ def base_card(path: str, revision: str | None = None) -> dict[str, Any]:
 
     Reads the README.md of a folder, or of a hub model from the cache, without network.
     """
-    from huggingface_hub import ModelCard, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     location = locate(path)
     if Path(location).is_dir():
         file: Any = Path(location) / "README.md"
     else:
         file = try_to_load_from_cache(location, "README.md", revision=revision)
-    if not isinstance(file, (str, Path)) or not Path(file).is_file():
-        return {"license": None, "language": []}
-    try:
-        data = ModelCard.load(file).data.to_dict()
-    except Exception:  # a foreign card may break any YAML rule; the facts are then unknown
-        return {"license": None, "language": []}
-    language = data.get("language") or []
-    return {
-        "license": data.get("license"),
-        "language": [language] if isinstance(language, str) else list(language),
-    }
+    return read_card(Path(file)) if isinstance(file, (str, Path)) else {"license": None, "language": []}
 
 
 def has_modules(location: str, revision: str | None = None) -> bool:
@@ -105,7 +96,8 @@ def refuse_modules(path: str, location: str, revision: str | None = None) -> Non
         raise UserError(
             f"model.path={path}: a cross-encoder of sentence-transformers whose head lies in modules of its "
             "own (modules.json); Uprank cannot read that head and would train or score a random one",
-            advice="To score it, set backend=sentence_transformers; it cannot be fine-tuned or published.",
+            advice="`uprank eval` and `uprank score` read it with backend=sentence_transformers; it cannot "
+            "be fine-tuned or published.",
         )
 
 
