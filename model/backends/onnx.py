@@ -128,6 +128,7 @@ class FastTokenizer:
         self.backend_tokenizer.no_truncation()
         self.backend_tokenizer.no_padding()
         settings = _read_json(folder / "tokenizer_config.json")
+        self._types = "token_type_ids" in (settings.get("model_input_names") or INPUTS)
         self.model_max_length = int(settings.get("model_max_length") or 10**30)
         added = self.backend_tokenizer.get_added_tokens_decoder()
         special = {token: entry.content for token, entry in sorted(added.items()) if entry.special}
@@ -143,7 +144,7 @@ class FastTokenizer:
         self.backend_tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
         if isinstance(first, str):
             one = self.backend_tokenizer.encode(first, second, add_special_tokens=specials)
-            return {"input_ids": one.ids, "token_type_ids": one.type_ids}
+            return {"input_ids": one.ids, **({"token_type_ids": one.type_ids} if self._types else {})}
         many = self.backend_tokenizer.encode_batch_fast(first, add_special_tokens=specials)
         return {"input_ids": [entry.ids for entry in many]}
 
