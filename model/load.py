@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..configs.errors import UserError
-from .locate import locate, refuse_modules, wrong_head
+from .locate import locate, refuse_adapters, refuse_modules, wrong_head
 from .weights import is_head
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
 
     location = locate(path)
     quiet_transformers()
+    refuse_adapters(path, location, revision)
     refuse_modules(path, location, revision)
     config = _read_config(path, location, revision)
     torch.manual_seed(seed)  # for the new head; nothing else here is random

@@ -12,10 +12,6 @@ from ..configs.errors import UserError
 from ..data.cards import read_card
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-MERGE = (
-    "Merge them into their base first: peft's AutoPeftModelForSequenceClassification"
-    ".from_pretrained(FOLDER, num_labels=1).merge_and_unload().save_pretrained(MERGED)."
-)
 
 
 def locate(path: str, *, modules: bool = False) -> str:
@@ -101,6 +97,23 @@ def refuse_modules(path: str, location: str, revision: str | None = None) -> Non
         )
 
 
+def refuse_adapters(path: str, location: str, revision: str | None = None) -> None:
+    """Refuse adapters of peft without their base, and say how to merge them.
+
+    Raises:
+        UserError: the model is adapters.
+    """
+    adapters = _json_file(location, "adapter_config.json", revision)
+    if isinstance(adapters, dict):
+        base = str(adapters.get("base_model_name_or_path") or "BASE")
+        raise UserError(
+            f"model.path={path}: adapters of peft for {base} (adapter_config.json), not a whole model",
+            advice="Merge them into it: peft's AutoPeftModelForSequenceClassification.from_pretrained("
+            f"{path!r}, num_labels=1).merge_and_unload().save_pretrained('MERGED'). Then add the tokenizer: "
+            f"AutoTokenizer.from_pretrained({base!r}).save_pretrained('MERGED').",
+        )
+
+
 def _json_file(location: str, name: str, revision: str | None) -> Any:
     """Return the content of a model's JSON file; None if there is none that can be read."""
     if Path(location).is_dir():
@@ -138,10 +151,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file():
-        raise UserError(
-            f"model.path={folder}: adapters of peft (adapter_config.json), not a whole model", advice=MERGE
-        )
+    refuse_adapters(str(folder), str(folder))
     problems = []
     if not (folder / "config.json").is_file():
         problems.append(f"model.path={folder}: no config.json in this folder")

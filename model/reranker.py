@@ -149,18 +149,18 @@ class Reranker:
             scorer.by_length = depends_on_padding(model, pairs, path)
             how = "batches of one length" if scorer.by_length else "padded batches"
             log.info("%s cannot be packed: %s", type(model).__name__, how)
-            if scorer.by_length:
+            if scorer.by_length and loaded.tokenizer.padding_side == "right":
                 log.warning(
-                    "%s: padding on the right changes its scores, so only pairs of one length are scored "
-                    "together; a library that pads so gives others, and publishing refuses what differs",
-                    path,
+                    "%s: padding changes its scores, so only pairs of one length are scored together; "
+                    "libraries that pad give other scores, so `uprank publish` will refuse it",
+                    type(model).__name__,
                 )
             if stated is None and not (loaded.new_head or prompts) and reads_left_to_right(model, pairs):
                 log.warning(
                     "%s: a language model with a score head; if it was trained with a prompt template, as "
                     "Qwen3-Reranker was, it ranks nearly at random without: set model.query_prompt and "
                     "model.passage_prompt to what its card puts before the texts",
-                    path,
+                    type(model).__name__,
                 )
         return cls(
             scorer,

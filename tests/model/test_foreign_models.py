@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_a_model_that_reads_padding_is_scored_without(tiny_bert, tmp_path, pairs
     few = [("one", "two"), *pairs[:5], ("one", "two " * 60)]
     with caplog.at_level("INFO"):
         reranker = Reranker.load(folder, query_tokens=60)
-    assert "padding on the right changes its scores" in caplog.text
+    assert "`uprank publish` will refuse it" in caplog.text
     np.testing.assert_allclose(reranker.score(few), one_by_one(folder, few), atol=1e-5)
 
 
@@ -225,12 +226,23 @@ def test_the_padding_token_of_the_tokenizer_is_taken(tiny_electra, tmp_path, pai
     np.testing.assert_array_equal(scores, Reranker.load(tiny_electra, query_tokens=60).score(pairs[:4]))
 
 
-def test_adapters_without_their_base_are_refused(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(UserError, match="adapters of peft") as caught:
-        locate(str(tmp_path))
-    assert "merge_and_unload" in caught.value.advice
+def test_adapters_without_their_base_are_refused_and_merged_as_advised(tiny_bert, tmp_path, pairs):
+    peft = pytest.importorskip("peft")
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    wanted = peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS", init_lora_weights=False)
+    tuned = peft.get_peft_model(base, wanted)
+    tuned.save_pretrained(tmp_path / "adapters")
+    with pytest.raises(UserError, match=f"adapters of peft for {tiny_bert}") as caught:
+        locate(str(tmp_path / "adapters"))
+    for line in re.findall(r"Auto\S+\([^)]*\)\S*", caught.value.advice):
+        line = line.replace("'MERGED'", repr(str(tmp_path / "merged"))).removesuffix(".")
+        call = line.partition(".")[0]
+        eval(line, {call: getattr(peft, call, None) or getattr(transformers, call)})
+    scores = Reranker.load(tmp_path / "merged", query_tokens=60).score(pairs[:3])
+    tokens = transformers.AutoTokenizer.from_pretrained(tiny_bert)
+    with torch.no_grad():
+        expected = [float(tuned(**tokens(*pair, return_tensors="pt")).logits[0, 0]) for pair in pairs[:3]]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_dropout_of_a_padded_model_is_set_in_its_configuration(tiny_electra, pairs):
