@@ -82,6 +82,13 @@ def has_modules(location: str, revision: str | None = None) -> bool:
     return stated or any(".cross_encoder." in kind for kind in kinds)
 
 
+def encoder_folder(location: str, revision: str | None = None) -> str:
+    """Return the folder of the first module of a model of sentence-transformers; empty if it has no own."""
+    modules = _json_file(location, "modules.json", revision)
+    first = modules[0] if isinstance(modules, list) and modules else None
+    return str(first.get("path") or "") if isinstance(first, dict) else ""
+
+
 def refuse_modules(path: str, location: str, revision: str | None = None) -> None:
     """Refuse a cross-encoder whose trained head transformers would replace by a random one.
 

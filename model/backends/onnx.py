@@ -16,7 +16,7 @@ from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
 from ...data.store import hash_file
 from .openvino import Run, open_openvino
-from .peer import Pair, Peer
+from .peer import Pair, Peer, depends_on_batch
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Paths where optimum, sentence-transformers and `uprank publish` put a graph.
@@ -61,7 +61,8 @@ def load_onnx(
     """Open a graph; budgets and prompts that are not set are those stated in its folder.
 
     A dynamically quantised graph scales its activations by the whole batch, so a score depends on the other
-    pairs and the padding: such a graph is given one pair at a time.
+    pairs and the padding: such a graph, and any other whose scores are found to do so, is given one pair at a
+    time.
 
     Args:
         settings: graph, backend (`onnx` or `openvino`), token budgets and prompts.
@@ -101,7 +102,14 @@ def load_onnx(
         scores: np.ndarray = np.asarray(logits, dtype=np.float32).reshape(len(batch))
         return scores
 
-    predict([("a", "b")])  # finds a graph that is not a reranker before candidates are scored
+    # Tried here, to find a graph that is not a reranker before candidates are scored.
+    try:
+        predict([("a", "b")])
+        alone = DYNAMIC in graph.read_bytes() or depends_on_batch(predict)
+    except UserError:
+        raise
+    except Exception as error:  # the runtimes' errors share no base class
+        raise UserError(f"model.path={path}: {graph.name} cannot be run: {error}".splitlines()[0]) from error
     return Peer(
         backend,
         predict,
@@ -113,7 +121,7 @@ def load_onnx(
         target,
         tokens_per_batch or 2048,
         settings={"padding": padding},
-        alone=DYNAMIC in graph.read_bytes(),
+        alone=alone,
         prompts=choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
     )
 

@@ -140,6 +140,10 @@ def test_a_model_that_reads_padding_is_scored_without(tiny_bert, tmp_path, pairs
         reranker = Reranker.load(folder, query_tokens=60)
     assert "`uprank publish` will refuse it" in caplog.text
     np.testing.assert_allclose(reranker.score(few), one_by_one(folder, few), atol=1e-5)
+    pytest.importorskip("sentence_transformers")
+    library = load_model(ScoredModelSettings(path=str(folder), backend="sentence_transformers"))
+    assert library.alone
+    np.testing.assert_allclose(library.score(few), one_by_one(folder, few), atol=1e-5)
 
 
 def test_a_language_model_without_its_prompt_template_is_a_warning(tiny_bert, tmp_path, caplog):
