@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..configs.errors import UserError
-from .locate import locate, refuse_modules, wrong_head
+from .locate import encoder_folder, locate, refuse_adapters, refuse_modules, wrong_head
 from .weights import is_head
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
 
     location = locate(path)
     quiet_transformers()
+    refuse_adapters(path, location, revision)
     refuse_modules(path, location, revision)
     config = _read_config(path, location, revision)
     torch.manual_seed(seed)  # for the new head; nothing else here is random
@@ -87,8 +88,14 @@ def load_tokenizer(path: str, *, revision: str | None = None, modules: bool = Fa
     return _foreign(path, AutoTokenizer.from_pretrained, location, what=what, revision=revision)
 
 
-def check_encoder(path: str, *, revision: str | None = None) -> None:
+def check_encoder(path: str, location: str, *, kind: Any = None, revision: str | None = None) -> None:
     """Refuse an encoder whose weights are not all in its file: libraries draw missing ones at random.
+
+    Args:
+        path: path of the model, for messages.
+        location: where it is, see `locate`.
+        kind: class of the encoder; what its configuration says if None.
+        revision: of a hub model.
 
     Raises:
         UserError: weights of the encoder are missing or have another shape.
@@ -97,8 +104,9 @@ def check_encoder(path: str, *, revision: str | None = None) -> None:
 
     _, info = _foreign(
         path,
-        AutoModel.from_pretrained,
-        locate(path, modules=True),
+        (kind or AutoModel).from_pretrained,
+        location,
+        subfolder=encoder_folder(location, revision),
         revision=revision,
         use_safetensors=True,
         ignore_mismatched_sizes=True,

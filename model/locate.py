@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.errors import UserError
+from ..data.cards import read_card
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-MERGE = (
-    "Merge them into their base first: peft's AutoPeftModelForSequenceClassification"
-    ".from_pretrained(FOLDER, num_labels=1).merge_and_unload().save_pretrained(MERGED)."
-)
 
 
 def locate(path: str, *, modules: bool = False) -> str:
@@ -59,24 +56,14 @@ def base_card(path: str, revision: str | None = None) -> dict[str, Any]:
 
     Reads the README.md of a folder, or of a hub model from the cache, without network.
     """
-    from huggingface_hub import ModelCard, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     location = locate(path)
     if Path(location).is_dir():
         file: Any = Path(location) / "README.md"
     else:
         file = try_to_load_from_cache(location, "README.md", revision=revision)
-    if not isinstance(file, (str, Path)) or not Path(file).is_file():
-        return {"license": None, "language": []}
-    try:
-        data = ModelCard.load(file).data.to_dict()
-    except Exception:  # a foreign card may break any YAML rule; the facts are then unknown
-        return {"license": None, "language": []}
-    language = data.get("language") or []
-    return {
-        "license": data.get("license"),
-        "language": [language] if isinstance(language, str) else list(language),
-    }
+    return read_card(Path(file)) if isinstance(file, (str, Path)) else {"license": None, "language": []}
 
 
 def has_modules(location: str, revision: str | None = None) -> bool:
@@ -95,6 +82,13 @@ def has_modules(location: str, revision: str | None = None) -> bool:
     return stated or any(".cross_encoder." in kind for kind in kinds)
 
 
+def encoder_folder(location: str, revision: str | None = None) -> str:
+    """Return the folder of the first module of a model of sentence-transformers; empty if it has no own."""
+    modules = _json_file(location, "modules.json", revision)
+    first = modules[0] if isinstance(modules, list) and modules else None
+    return str(first.get("path") or "") if isinstance(first, dict) else ""
+
+
 def refuse_modules(path: str, location: str, revision: str | None = None) -> None:
     """Refuse a cross-encoder whose trained head transformers would replace by a random one.
 
@@ -105,7 +99,25 @@ def refuse_modules(path: str, location: str, revision: str | None = None) -> Non
         raise UserError(
             f"model.path={path}: a cross-encoder of sentence-transformers whose head lies in modules of its "
             "own (modules.json); Uprank cannot read that head and would train or score a random one",
-            advice="To score it, set backend=sentence_transformers; it cannot be fine-tuned or published.",
+            advice="`uprank eval` and `uprank score` read it with backend=sentence_transformers; it cannot "
+            "be fine-tuned or published.",
+        )
+
+
+def refuse_adapters(path: str, location: str, revision: str | None = None) -> None:
+    """Refuse adapters of peft without their base, and say how to merge them.
+
+    Raises:
+        UserError: the model is adapters.
+    """
+    adapters = _json_file(location, "adapter_config.json", revision)
+    if isinstance(adapters, dict):
+        base = str(adapters.get("base_model_name_or_path") or "BASE")
+        raise UserError(
+            f"model.path={path}: adapters of peft for {base} (adapter_config.json), not a whole model",
+            advice="Merge them into it: peft's AutoPeftModelForSequenceClassification.from_pretrained("
+            f"{path!r}, num_labels=1).merge_and_unload().save_pretrained('MERGED'). Then add the tokenizer: "
+            f"AutoTokenizer.from_pretrained({base!r}).save_pretrained('MERGED').",
         )
 
 
@@ -146,10 +158,7 @@ def _package_folder(name: str) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file():
-        raise UserError(
-            f"model.path={folder}: adapters of peft (adapter_config.json), not a whole model", advice=MERGE
-        )
+    refuse_adapters(str(folder), str(folder))
     problems = []
     if not (folder / "config.json").is_file():
         problems.append(f"model.path={folder}: no config.json in this folder")

@@ -50,3 +50,19 @@ def depends_on_padding(model: Any, pairs: PairEncoder, path: str) -> bool:
         )
     together = score(short, long)
     return not torch.allclose(together, torch.cat([alone, first]), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def reads_left_to_right(model: Any, pairs: PairEncoder) -> bool:
+    """Return whether the state of a first token does not depend on the tokens behind it.
+
+    Args:
+        model: a transformers cross-encoder in evaluation mode, with fp32 weights.
+        pairs: encoder of the model's pairs.
+    """
+    if model.config.is_encoder_decoder:
+        return False
+    ids = torch.from_numpy(pairs.encode_flat([("one", "two words")]).ids)[None].to(model.device)
+    turned = torch.cat([ids[:, :1], ids[:, 1:].flip(1)], dim=1)
+    with torch.inference_mode():
+        one, other = (model.base_model(input_ids=read)[0][0, 0] for read in (ids, turned))
+    return torch.allclose(one, other, atol=TOLERANCE, rtol=TOLERANCE)

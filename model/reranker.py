@@ -21,7 +21,7 @@ from ..data.prompts import NO_PROMPTS, Prompts, choose_prompts
 from .forward import GRAIN, Scorer, count_streams, pack, plan_by_length, run_in_streams, suitable_tokens
 from .load import load, usable_positions
 from .lora import plain_state
-from .probe import depends_on_padding
+from .probe import depends_on_padding, reads_left_to_right
 from .weights import hash_weights
 
 log = logging.getLogger(__name__)
@@ -144,14 +144,24 @@ class Reranker:
         pairs = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
         model = loaded.model.to(target).eval()
         scorer = Scorer(model, settings.precision, token_types=pairs.gives_types).eval()
+        prompts = choose_prompts(settings.query_prompt, settings.passage_prompt, stated)
         if not scorer.packed:
             scorer.by_length = depends_on_padding(model, pairs, path)
-            how = (
-                "batches of one length, as padding changes its scores"
-                if scorer.by_length
-                else "padded batches"
-            )
+            how = "batches of one length" if scorer.by_length else "padded batches"
             log.info("%s cannot be packed: %s", type(model).__name__, how)
+            if scorer.by_length and loaded.tokenizer.padding_side == "right":
+                log.warning(
+                    "%s: padding changes its scores, so only pairs of one length are scored together; "
+                    "libraries that pad give other scores, so `uprank publish` will refuse it",
+                    type(model).__name__,
+                )
+            if stated is None and not (loaded.new_head or prompts) and reads_left_to_right(model, pairs):
+                log.warning(
+                    "%s: a language model with a score head; if it was trained with a prompt template, as "
+                    "Qwen3-Reranker was, it ranks nearly at random without: set model.query_prompt and "
+                    "model.passage_prompt to what its card puts before the texts",
+                    type(model).__name__,
+                )
         return cls(
             scorer,
             loaded.tokenizer,
@@ -160,7 +170,7 @@ class Reranker:
             path,
             loaded.new_head,
             tokens_per_batch or suitable_tokens(target.type),
-            choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
+            prompts,
         )
 
     @property

@@ -27,7 +27,7 @@ from ...configs.errors import UserError
 from ...configs.paths import cache_folder
 from ...configs.schema import DenseSettings
 from ...model.backends import hash_config
-from ...model.load import quiet_transformers
+from ...model.load import check_encoder, quiet_transformers
 from ...model.locate import locate
 from ...model.reranker import choose_device
 from ...model.weights import hash_weights
@@ -218,6 +218,10 @@ def load_bi_encoder(settings: DenseSettings, *, device: str | None = None) -> Bi
             model_kwargs={"use_safetensors": True},
             trust_remote_code=False,
         )
+        if hasattr(encoder := getattr(model[0], "auto_model", None), "from_pretrained"):
+            check_encoder(settings.path or "", location, kind=type(encoder))
+    except UserError as error:
+        raise _of_dense(error) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"dense.path={settings.path}: cannot be loaded: {reason}") from error
@@ -247,8 +251,14 @@ def locate_bi_encoder(settings: DenseSettings) -> str:
     try:
         return locate(settings.path)
     except UserError as error:
-        problems = [problem.replace("model.path=", "dense.path=") for problem in error.problems]
-        raise UserError(problems, advice="Give a sentence-transformers model: hub id or folder.") from None
+        advice = "Give a sentence-transformers model: hub id or folder."
+        raise UserError(_of_dense(error).problems, advice=advice) from None
+
+
+def _of_dense(error: UserError) -> UserError:
+    """Return a problem of a model as one of `dense.path`."""
+    problems = [problem.replace("model.path=", "dense.path=") for problem in error.problems]
+    return UserError(problems, advice=error.advice)
 
 
 def _configs(model: Any) -> list[str]:

@@ -17,7 +17,7 @@ from ...data.prompts import choose_prompts
 from ..load import check_encoder, load, load_tokenizer, quiet_transformers, stated_limits
 from ..locate import has_modules, locate
 from ..weights import hash_config, hash_tokenizer, hash_weights
-from .peer import GRAPHS, PACKAGES, Pair, Peer
+from .peer import GRAPHS, PACKAGES, Pair, Peer, depends_on_batch
 
 if TYPE_CHECKING:
     from ..reranker import Reranker
@@ -145,6 +145,7 @@ def _load_library(settings: ScoredModelSettings, device: str | None, tokens_per_
         path,
         target,
         tokens_per_batch or suitable_tokens(target),
+        alone=depends_on_batch(predict),
         settings=deciding | {"config": hash_config(model.config)},
         prompts=choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
     )
@@ -158,7 +159,7 @@ def _expected_weights(settings: ScoredModelSettings, modules: bool) -> str:
     """
     path, revision = settings.path, settings.revision
     if modules:
-        check_encoder(path, revision=revision)
+        check_encoder(path, locate(path, modules=True), revision=revision)
         return ""
     loaded = load(path, revision=revision)
     if loaded.new_head:

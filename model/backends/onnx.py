@@ -16,7 +16,7 @@ from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
 from ...data.store import hash_file
 from .openvino import Run, open_openvino
-from .peer import Pair, Peer
+from .peer import Pair, Peer, depends_on_batch
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Paths where optimum, sentence-transformers and `uprank publish` put a graph.
@@ -64,7 +64,8 @@ def load_onnx(
     """Open a graph; budgets and prompts that are not set are those stated in its folder.
 
     A dynamically quantised graph scales its activations by the whole batch, so a score depends on the other
-    pairs and the padding: such a graph is given one pair at a time.
+    pairs and the padding: such a graph, and any other whose scores are found to do so, is given one pair at a
+    time.
 
     Args:
         settings: graph, backend (`onnx` or `openvino`), token budgets and prompts.
@@ -104,7 +105,14 @@ def load_onnx(
         scores: np.ndarray = np.asarray(logits, dtype=np.float32).reshape(len(batch))
         return scores
 
-    predict([("a", "b")])  # finds a graph that is not a reranker before candidates are scored
+    # Tried here, to find a graph that is not a reranker before candidates are scored.
+    try:
+        predict([("a", "b")])
+        alone = DYNAMIC in graph.read_bytes() or depends_on_batch(predict)
+    except UserError:
+        raise
+    except Exception as error:  # the runtimes' errors share no base class
+        raise UserError(f"model.path={path}: {graph.name} cannot be run: {error}".splitlines()[0]) from error
     return Peer(
         backend,
         predict,
@@ -116,7 +124,7 @@ def load_onnx(
         target,
         tokens_per_batch or 2048,
         settings={"padding": padding},
-        alone=DYNAMIC in graph.read_bytes(),
+        alone=alone,
         prompts=choose_prompts(settings.query_prompt, settings.passage_prompt, stated),
     )
 
@@ -131,6 +139,7 @@ class FastTokenizer:
         self.backend_tokenizer.no_truncation()
         self.backend_tokenizer.no_padding()
         settings = _read_json(folder / "tokenizer_config.json")
+        self._types = "token_type_ids" in (settings.get("model_input_names") or INPUTS)
         self.model_max_length = int(settings.get("model_max_length") or 10**30)
         added = self.backend_tokenizer.get_added_tokens_decoder()
         special = {token: entry.content for token, entry in sorted(added.items()) if entry.special}
@@ -146,7 +155,7 @@ class FastTokenizer:
         self.backend_tokenizer.encode_special_tokens = settings.get("split_special_tokens", False)
         if isinstance(first, str):
             one = self.backend_tokenizer.encode(first, second, add_special_tokens=specials)
-            return {"input_ids": one.ids, "token_type_ids": one.type_ids}
+            return {"input_ids": one.ids, **({"token_type_ids": one.type_ids} if self._types else {})}
         many = self.backend_tokenizer.encode_batch_fast(first, add_special_tokens=specials)
         return {"input_ids": [entry.ids for entry in many]}
 

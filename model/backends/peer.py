@@ -19,6 +19,7 @@ PACKAGES = {
     "openvino": ("openvino", "openvino", "openvino"),
 }
 GRAPHS = ("onnx", "openvino")  # backends whose model is a graph in a file
+TOLERANCE = 1e-4  # logits; rounding in fp32 is far below
 
 
 @dataclass
@@ -83,6 +84,17 @@ class Peer:
     def weights_hash(self) -> str:
         """Return `sha256:…` of the weights, or of the files of a graph."""
         return self.weights
+
+
+def depends_on_batch(predict: Callable[[list[Pair]], np.ndarray]) -> bool:
+    """Return whether a short pair gets another score beside a long one than alone, as convolutions give it.
+
+    Args:
+        predict: see `Peer`.
+    """
+    short, long = ("one", "two"), ("one", "two " * 100)
+    beside, alone = predict([short, long])[:1], predict([short])
+    return bool(np.isfinite(beside).all()) and not np.allclose(beside, alone, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def _batches(lengths: np.ndarray, tokens: int) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
+from ...data.cards import read_card
 from ...model.locate import base_card, locate
 from .links import refuse_links
 
@@ -98,7 +99,7 @@ def find_licence(given: str | None, base: Base) -> Licence | None:
     return (
         _stated(given, "stated by the publisher")
         or _stated(base.license, "stated for the base model")
-        or _stated(read_card(base)["license"], "stated in the base model's card")
+        or _stated(_base_card(base)["license"], "stated in the base model's card")
     )
 
 
@@ -121,10 +122,10 @@ def find_data_licence(given: str | None, paths: Sequence[Any]) -> Licence | None
 
 def find_languages(given: Sequence[str], base: Base) -> tuple[str, ...]:
     """What the user says, else the manifest, else the base model's own card."""
-    return tuple(given) or base.languages or _codes(read_card(base)["language"])
+    return tuple(given) or base.languages or _codes(_base_card(base)["language"])
 
 
-def read_card(base: Base) -> dict[str, Any]:
+def _base_card(base: Base) -> dict[str, Any]:
     """Return licence and language in the base model's card, without using the network."""
     try:
         return base_card(base.path, base.revision)
@@ -134,15 +135,8 @@ def read_card(base: Base) -> dict[str, Any]:
 
 def _data_card(path: Path) -> Any:
     """Return the licence in the hub card README.md beside the data, if any."""
-    from huggingface_hub import DatasetCard
-
     card = (path if path.is_dir() else path.parent) / "README.md"
-    if not path.exists() or not card.is_file():
-        return None
-    try:
-        return DatasetCard.load(card, ignore_metadata_errors=True).data.to_dict().get("license")
-    except Exception:  # a foreign card may break any rule of YAML; without it the licence stays unknown
-        return None
+    return read_card(card)["license"] if path.exists() and card.is_file() else None
 
 
 def _stated(value: Any, origin: str) -> Licence | None:

@@ -38,6 +38,9 @@ def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
     """
     with editing(folder / "tokenizer_config.json") as config:
         config["model_max_length"] = max_tokens
+        # The defaults of a class differ between versions of transformers, and from those of AS_WRITTEN.
+        config["model_input_names"] = list(tokenizer.model_input_names)
+        config["padding_side"] = tokenizer.padding_side
         for key in (*LEFTOVERS, *CALLS):
             config.pop(key, None)
         if not (folder / "tokenizer.json").is_file():
@@ -49,7 +52,6 @@ def finish_tokenizer(folder: Path, tokenizer: Any, max_tokens: int) -> None:
             pieces = pieces_that_are_special(tokenizer)
         if pieces or config.get("tokenizer_class") == "TokenizersBackend":  # its name since transformers 5
             config["tokenizer_class"] = AS_WRITTEN
-            config["model_input_names"] = list(tokenizer.model_input_names)  # that class has others
     with editing(folder / "tokenizer.json") as fast:
         fast["truncation"] = fast["padding"] = None
         if pieces:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
 from uprank.configs.schema import ScoredModelSettings
 from uprank.model.backends import load_model
+from uprank.model.backends.onnx import FastTokenizer
 from uprank.model.load import load, load_tokenizer
 from uprank.model.locate import locate
 from uprank.model.reranker import Reranker
@@ -119,14 +121,48 @@ def test_a_pair_is_read_as_the_tokenizer_gives_it(tiny_bert, tmp_path, pairs):
     assert np.abs(scores - Reranker.load(tiny_bert, query_tokens=60).score(few)).max() > 0.01
 
 
+def test_a_graph_is_given_the_token_types_that_its_tokenizer_gives(tiny_bert, tmp_path):
+    for names in (["input_ids", "attention_mask"], ["input_ids", "token_type_ids", "attention_mask"]):
+        folder = tmp_path / str(len(names))
+        shutil.copytree(tiny_bert, folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_input_names": names}))
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)("one", "two words")
+        ours = FastTokenizer(folder)("one", "two words")
+        assert ours == {name: theirs[name] for name in ("input_ids", "token_type_ids") if name in theirs}
+
+
 def test_a_model_that_reads_padding_is_scored_without(tiny_bert, tmp_path, pairs, caplog):
     config = transformers.ConvBertConfig(**SIZES, embedding_size=32, initializer_range=0.4)
     folder = made(tmp_path / "convbert", tiny_bert, config)
     few = [("one", "two"), *pairs[:5], ("one", "two " * 60)]
     with caplog.at_level("INFO"):
         reranker = Reranker.load(folder, query_tokens=60)
-    assert "batches of one length, as padding changes its scores" in caplog.text
+    assert "`uprank publish` will refuse it" in caplog.text
     np.testing.assert_allclose(reranker.score(few), one_by_one(folder, few), atol=1e-5)
+    pytest.importorskip("sentence_transformers")
+    library = load_model(ScoredModelSettings(path=str(folder), backend="sentence_transformers"))
+    assert library.alone
+    np.testing.assert_allclose(library.score(few), one_by_one(folder, few), atol=1e-5)
+
+
+def test_a_language_model_without_its_prompt_template_is_a_warning(tiny_bert, tmp_path, caplog):
+    config = transformers.GPTNeoXConfig(**SIZES, max_position_embeddings=128)
+    folder = made(tmp_path / "decoder", tiny_bert, config)
+    reranker = Reranker.load(folder)
+    assert "it ranks nearly at random without: set model.query_prompt" in caplog.text
+    caplog.clear()
+    Reranker.load(folder, query_prompt="<Query>: ")
+    reranker.save(tmp_path / "trained")  # by Uprank: its prompts are known to be none
+    Reranker.load(tmp_path / "trained")
+    for config in (
+        transformers.ElectraConfig(**SIZES, embedding_size=32),
+        transformers.FunnelConfig(
+            block_sizes=[1, 1], d_model=32, n_head=4, d_head=8, d_inner=64, num_decoder_layers=1
+        ),
+    ):
+        Reranker.load(made(tmp_path / config.model_type, tiny_bert, config))
+    assert "language model" not in caplog.text
 
 
 def test_a_model_whose_score_depends_on_the_past_is_refused(tiny_bert, tmp_path):
@@ -194,12 +230,23 @@ def test_the_padding_token_of_the_tokenizer_is_taken(tiny_electra, tmp_path, pai
     np.testing.assert_array_equal(scores, Reranker.load(tiny_electra, query_tokens=60).score(pairs[:4]))
 
 
-def test_adapters_without_their_base_are_refused(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(UserError, match="adapters of peft") as caught:
-        locate(str(tmp_path))
-    assert "merge_and_unload" in caught.value.advice
+def test_adapters_without_their_base_are_refused_and_merged_as_advised(tiny_bert, tmp_path, pairs):
+    peft = pytest.importorskip("peft")
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    wanted = peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS", init_lora_weights=False)
+    tuned = peft.get_peft_model(base, wanted)
+    tuned.save_pretrained(tmp_path / "adapters")
+    with pytest.raises(UserError, match=f"adapters of peft for {tiny_bert}") as caught:
+        locate(str(tmp_path / "adapters"))
+    for line in re.findall(r"Auto\S+\([^)]*\)\S*", caught.value.advice):
+        line = line.replace("'MERGED'", repr(str(tmp_path / "merged"))).removesuffix(".")
+        call = line.partition(".")[0]
+        eval(line, {call: getattr(peft, call, None) or getattr(transformers, call)})
+    scores = Reranker.load(tmp_path / "merged", query_tokens=60).score(pairs[:3])
+    tokens = transformers.AutoTokenizer.from_pretrained(tiny_bert)
+    with torch.no_grad():
+        expected = [float(tuned(**tokens(*pair, return_tensors="pt")).logits[0, 0]) for pair in pairs[:3]]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_dropout_of_a_padded_model_is_set_in_its_configuration(tiny_electra, pairs):

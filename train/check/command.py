@@ -196,8 +196,9 @@ def _encoder(settings: CheckCommand) -> tuple[PairEncoder | None, Prompts]:
         return None, Prompts()
     from ...model.load import load_tokenizer, stated_limits
 
-    tokenizer = load_tokenizer(model.path, revision=model.revision)
-    positions, stated = stated_limits(model.path, revision=model.revision)
+    modules = model.backend == "sentence_transformers"
+    tokenizer = load_tokenizer(model.path, revision=model.revision, modules=modules)
+    positions, stated = stated_limits(model.path, revision=model.revision, modules=modules)
     query_tokens, max_tokens = choose_budgets(
         tokenizer, model.query_tokens, model.max_tokens, positions=positions, stated=stated
     )
@@ -222,7 +223,7 @@ def _noise_notes(sources: Sequence[CheckedSource], settings: CheckCommand, findi
         return [f"label noise: not measured, as {settings.model.path} has no trained head"]
     looked, suspect = found
     if not looked:
-        return []
+        return ["label noise: not measured, as no row of data.train has negatives"]
     return [f"label noise: in {suspect:,} of {looked:,} groups the model ranks a negative over a positive"]
 
 

@@ -64,11 +64,11 @@ def sample(sources: Sequence[CheckedSource], count: int, seed: int) -> list[Grou
 def _score(groups: Sequence[Group], settings: CheckCommand) -> np.ndarray | None:
     import torch
 
-    from ...model.reranker import Reranker
+    from ...model.backends import load_model
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    reranker = Reranker.from_settings(settings.model, seed=settings.seed)
+    reranker = load_model(settings.model, threads=settings.threads, seed=settings.seed)
     if reranker.new_head:
         return None  # it has not learned to rank
     prompted = [reranker.prompts.group(group).prompted for group in groups]

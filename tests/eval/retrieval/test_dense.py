@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
 from uprank.configs.schema import DenseSettings
 from uprank.eval.processes import Share
@@ -327,3 +328,13 @@ def test_fusion_by_hand():
 def test_fusion_ranks_each_run_by_the_rule_of_trec():
     tied = {"q": {"1": 5.0, "3": 5.0, "2": 5.0}}
     assert reciprocal_rank_fusion([tied], depth=3)["q"] == {"3": 1 / 61, "2": 1 / 62, "1": 1 / 63}
+
+
+def test_a_missing_weight_is_never_drawn_in_silence(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    file = next((tmp_path / "model").rglob("model.safetensors"))
+    state = load_file(file)
+    state.pop(next(name for name in state if name.endswith("query.weight")))
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"dense\.path=.*: 1 weights missing"):
+        load_bi_encoder(DenseSettings(path=str(tmp_path / "model")))

@@ -108,6 +108,15 @@ def test_settings_that_both_versions_of_transformers_know(xlmr, bert):
     assert set(AutoTokenizer.from_pretrained(xlmr[0])("a", "b")) == names - {"token_type_ids"}
 
 
+def test_libraries_pad_on_the_side_of_the_model_s_own_tokenizer(xlmr, tmp_path):
+    """XLNet's head reads the last token; the class that loads tokenizer.json as written pads on the right."""
+    reranker = load(xlmr[0])
+    reranker.tokenizer.padding_side = "left"
+    folder.write_model(reranker, tmp_path / "model")
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").padding_side == "left"
+    assert AutoTokenizer.from_pretrained(xlmr[0]).padding_side == "right"
+
+
 def test_what_was_published_is_published_again_as_it_is(xlmr, tmp_path):
     place, reranker = xlmr
     again = load(place)

@@ -214,6 +214,16 @@ def test_noise_is_not_measured_by_a_head_that_has_not_learned(run, tmp_path, tin
     assert f"label noise: not measured, as {tiny_encoder} has no trained head" in notes
 
 
+def test_noise_is_not_measured_without_negatives(run, tmp_path, tiny_bert):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"query": "q", "pos": ["p"], "neg": []}\n')
+    _, out, _ = run(f"data.train={path}", f"model.path={tiny_bert}", "--json")
+    assert (
+        "label noise: not measured, as no row of data.train has negatives"
+        in json.loads("\n".join(out))["notes"]
+    )
+
+
 def test_noise_is_what_the_model_ranks_over_a_positive(run, tmp_path, tiny_bert):
     from uprank import Reranker
 
