@@ -39,9 +39,10 @@ class Paths:
         if not isinstance(value, str) or "/" not in value:
             return value
         for path in sorted(self._names, key=len, reverse=True):
+            name = self._names[path].replace("\\", r"\\")  # re.sub reads escapes in it
             for form in dict.fromkeys((path, html.escape(path))):
                 end = "" if form.endswith("/") else r"(?![\w-])"
-                value = re.sub(rf"(?<![\w.]){re.escape(form)}{end}", lambda _, p=path: self._names[p], value)
+                value = re.sub(rf"(?<![\w.]){re.escape(form)}{end}", name, value)
         return value
 
 
