@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ...configs.errors import UserError, collect
 from ...configs.schema_publish import PublishCommand
@@ -251,8 +252,8 @@ def _read(path: Path, load: Callable[[], Any], what: str, problems: list[str]) -
         return None
     try:
         return load()
-    except (OmegaConfBaseException, ValueError, OSError) as error:
-        problems.append(f"{path}: {what} ({error})")
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
+        problems.append(f"{path}: {what} ({' '.join(str(error).split())})")
         return None
 
 

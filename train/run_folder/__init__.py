@@ -12,14 +12,14 @@ from ...lazy import lazy
 
 if TYPE_CHECKING:
     from .checkpoints import Progress, changed_best, damage, gather_states, load_checkpoint, newest_checkpoint, note_best, save_checkpoint  # fmt: skip
-    from .manifest import MAY_CHANGE, differences, environment, flat, lock, now, prepare_folder, read_manifest, write_manifest, write_start  # fmt: skip
+    from .manifest import MAY_CHANGE, differences, environment, flat, lock, now, prepare_folder, read_manifest, read_settings, write_manifest, write_start  # fmt: skip
     from .metrics import MetricsFile, read_metrics
     from .rank_zero import on_first
 else:
     __getattr__ = lazy(
         __name__,
         checkpoints="Progress changed_best damage gather_states load_checkpoint newest_checkpoint note_best save_checkpoint",
-        manifest="MAY_CHANGE differences environment flat lock now prepare_folder read_manifest write_manifest write_start",
+        manifest="MAY_CHANGE differences environment flat lock now prepare_folder read_manifest read_settings write_manifest write_start",
         metrics="MetricsFile read_metrics",
         rank_zero="on_first",
     )

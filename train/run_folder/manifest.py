@@ -97,9 +97,8 @@ def prepare_folder(output: Path, settings: TrainCommand) -> bool:
     if not config.is_file() or not manifest.is_file():
         raise UserError(f"output={output}: exists and is not an Uprank run", advice="Give a new folder.")
     try:
-        finished = read_manifest(output).get("finished")
-        old = flat(OmegaConf.to_container(OmegaConf.load(config)))
-    except (UserError, ValueError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+        finished, old = read_manifest(output).get("finished"), read_settings(output)
+    except (UserError, ValueError) as error:
         raise UserError(
             f"output={output}: config.yaml or manifest.json is damaged ({error})", advice="Give a new folder."
         ) from error
@@ -170,6 +169,23 @@ def read_manifest(output: Path) -> dict[str, Any]:
     shaped(MANIFEST, values, "", problems)
     require_valid(problems, path, what)
     return values
+
+
+def read_settings(output: Path) -> dict[str, Any]:
+    """Return the flat settings of a run.
+
+    Raises:
+        UserError: config.yaml is missing or damaged.
+    """
+    path = output / "config.yaml"
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: damaged, or not the settings of a run ({reason:.200})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not the settings of a run")
+    return flat(values)
 
 
 def write_manifest(output: Path, manifest: dict[str, Any]) -> None:

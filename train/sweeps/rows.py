@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +52,6 @@ def read_runs(folder: Path, problems: list[str]) -> list[RunRow]:
     """
     if not folder.is_dir():
         raise UserError(f"folder={folder}: no such folder")
-    from yaml import YAMLError
-
     rows = []
     for manifest in sorted(folder.rglob("manifest.json")):
         path = manifest.parent
@@ -62,7 +59,9 @@ def read_runs(folder: Path, problems: list[str]) -> list[RunRow]:
             continue
         try:
             rows.append(_read(path, folder))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, YAMLError) as error:
+        except UserError as error:
+            problems.append(f"{path}: cannot be read ({error.problems[0]})")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             problems.append(f"{path}: cannot be read ({type(error).__name__}: {reason})")
     if not rows and problems:
@@ -79,19 +78,12 @@ def _rank(value: float | None) -> float:
 
 
 def _read(path: Path, folder: Path) -> RunRow:
-    from omegaconf import OmegaConf
+    from ..run_folder import read_manifest, read_metrics, read_settings
 
-    from ..run_folder import flat
-
-    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    settings = flat(OmegaConf.to_container(OmegaConf.load(path / "config.yaml")))
+    manifest, settings = read_manifest(path), read_settings(path)
     dev, step = {}, 0
     metrics = path / "metrics.jsonl"
-    for line in metrics.read_text(encoding="utf-8").split("\n") if metrics.is_file() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:  # empty, or cut short by a kill
-            continue
+    for row in read_metrics(metrics) if metrics.is_file() else []:
         step = max(step, row["step"])
         if "dev" in row:
             dev[row["step"]] = row["dev"]

@@ -18,20 +18,15 @@ def finished(settings: TrainCommand) -> bool:
     Raises:
         UserError: a finished run of other settings is there.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    from ..run_folder import MAY_CHANGE, differences, flat, read_manifest
+    from ..run_folder import MAY_CHANGE, differences, read_manifest, read_settings
 
     output = Path(settings.output)
     there = (output / "manifest.json").is_file() and (output / "config.yaml").is_file()
     if settings.plan or not there:
         return False
     try:
-        done = bool(read_manifest(output).get("finished"))
-        old = flat(OmegaConf.to_container(OmegaConf.load(output / "config.yaml")))
-    except (UserError, ValueError, AttributeError, YAMLError, OmegaConfBaseException):
+        done, old = bool(read_manifest(output).get("finished")), read_settings(output)
+    except (UserError, ValueError):
         return False  # damaged: training refuses it with the reason
     # Moved data may continue a run, but a job with other data is another job.
     free = MAY_CHANGE - {"data.train", "data.dev"}
