@@ -167,7 +167,14 @@ def make_dev(collection: Collection, settings: DevSettings, folder: Path, *, see
     measures = parse_measures(settings.measures)
     collection = sample_queries(collection, settings.max_queries, seed)
     candidates = find_candidates(collection, settings.candidates, settings.depth, dense=settings.dense)
-    if all(collection.qrels[query].get(doc, 0) > 0 for query, doc in candidates.pairs):
+    relevant = {collection.qrels[query].get(doc, 0) > 0 for query, doc in candidates.pairs}
+    if True not in relevant:
+        raise UserError(
+            f"{collection.path}: no dev candidate is relevant, so that every model would score 0 and no step "
+            "could be chosen",
+            advice="Judge some passages as relevant, or find more of them: dev.candidates, dev.depth.",
+        )
+    if False not in relevant:
         raise UserError(
             f"{collection.path}: every dev candidate is relevant, so that every model would score 1",
             advice="Give negatives (`neg`), or candidates from a first stage: bm25 or a TREC run file.",

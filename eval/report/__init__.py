@@ -14,7 +14,7 @@ schema.py     JSON schema of report.json and summary.json
 """
 
 from .output import require_new, reserved
-from .sentences import notes
+from .sentences import LEVELS, notes
 from .summary import make_summary
 from .terminal import print_report, print_summary
 from .write import write_report, write_summary

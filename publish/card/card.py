@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ... import __version__
 from ...configs.schema import ModelSettings
 from ...configs.schema_publish import PublishCommand
-from ...eval.report import notes
+from ...eval.report import LEVELS, notes
 from ...eval.results import Comparison, Report, System
 from ...eval.statistics import verdict
 from ...eval.words import format_difference, format_estimate, format_p
@@ -152,7 +152,9 @@ def notes_words(report: Report, tuned: System, *, calibrated: bool) -> str:
 
     Audits of the scale of the scores are about the measured ones; for a calibrated model they say so.
     """
-    words = " ".join(note.marked for note in notes(report) if note.system in ("", tuned.name))
+    told = [note for note in notes(report) if note.system in ("", tuned.name)]
+    told.sort(key=lambda note: list(LEVELS).index(note.level))
+    words = " ".join(f"**{LEVELS[note.level]}:** {note.text}" if note.loud else note.text for note in told)
     for audit in tuned.audits:
         if calibrated and audit.name in SCALED:
             old = f"{tuned.name}: {audit.text}."

@@ -2,16 +2,18 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from uprank.configs.errors import UserError
+from uprank.configs.schema_train import DevSettings
 from uprank.data.groups import Collection
 from uprank.data.store import write_folder
 from uprank.eval.measures import parse_measures
 from uprank.eval.retrieval import Candidates
 from uprank.eval.scoring import Scored
-from uprank.train.dev import Dev
+from uprank.train.dev import Dev, make_dev
 
 
 @pytest.fixture
@@ -60,3 +62,22 @@ def test_scores_of_an_earlier_version_have_no_hash(dev):
     file.write_text(json.dumps({**values, "pairs": None}))
     with pytest.raises(UserError, match="pairs must be a whole number, not null"):
         dev.kept("base")
+
+
+def test_dev_candidates_without_a_relevant_one_are_refused(tmp_path):
+    texts = {"d0": "a ranking function", "d1": "a motorway", "d2": "a tower"}
+    collection = Collection("dev", {"q": "motorway"}, texts, {"q": {"d2": 1, "d1": 0}}, {"q": ["d0", "d1"]})
+    settings = DevSettings(candidates="groups", measures=["nDCG@10"])
+    with pytest.raises(UserError, match="no dev candidate is relevant, so that every model would score 0"):
+        make_dev(collection, settings, tmp_path, seed=0)
+    with pytest.raises(UserError, match="no dev candidate is relevant"):  # and not: every one is
+        make_dev(replace(collection, pools={"q": []}), settings, tmp_path, seed=0)
+
+
+def test_a_sample_of_the_dev_queries_is_known_as_one(tmp_path):
+    queries = {f"q{i}": "motorway" for i in range(9)}
+    pools, qrels = (dict.fromkeys(queries, value) for value in (["d0", "d1"], {"d1": 1}))
+    collection = Collection("dev", queries, {"d0": "a tower", "d1": "a motorway"}, qrels, pools)
+    settings = DevSettings(candidates="groups", measures=["nDCG@10"], max_queries=4)
+    dev = make_dev(collection, settings, tmp_path, seed=0)
+    assert (len(dev.collection.queries), dev.collection.sampled_from) == (4, 9)

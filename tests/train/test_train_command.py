@@ -1,6 +1,7 @@
 """`uprank train` from settings to verdict on a tiny model, and what it leaves behind."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -43,6 +44,8 @@ def test_the_best_step_by_the_dev_measure_is_kept(run):
     assert report.system("tuned").results["nDCG@10"].mean == pytest.approx(max(trained.values()))
     assert report.system("base").results["nDCG@10"].mean == pytest.approx(rows[0]["dev"]["nDCG@10"])
     assert report.system("tuned").weights == manifest["best_weights"]
+    title = re.search("<h1>(.*)</h1>", (run / "report.html").read_text(encoding="utf-8")).group(1)
+    assert re.fullmatch(rf"tiny-xlmr tuned in {run.name}, on the dev queries of .+", title)
 
 
 def test_the_best_model_scores_as_the_report_says(run, jsonl):

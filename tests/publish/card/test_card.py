@@ -162,6 +162,7 @@ def test_what_was_said_of_the_old_scale_is_said_to_be_old(source, calibrated):
     assert f"tuned{when}: sigmoid scores are no probabilities" in words
     assert "tuned: 3 % of 1,200 pairs cut" in words
     assert "base" not in words
+    assert words.startswith(f"**Know this:** tuned{when}: sigmoid scores are no probabilities")
 
 
 def test_reports_of_one_name_are_told_apart(settings, source, tmp_path):
