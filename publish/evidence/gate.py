@@ -115,8 +115,11 @@ def check_evidence(
         system = tuned_system(evidence.report, weights)
         if system is not None and system.max_tokens and (system.query_tokens, system.max_tokens) != budgets:
             problems.append(
-                f"{evidence.folder}: measured with budgets of {system.query_tokens} and {system.max_tokens} "
-                f"tokens, the model is published with {budgets[0]} and {budgets[1]}"
+                f"{evidence.folder}: {system.name} was measured with query_tokens={system.query_tokens} and "
+                f"max_tokens={system.max_tokens}, and is published with query_tokens={budgets[0]} and "
+                f"max_tokens={budgets[1]}; these weights gave other scores there. Evaluate them with the "
+                f"latter, or publish with model.path=, report=, model.query_tokens={system.query_tokens} and "
+                f"model.max_tokens={system.max_tokens}"
             )
         if system is not None and Prompts(system.query_prompt, system.passage_prompt) != prompts:
             problems.append(
