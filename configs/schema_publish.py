@@ -100,7 +100,8 @@ class PublishCommand:
     output: str = MISSING
     """Folder to create."""
     force: bool = False
-    """Publish although the model is not better than its base; the card says so."""
+    """Publish although the model is not shown to be better than its base (with a new head: than the first
+    stage); the card says so."""
 
 
 @dataclass

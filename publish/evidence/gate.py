@@ -24,8 +24,8 @@ class Ruling:
     Attributes:
         comparison: the paired difference on the first measure; None if there is nothing to compare with.
         from_first_stage: the base had a random head, so the first stage is the baseline.
-        passed: better than its base (interval above 0 and p below 0.05). From a random head it must also not
-            be worse than the first stage, or reranking would do harm.
+        passed: better than its base (interval above 0 and p below 0.05). From a random head it must also be
+            better than the first stage, in the same sense.
         reason: why it did not pass; empty if it did.
         system: the model's name in the report.
     """
@@ -115,8 +115,11 @@ def check_evidence(
         system = tuned_system(evidence.report, weights)
         if system is not None and system.max_tokens and (system.query_tokens, system.max_tokens) != budgets:
             problems.append(
-                f"{evidence.folder}: measured with budgets of {system.query_tokens} and {system.max_tokens} "
-                f"tokens, the model is published with {budgets[0]} and {budgets[1]}"
+                f"{evidence.folder}: {system.name} was measured with query_tokens={system.query_tokens} and "
+                f"max_tokens={system.max_tokens}, and is published with query_tokens={budgets[0]} and "
+                f"max_tokens={budgets[1]}; these weights gave other scores there. Evaluate them with the "
+                f"latter, or publish with model.path=, report=, model.query_tokens={system.query_tokens} and "
+                f"model.max_tokens={system.max_tokens}"
             )
         if system is not None and Prompts(system.query_prompt, system.passage_prompt) != prompts:
             problems.append(
@@ -148,12 +151,10 @@ def judge(source: Source, weights: str) -> Ruling:
     elif not from_first_stage:
         reason = "" if outcome(comparison) == "better" else _why_not(comparison, evidence)
     else:
-        # To beat a random head is easy; the model must also do no harm to the first stage.
+        # To beat a random head is easy; the model must also beat the first stage, or reranking is no use.
         base = _paired(evidence.report, system.name, "base", measure)  # a run's name of the untuned model
-        if base is not None and outcome(base) != "better":
-            reason = _why_not(base, evidence)
-        else:
-            reason = _why_not(comparison, evidence) if outcome(comparison) == "worse" else ""
+        failed = next((c for c in (comparison, base) if c is not None and outcome(c) != "better"), None)
+        reason = _why_not(failed, evidence) if failed else ""
     return Ruling(comparison, from_first_stage, passed=not reason, reason=reason, system=system.name)
 
 

@@ -197,15 +197,19 @@ def _read_pair(model: Path, settings: PublishCommand, problems: list[str]) -> So
     evidence = _evidence(Path(settings.report or ""), "test", problems)
     if problems or evidence is None:
         return None
-    scored = next((s for s in evidence.report.systems if s.kind == "model" and s.max_tokens), None)
+    scored = {
+        (s.query_tokens, s.max_tokens) for s in evidence.report.systems if s.kind == "model" and s.max_tokens
+    }
+    # The base may have had others; then those that the model's own config.json states.
+    measured = scored.pop() if len(scored) == 1 else (None, None)
     return Source(
         model=model,
         evidence=(evidence,),
         base=Base(),
         licence=find_licence(settings.card.license, Base(path=str(model))),
         languages=find_languages(settings.card.language, Base(path=str(model))),
-        query_tokens=settings.model.query_tokens or (scored.query_tokens if scored else None),
-        max_tokens=settings.model.max_tokens or (scored.max_tokens if scored else None),
+        query_tokens=settings.model.query_tokens or measured[0],
+        max_tokens=settings.model.max_tokens or measured[1],
         page=_page(evidence.folder),
     )
 

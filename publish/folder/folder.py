@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from ...configs.errors import UserError
 from ...data.store import hash_file
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 ACTIVATION = "torch.nn.modules.linear.Identity"
 ACTIVATION_SINCE = "4.0.0"  # the first sentence-transformers that reads the key in this place
 EVALUATION = "evaluation"
-MAKING = ".making-"
+MAKING, LOCK = ".making-", ".lock"
 
 
 @contextmanager
@@ -51,7 +52,8 @@ def building(output: Path) -> Iterator[Path]:
         _remove_left(place)
         making = Path(mkdtemp(prefix=f".{place.name}{MAKING}", dir=place.parent))
         making.chmod(0o777 & ~_umask())  # mkdtemp lets only the owner in
-        held = _hold(making)
+        held = _lock(making)
+        held.acquire()
     except OSError as error:
         raise UserError(f"output={output}: cannot be made ({error.strerror})") from error
     try:
@@ -65,34 +67,28 @@ def building(output: Path) -> Iterator[Path]:
             f"output={output}: exists already and is never overwritten; give another folder"
         ) from error
     finally:
-        shutil.rmtree(making, ignore_errors=True)
-        os.close(held)
-
-
-def _hold(folder: Path, *, wait: bool = True) -> int:
-    """Lock a folder until its descriptor is closed, which the system also does when the process is killed.
-
-    Raises:
-        BlockingIOError: another process holds it, without `wait`.
-    """
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(held)
-        raise
-    return held
+        _remove(making, held)
 
 
 def _remove_left(place: Path) -> None:
-    """Remove what killed commands left beside the place: folders that no process holds."""
+    """Remove what killed commands left beside the place: folders whose lock no process holds."""
     for left in place.parent.glob(f".{glob.escape(place.name)}{MAKING}*"):
-        try:
-            held = _hold(left, wait=False)
-        except OSError:  # being made now, or gone
-            continue
-        shutil.rmtree(left, ignore_errors=True)
-        os.close(held)
+        if left.suffix != LOCK:
+            held = _lock(left)
+            with suppress(Timeout):  # another command is making it
+                held.acquire()
+                _remove(left, held)
+
+
+def _lock(making: Path) -> FileLock:
+    """Return a lock that the system releases when its process ends, however it ends."""
+    return FileLock(making.with_name(making.name + LOCK), timeout=0)
+
+
+def _remove(making: Path, held: FileLock) -> None:
+    shutil.rmtree(making, ignore_errors=True)
+    Path(held.lock_file).unlink(missing_ok=True)
+    held.release()
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 command.py  the command
 folder.py   files and scores
+record.py   uprank.json
 card.py     the card against its reports
 """
 

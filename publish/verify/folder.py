@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from ..onnx import EXACT, TOLERANCE, open_graph
 from ..parity import Pair, compare_libraries, describe_proof
 from ..weights import TOLERANCES, chain_problems, remade_problems
 from .card import card_problems
+from .record import RECORD, read_record
 
 if TYPE_CHECKING:
     from ...model.reranker import Reranker
 
-RECORD = "uprank.json"
 CARD = "README.md"
 # Files that the hub, git and the hub's client put into a folder.
 FOREIGN = (".gitattributes", ".git/", ".cache/")
@@ -63,7 +62,7 @@ def verify_folder(folder: Path, measured: Path | None = None) -> Iterator[Line]:
     if links := links_out(folder):
         yield Line("files", False, "; ".join(links))
         return
-    record = _read_record(folder)
+    record = read_record(folder)
     yield from _file_lines(folder, record)
     damaged = damaged_files(folder)
     if damaged:
@@ -116,19 +115,6 @@ def _remade_line(measured: Path, record: Mapping[str, Any]) -> Line:
     except UserError as error:
         return Line(what, False, error.problems[0])
     return Line(what, not problems, "; ".join(problems) or "give the published ones, calibrated and rounded")
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
-    path, advice = folder / RECORD, "Give a folder that `uprank publish` made."
-    if not path.is_file():
-        raise UserError(f"folder={folder}: no {RECORD} there; not a published folder", advice=advice)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: broken JSON ({error})", advice=advice) from error
-    if not isinstance(record, dict) or not isinstance(record.get("weights"), str):
-        raise UserError(f"{path}: names no weights; not the record of a published folder", advice=advice)
-    return record
 
 
 def _file_lines(folder: Path, record: Mapping[str, Any]) -> Iterator[Line]:

@@ -59,7 +59,10 @@ def test_a_report_with_other_token_budgets(settings, source):
     report = Report.load(source.final)
     other = [replace(s, query_tokens=5, max_tokens=50) if s.name == "tuned" else s for s in report.systems]
     source.report(source.final, systems=other)
-    assert "measured with budgets of 5 and 50 tokens" in str(refused(settings, force=True))
+    words = (
+        "tuned was measured with query_tokens=5 and max_tokens=50, and is published with query_tokens=24 and "
+    )
+    assert words + "max_tokens=96" in str(refused(settings, force=True))
 
 
 def test_a_report_about_other_weights(settings, source):

@@ -29,8 +29,9 @@ def test_a_killed_command_leaves_nothing_for_long_and_blocks_nobody(tmp_path):
         (tmp_path / "pub").rename(tmp_path / "first")
         other.send_signal(signal.SIGKILL)
     # as in a container, where every process has the same id: only the lock tells
-    (left,) = tmp_path.glob(".pub.making-*")
+    left, _ = sorted(tmp_path.glob(".pub.making-*"))
     left.rename(tmp_path / f".pub.making-{os.getpid()}")
+    left.with_name(left.name + ".lock").rename(tmp_path / f".pub.making-{os.getpid()}.lock")
     (tmp_path / ".pub2.making-1").mkdir()
     with building(tmp_path / "pub"):
         pass

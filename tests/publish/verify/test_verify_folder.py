@@ -231,3 +231,31 @@ def test_the_tuned_model_of_a_mixture_is_no_contradiction(copy):
     own = Reranker.load(copy, device="cpu").weights_hash()
     record = {"merge": {"tuned_weights": own}, "measured_weights": "sha256:mixture", "weights": "sha256:x"}
     assert verify_folder._remade_line(copy, record).held is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dtype": [None]}, "dtype is [null]; it must be a text"),
+        ({"dtype": "int4"}, "dtype is 'int4'; allowed are fp32, fp16, bf16"),
+        ({"calibration": -1}, "calibration is -1; it must be an object"),
+        ({"calibration": {"weights_after": "x"}}, "calibration.scale is null; it must be a number"),
+        ({"pairs": {"max_tokens": "96"}}, 'pairs.max_tokens is "96"; it must be a whole number'),
+        ({"pairs": []}, "pairs is []; it must be an object"),
+        (
+            {"probes": [{"query": "a", "passage": "b", "score": "1"}]},
+            'probes[0].score is "1"; it must be a number',
+        ),
+        (
+            {"onnx": [{"kind": "x", "file": "a", "largest_difference": 1}]},
+            "onnx[0].kind is 'x'; allowed are fp32",
+        ),
+        ({"evaluation": [3]}, "evaluation[0] is 3; it must be an object"),
+        ({"files": ["a"]}, 'files is ["a"]; it must be an object'),
+    ],
+)
+def test_a_malformed_record_is_named_field_by_field(copy, change, words):
+    edit(copy / "uprank.json", lambda record: record.update(change))
+    with pytest.raises(UserError) as refused:
+        list(verify_folder.verify_folder(copy))
+    assert words in refused.value.problems[0]
