@@ -235,4 +235,6 @@ def _foreign(
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, KeyError):  # its text is the key alone
+        return f"a file lacks {error}"
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -197,8 +197,8 @@ def _encoder(settings: CheckCommand) -> tuple[PairEncoder | None, Prompts]:
     from ...model.load import load_tokenizer, stated_limits
 
     modules = model.backend == "sentence_transformers"
-    tokenizer = load_tokenizer(model.path, revision=model.revision, modules=modules)
     positions, stated = stated_limits(model.path, revision=model.revision, modules=modules)
+    tokenizer = load_tokenizer(model.path, revision=model.revision, modules=modules)
     query_tokens, max_tokens = choose_budgets(
         tokenizer, model.query_tokens, model.max_tokens, positions=positions, stated=stated
     )

@@ -322,3 +322,18 @@ def test_rows_of_dev_are_never_left_out(run, tmp_path):
     code, out, _ = run(f"data.train={train}", f"data.dev={dev}", "data.on_error=skip")
     assert code == 1
     assert any("`query` is an empty text" in line for line in out)
+
+
+def test_code_of_a_model_is_named_before_its_tokenizer_is_read(run, tmp_path, tiny_bert):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    config = json.loads((folder / "config.json").read_text()) | {
+        "model_type": "x",
+        "auto_map": {"AutoConfig": "x.C"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    path = rows(tmp_path / "a.jsonl", {"query": "brain virus", "pos": ["heart"], "neg": ["river"]})
+    code, _, err = run(f"data.train={path}", f"model.path={folder}")
+    assert code == 2
+    assert "needs Python code of its own" in err
