@@ -184,5 +184,5 @@ def _damage(fields: list[str]) -> str:
         if "\x00" in cell or "\udc00" in cell:
             return "has a NUL byte"
         if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
-            return "not UTF-8"
+            return "not UTF-8; save the table as CSV UTF-8"
     return ""

@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from ...configs.errors import UserError
 from ...data.store import hash_file
@@ -66,6 +67,11 @@ def building(output: Path) -> Iterator[Path]:
         raise UserError(
             f"output={output}: exists already and is never overwritten; give another folder"
         ) from error
+    except Exception as error:
+        # safetensors and tokenizers have errors of their own for a full disk.
+        if not (isinstance(error, SafetensorError) or type(error) is Exception):
+            raise
+        raise UserError(f"output={output}: cannot be written ({error})", advice="Make room there.") from error
     finally:
         _remove(making, held)
 

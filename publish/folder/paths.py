@@ -49,7 +49,7 @@ class Paths:
 def shortened(path: str) -> str:
     """Return the end of an absolute path: enough to name the data, as cards do, and to tell two apart.
 
-    >>> shortened("/home/me/law/scifact/qrels/dev.tsv"), shortened("/home/me/law/scifact")
+    >>> shortened("/data/me/law/scifact/qrels/dev.tsv"), shortened("/data/me/law/scifact")
     ('law/scifact/qrels/dev.tsv', 'law/scifact')
     """
     place = Path(path)

@@ -9,6 +9,7 @@ from uprank.configs.command import run
 
 SCHEMAS = {
     "check": schema_data.CheckCommand,
+    "split": schema_data.SplitCommand,
     "mine": schema_data.MineCommand,
     "train": schema_train.TrainCommand,
     "eval": schema_eval.EvalCommand,

@@ -14,7 +14,7 @@ from uprank.configs.validate_train import check_train
         ("epochs=2", "train.epochs"),
         ("train.epoch=2", "train.epochs"),
         ("learning_rate=1", "optim.learning_rate"),
-        ("optim.lr=1", "optim"),
+        ("optim.lr=1", "optim.learning_rate"),
         ("data.trian=x", "data.train"),
         ("experimant=quickstart", "experiment"),
         ("+train.epocs=2", "train.epochs"),

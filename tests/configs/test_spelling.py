@@ -73,10 +73,10 @@ def test_a_path_of_every_command(settings):
 
 
 def test_home_is_expanded(settings, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/data/me")
     words = ("model.path=~/m", 'data.test="~/x y"', "output=~/o", "model.query_prompt=~/p")
     got = settings("eval", EvalCommand, *words)
-    assert (got.model.path, got.data.test, got.output) == ("/home/me/m", "/home/me/x y", "/home/me/o")
+    assert (got.model.path, got.data.test, got.output) == ("/data/me/m", "/data/me/x y", "/data/me/o")
     assert got.model.query_prompt == "~/p"
 
 

@@ -129,12 +129,12 @@ def step_of(checkpoint: Path) -> int:
 def note_best(run: Path) -> None:
     """Write the hashes of the best model's files, by which a continued run knows them again."""
     hashes = {file.name: _hash(file) for file in sorted((run / "best").iterdir()) if file.is_file()}
-    write_file(run / "checkpoints" / BEST, json.dumps(hashes))
+    write_file(run / BEST, json.dumps(hashes))
 
 
 def changed_best(run: Path) -> list[str]:
     """Return the files of the best model that are gone or have changed; runs of older versions noted none."""
-    noted = run / "checkpoints" / BEST
+    noted = run / BEST
     try:
         hashes = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
         files = {run / "best" / name: found for name, found in hashes.items()}

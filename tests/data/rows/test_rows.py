@@ -136,7 +136,7 @@ def test_what_is_wrong_with_rows_of_csv(tmp_path):
         f"{path}:3: 1 cells, the first line has 2",
         f"{path}:4: 3 cells, the first line has 2",
         f"{path}:7: has a NUL byte",
-        f"{path}:8: not UTF-8",
+        f"{path}:8: not UTF-8; save the table as CSV UTF-8",
         f"{path}:9: {quote} (',' expected after '\"')",
         f"{path}:12: {quote} (',' expected after '\"')",
         f"{path}:15: {quote} (unexpected end of data)",

@@ -11,7 +11,7 @@ EVIL = "x`](http://evil) <script>a|b</script>\n---\nlicense: other\n# Owned\n![i
 
 def test_licence_and_names_stay_text(settings, source):
     source.manifest(
-        base__path=f"/home/me/{EVIL.replace('/', '-')}",
+        base__path=f"/data/me/{EVIL.replace('/', '-')}",
         base__kind="folder",
         base__license=EVIL,
         base__language=["en", EVIL],

@@ -50,17 +50,17 @@ def test_a_published_folder_names_no_place_of_the_machine(settings, measured, tm
 
 def test_what_is_no_path_stays():
     paths = Paths(
-        {"command": "uprank eval data.test=/home/me/law/dev.jsonl output='/home/me/my reports/e'"},
+        {"command": "uprank eval data.test=/data/me/law/dev.jsonl output='/data/me/my reports/e'"},
         ["/no_think"],
     )
     assert paths.without(
-        {"a": ["x=/home/me/law/dev.jsonl", 3], "b": "/no_think a/b 1 / 2 https://x.y/home/me/law"}
+        {"a": ["x=/data/me/law/dev.jsonl", 3], "b": "/no_think a/b 1 / 2 https://x.y/data/me/law"}
     ) == {
         "a": ["x=me/law/dev.jsonl", 3],
-        "b": "/no_think a/b 1 / 2 https://x.y/home/me/law",
+        "b": "/no_think a/b 1 / 2 https://x.y/data/me/law",
     }
     assert (
-        paths.without("'/home/me/my reports/e': /home/me/law/other.jsonl:3")
+        paths.without("'/data/me/my reports/e': /data/me/law/other.jsonl:3")
         == "'my reports/e': other.jsonl:3"
     )
     assert shortened("/data/law.v1.jsonl") == "data/law.v1.jsonl"

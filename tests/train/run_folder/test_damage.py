@@ -110,7 +110,6 @@ def test_a_best_model_that_has_changed_is_named(tmp_path, spoil):
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "best").mkdir(exist_ok=True)
         (tmp_path / "best" / name).write_bytes(b"some bytes of " + name.encode())
-    (tmp_path / "checkpoints").mkdir()
     assert changed_best(tmp_path) == []  # a run of an older version
     note_best(tmp_path)
     assert changed_best(tmp_path) == []
