@@ -13,6 +13,18 @@ from typing import Any, get_type_hints
 
 from .schema import MISSING
 
+EXAMPLES = {
+    "check": "uprank check data.train=train.jsonl data.dev=my-data model.path=BAAI/bge-reranker-base",
+    "split": "uprank split data=rows.jsonl output=parts dev=0.1 test=0.1 by=passage",
+    "mine": "uprank mine data.train=my-data output=train.jsonl",
+    "train": "uprank train model=bge-reranker-base data.train=train.jsonl data.dev=my-data output=runs/first",
+    "runs": "uprank runs folder=runs",
+    "eval": 'uprank eval "models={base: BAAI/bge-reranker-base, tuned: RUN/best}" data.test=my-data output=t',
+    "publish": "uprank publish run=runs/first reports=[t] output=my-reranker",
+    "verify": "uprank verify my-reranker",
+    "score": "uprank score model.path=my-reranker input=pairs.jsonl output=scored.jsonl",
+}
+
 
 def known_keys(schema: type[Any], prefix: str = "") -> dict[str, str]:
     """Return every dotted setting of a command with its help text.
@@ -65,10 +77,14 @@ def setting_groups(command: str) -> dict[str, list[str]]:
 def print_help(command: str, schema: type[Any]) -> None:
     """Print every setting with its default and help text."""
     groups = [f"  {name}={'|'.join(choices)}" for name, choices in setting_groups(command).items()]
-    lines = [f"uprank {command} KEY=VALUE …   (sweeps: -m KEY=A,B; Hydra's own help: --hydra-help)", ""]
+    lines = [f"uprank {command} KEY=VALUE …   (sweeps: -m KEY=A,B; Hydra's own help: --hydra-help)"]
+    lines += [f"Example: {EXAMPLES[command]}", ""] if command in EXAMPLES else [""]
     defaults = _defaults(schema())
+    before = ""
     for key, sentence in known_keys(schema).items():
-        default = defaults[key]
+        default, group = defaults[key], key.rpartition(".")[0]
+        lines += [""] if group != before else []
+        before = group
         shown = "required" if default == MISSING else f"default {'not set' if default is None else default}"
         lines += [f"{key}  ({shown})", *(f"    {line.strip()}" for line in sentence.splitlines())]
     if groups:

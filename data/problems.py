@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 from ..configs.errors import UserError
 
+MOST = 100_000  # texts in memory
+LONGEST = 2000  # characters of a text: an id may be a gigabyte long
 SHOWN = 20  # problems on the terminal; `uprank check` prints all
 
 ERROR, WARNING = "error", "warning"
@@ -55,12 +58,16 @@ class Problems(Sequence[str]):
     >>> list(problems), problems.kinds
     (['rows.jsonl:3: `query` is an empty text'], ['empty text'])
 
+    Memory is bounded: a text is cut in its middle, and beyond `MOST` problems only their number is kept.
+
     Attributes:
         kinds: the kind of each text, one of `KINDS`.
+        uncounted: kind to the number of further problems whose texts are not kept.
     """
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         """Collect problems; `items` are kinds and texts to begin with."""
+        self.uncounted: Counter[str] = Counter()
         self.kinds: list[str] = []
         self._texts: list[str] = []
         for kind, text in items:
@@ -69,8 +76,11 @@ class Problems(Sequence[str]):
     def add(self, kind: str, text: str) -> None:
         """Add one problem; `kind` must be one of `KINDS`."""
         assert kind in KINDS, f"unknown kind of problem: {kind!r}"
+        if len(self._texts) >= MOST:
+            self.uncounted[kind] += 1
+            return
         self.kinds.append(kind)
-        self._texts.append(text)
+        self._texts.append(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-200:]}")
 
     def extend(self, texts: Iterable[str], kind: str = "row", *, where: str = "") -> None:
         """Add several.
@@ -83,6 +93,8 @@ class Problems(Sequence[str]):
         pairs = texts.items() if isinstance(texts, Problems) else ((kind, text) for text in texts)
         for each, text in pairs:
             self.add(each, f"{where}: {text}" if where else text)
+        if isinstance(texts, Problems):
+            self.uncounted += texts.uncounted
 
     def __iadd__(self, texts: Iterable[str]) -> Problems:
         self.extend(texts)
@@ -94,10 +106,15 @@ class Problems(Sequence[str]):
 
     def of(self, which: str) -> Problems:
         """The problems of a kind, or of a severity (`ERROR`, `WARNING`)."""
-        return Problems((kind, text) for kind, text in self.items() if which in (kind, severity(kind)))
+        found = Problems((kind, text) for kind, text in self.items() if which in (kind, severity(kind)))
+        found.uncounted += Counter(
+            {kind: count for kind, count in self.uncounted.items() if which in (kind, severity(kind))}
+        )
+        return found
 
     def clear(self) -> None:
         """Forget all."""
+        self.uncounted.clear()
         self.kinds.clear()
         self._texts.clear()
 
@@ -135,8 +152,9 @@ def require(
     if not problems:
         return
     shown = list(problems[:SHOWN])
-    if len(problems) > SHOWN:
-        shown.append(f"… and {len(problems) - SHOWN} more{rest}")
+    count = len(problems) + (problems.uncounted.total() if isinstance(problems, Problems) else 0)
+    if count > SHOWN:
+        shown.append(f"… and {count - SHOWN} more{rest}")
     raise UserError(shown, advice=advice)
 
 
@@ -170,6 +188,8 @@ class Findings:
         """Count several, all of them as `kind` if it is given."""
         for own, text in problems.items():
             self.add(kind or own, text)
+        for own, number in problems.uncounted.items():
+            self.count_more(kind or own, number)
 
     def count_more(self, kind: str, number: int) -> None:
         """Count problems without keeping them as examples."""

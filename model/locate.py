@@ -159,6 +159,8 @@ def _package_folder(name: str) -> Path:
 
 def _check_folder(folder: Path) -> None:
     refuse_adapters(str(folder), str(folder))
+    if not (folder / "config.json").is_file() and (folder / "best" / "config.json").is_file():
+        raise UserError(f"model.path={folder}: the folder of a run; its best model is {folder / 'best'}")
     problems = []
     if not (folder / "config.json").is_file():
         problems.append(f"model.path={folder}: no config.json in this folder")

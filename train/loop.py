@@ -19,6 +19,7 @@ from .state import Run
 from .step import Outcome, prepare_step, train_step
 
 log = logging.getLogger(__name__)
+SILENCE = 60  # seconds without a line
 
 
 def fit(run: Run, progress: Progress, monitor: Monitor, bar: Bar) -> None:
@@ -31,6 +32,7 @@ def fit(run: Run, progress: Progress, monitor: Monitor, bar: Bar) -> None:
         UserError: a file could not be written, or a loss was not finite.
     """
     train = run.settings.train
+    said = time.perf_counter()
     task = bar.add_task("training", total=run.steps, completed=progress.step, note="")
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead:
         if _is_due(run, progress.step) and progress.evaluated < progress.step:
@@ -56,6 +58,14 @@ def fit(run: Run, progress: Progress, monitor: Monitor, bar: Bar) -> None:
             queries, tokens = len(step.draws) / seconds, outcome.tokens / seconds
             note = f"loss {outcome.loss:.3f}  {queries:.1f} queries/s  {tokens:.0f} tokens/s"
             bar.update(task, completed=progress.step, note=note)
+            if bar.disable and time.perf_counter() - said > SILENCE:  # without a terminal
+                said, left = (
+                    time.perf_counter(),
+                    progress.seconds / progress.step * (run.steps - progress.step),
+                )
+                log.info(
+                    "step %d of %d: %s; about %.0f minutes left", progress.step, run.steps, note, left / 60
+                )
             if progress.step % train.log_every == 0 or progress.step == run.steps:
                 speed = {
                     "queries_per_second": queries,

@@ -140,3 +140,10 @@ def test_devices_and_precisions_that_are_not_there(tiny_xlmr):
         Reranker.load(tiny_xlmr, device="abc")
     with pytest.raises(UserError, match="allowed are fp32, bf16, fp16"):
         Reranker.load(tiny_xlmr, precision="fp8")
+
+
+def test_the_folder_of_a_run_is_answered_with_its_best_model(tiny_bert, tmp_path):
+    shutil.copytree(tiny_bert, tmp_path / "run" / "best")
+    with pytest.raises(UserError, match="the folder of a run; its best model is") as caught:
+        locate(str(tmp_path / "run"))
+    assert caught.value.problems[0].endswith(str(tmp_path / "run" / "best"))

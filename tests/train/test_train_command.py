@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -110,3 +111,34 @@ def test_an_encoder_is_compared_with_the_first_stage(settings, tiny_encoder, bei
 
 def test_the_budgets_go_along_with_the_model(run):
     assert Reranker.load(run / "best").budgets == (20, 128)
+
+
+def test_a_start_that_fails_leaves_no_folder(jsonl, tiny_bert, tmp_path):
+    from uprank.configs.errors import UserError
+    from uprank.configs.schema_train import TrainCommand
+    from uprank.train.run import train
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    settings = TrainCommand(output=str(tmp_path / "runs" / "first"))
+    settings.model.path = str(folder)
+    settings.data.train, settings.data.dev = map(str, jsonl)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        train(settings)
+    assert not (tmp_path / "runs" / "first").exists()
+
+
+def test_without_a_terminal_there_is_a_line_a_minute(jsonl, tiny_bert, tmp_path, monkeypatch):
+    from uprank.configs.schema_train import TrainCommand
+    from uprank.train import loop
+    from uprank.train.run import train
+
+    monkeypatch.setattr(loop, "SILENCE", 0)
+    settings = TrainCommand(output=str(tmp_path / "run"), threads=1)
+    settings.model.path, settings.model.query_tokens = str(tiny_bert), 20
+    settings.data.train, settings.data.dev = map(str, jsonl)
+    settings.train.max_steps, settings.train.queries_per_step = 2, 4
+    train(settings)
+    lines = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert any("step 1 of 2: loss" in line and "minutes left" in line for line in lines)

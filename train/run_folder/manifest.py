@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,8 @@ def lock(output: Path, processes: Processes) -> Iterator[None]:
         yield
     finally:
         held.release()
+        if processes.index == 0 and output.is_dir() and {file.name for file in output.iterdir()} <= {LOCK}:
+            shutil.rmtree(output)  # the start failed before anything was written
 
 
 def write_start(output: Path, settings: TrainCommand, manifest: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def test_no_run_and_broken_runs_are_named(runs, tmp_path):
         read_runs(tmp_path / "empty", [])
     with pytest.raises(UserError, match="no such folder"):
         read_runs(tmp_path / "gone", [])
-    broken = {"sweep/0/manifest.json": "[", "alone/config.yaml": "a: [", "sweep/1/metrics.jsonl": "3\n"}
+    broken = {"sweep/0/manifest.json": "[", "alone/config.yaml": "a: [", "sweep/1/config.yaml": "3\n"}
     for number, (name, text) in enumerate(broken.items(), 1):
         (runs / name).write_text(text)
         if number < 3:
