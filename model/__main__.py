@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,8 @@ def _identity(settings: ScoreCommand, reranker: Any) -> dict[str, object]:
 
 def main() -> None:
     """Run the command; exit quietly when the reader closes the pipe (`| head`)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # rows are JSON, whatever the terminal can show
     try:
         run("score", ScoreCommand, score)
     except BrokenPipeError:

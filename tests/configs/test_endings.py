@@ -1,6 +1,7 @@
 """How commands end: one sentence for what the system refuses, whatever the terminal can show."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -63,3 +64,15 @@ def test_short_names_are_understood(typed, meant):
 
 def test_threads_have_a_limit():
     assert above_zero({"threads": 100_000}) == ["threads=100000: allowed are whole numbers from 1 to 1,024"]
+
+
+def test_scores_are_utf8_whatever_the_terminal(tiny_bert):
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": "C"}
+    row = {"query": "重排序", "passage": "😀 text"}
+    done = subprocess.run(
+        [sys.executable, "-m", "uprank", "score", f"model.path={tiny_bert}", "threads=1"],
+        input=json.dumps(row, ensure_ascii=False).encode(),
+        env=os.environ | plain,
+        capture_output=True,
+    )
+    assert {key: json.loads(done.stdout.decode())[key] for key in row} == row

@@ -75,9 +75,13 @@ class Health:
         self._rows.append(row)
         rows = list(self._rows)
         alarms = [self._stuck(rows), self._collapse(rows[-SHORT:])]
-        if len(before) >= SHORT and row["grad_norm"] > EXPLOSION * (usual := median(before)) > 0:
+        # A new head starts with small gradients, which grow while the loss falls: no explosion.
+        worse = row["loss"] > row["loss_of_equal_scores"]
+        usual = median(before) if before else 0.0
+        if len(before) >= SHORT and worse and row["grad_norm"] > EXPLOSION * usual > 0:
             text = (
-                f"gradient norm {row['grad_norm']:.3g}, usual is {usual:.3g}: the step was scaled down by "
+                f"gradient norm {row['grad_norm']:.3g}, usual is {usual:.3g}, and the loss of the step, "
+                f"{row['loss']:.3g}, is above that of equal scores: the step was scaled down by "
                 "optim.max_grad_norm; if it comes again, lower optim.learning_rate or use more warm-up"
             )
             alarms.append(Alarm("explosion", text))

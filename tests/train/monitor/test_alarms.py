@@ -59,13 +59,17 @@ def test_collapse_is_seen_against_the_spread_that_was():
 
 def test_an_explosion_is_one_against_the_usual_norm():
     rows = [step(number, grad_norm=2.0) for number in range(1, 20)]
-    assert kinds([*rows, step(20, grad_norm=39.0)]) == []
-    assert kinds(
-        [*rows, step(20, grad_norm=41.0), step(21, grad_norm=50.0), step(22), step(23, grad_norm=45.0)]
-    ) == [
+    assert kinds([*rows, step(20, grad_norm=39.0, loss=9.0)]) == []
+    bad = [step(20, grad_norm=41.0, loss=9.0), step(21, grad_norm=50.0, loss=9.0), step(22)]
+    assert kinds([*rows, *bad, step(23, grad_norm=45.0, loss=9.0)]) == [
         (20, "explosion"),
         (23, "explosion"),  # off in between
     ]
+
+
+def test_growing_gradients_of_a_new_head_are_no_explosion_while_its_loss_falls():
+    rows = [step(number, grad_norm=0.3 if number < 13 else 13.0) for number in range(1, 40)]  # as recorded
+    assert kinds(rows) == []
 
 
 def test_a_learning_rate_of_zero():
