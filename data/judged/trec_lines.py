@@ -124,6 +124,8 @@ def run_row(line: bytes) -> tuple[str, str, float]:
     fields = line.split(maxsplit=5)
     if len(fields) < 6:
         raise ValueError(f"{len(fields)} columns, a run has 6")
+    if len(fields[5].split()) > 1 and not _INTEGER.fullmatch(fields[3]):
+        raise ValueError(f"more than 6 columns, and the rank is {_shown(fields[3])}: an id with a blank?")
     return _text(fields[0]), _text(fields[2]), _score(fields[4])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..problems import Problems
 
 LARGEST_GRADE = 2**31 - 1  # as in qrels
+LARGEST_FLOAT = 3.4028235e38  # of float32, in which scores are compared
 MISSING, SCORES = "missing or wrong type", "scores and grades"  # kinds of problems
 NO_NEGATIVES = "no negatives; give `neg`, or find hard ones with `uprank mine`"
 CONTRADICTION = "a positive is also a negative"
@@ -57,15 +58,15 @@ def texts_of(values: Sequence[object], name: str, problems: Problems) -> list[st
 
 
 def is_number(value: object) -> bool:
-    """Return True for a finite number that is no truth value.
+    """Return True for a number that a float32 can hold and that is no truth value.
 
-    >>> is_number(10**400), is_number(0.5), is_number(True)
-    (False, True, False)
+    >>> is_number(10**400), is_number(1e39), is_number(0.5), is_number(True)
+    (False, False, True, False)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
-        return math.isfinite(value)
+        return abs(value) <= LARGEST_FLOAT  # also false of NaN
     except OverflowError:  # a whole number that no float holds
         return False
 

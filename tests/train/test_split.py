@@ -137,3 +137,8 @@ def test_a_missing_dev_split_names_the_command_and_never_the_test_queries(beir, 
     assert f"uprank split data={folder}" in problems[0]
     assert "test=0" in problems[0]
     assert "give one of these files" not in problems[0]
+
+
+def test_a_list_of_folders_with_corpora_is_refused(split, beir, tmp_path):
+    code, told = split(f"data=[{beir}, {beir}]", f"output={tmp_path / 'out'}")
+    assert (code, "has a corpus of its own; split it by itself" in told) == (2, True)

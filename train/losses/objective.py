@@ -15,7 +15,10 @@ from ...data.groups import Group
 from .losses import LOSSES
 
 SHOWN = 10
-ADVICE = "`uprank mine teacher.path=MODEL teacher.scores=true` writes pos_scores and neg_scores"
+ADVICE = (
+    "`uprank score model.path=MODEL input=ROWS.jsonl output=SCORED.jsonl` adds pos_scores and neg_scores to "
+    "rows with negatives; `uprank mine teacher.path=MODEL teacher.scores=true` mines and scores"
+)
 
 
 def group_losses(

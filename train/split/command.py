@@ -42,6 +42,9 @@ def split(settings: SplitCommand) -> None:
     else:
         groups: list[Group] = []
         for path in paths:
+            if _has_corpus(path):
+                problems.add("file", f"{_described(path)}: has a corpus of its own; split it by itself")
+                continue
             groups += read_groups(path, problems, need_negatives=False, skipped=skipped if skip else None)
         require(problems)
         write = partial(_write_groups, groups)

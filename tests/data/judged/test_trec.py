@@ -218,3 +218,10 @@ def test_order_is_score_then_id_descending_by_utf8_bytes(scores):
     documents = list(scores)
     got = [documents[i] for i in trec_order(documents, list(scores.values()))]
     assert got == sorted(documents, key=lambda d: (np.float32(scores[d]), d.encode()), reverse=True)
+
+
+def test_an_id_with_a_blank_does_not_make_the_rank_a_score(file, problems):
+    path = file("q Q0 my doc 1 2.0 t\nq Q0 d 1 2.0 a tag with blanks\n")
+    assert problems(read_run, path) == [
+        f"{path}:1: more than 6 columns, and the rank is 'doc': an id with a blank?"
+    ]

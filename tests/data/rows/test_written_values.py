@@ -217,3 +217,10 @@ def test_train_and_eval_say_how_a_table_was_read(tmp_path, caplog):
     other = read_judged(str(path), Problems(), split="dev")
     assert f"columns: {note}" in check_before_training([(str(path), groups)], other)
     assert len(dev.queries) == 2
+
+
+def test_scores_beyond_float32_are_refused(tmp_path):
+    row = {"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": [1e39], "neg_scores": [0.5]}
+    groups, problems = read(tmp_path / "a.jsonl", json.dumps(row))
+    assert groups == []
+    assert "`pos_scores` needs one number for each of its 1 passages" in problems[0]

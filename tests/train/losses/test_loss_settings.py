@@ -168,7 +168,10 @@ def test_rows_without_a_teacher_are_named_before_training(options):
     assert [problem.split(": ")[0] for problem in problems[:5]] == [
         f"train.jsonl:{n}" for n in (2, 3, 4, 5, 7)
     ]
-    assert all("uprank mine teacher.path=MODEL teacher.scores=true" in problem for problem in problems[:10])
+    assert all(
+        "uprank score model.path=MODEL input=ROWS.jsonl output=SCORED.jsonl" in problem
+        for problem in problems[:10]
+    )
     assert problems[10].startswith("… and 2 more rows")
     assert data_problems(settings_of(**options), rows(3, scored=(0, 1, 2))) == []
 
