@@ -35,9 +35,13 @@ def spelled(arguments: Sequence[str], schema: type[Any]) -> list[str]:
     words = []
     for word in arguments:
         key, equals, value = word.partition("=")
-        if equals and key in texts:
+        plain = key.lstrip("+")
+        inner = plain.partition(".")[0] in ("models", "runs") and plain.rpartition(".")[2] not in NUMBERS
+        if equals and (plain in texts or (inner and "." in plain)):
             parts = _choices(value) if sweeps else [value]
-            word = f"{key}={','.join(_spelled(key, part, optional=texts[key]) for part in parts)}"
+            word = (
+                f"{key}={','.join(_spelled(plain, part, optional=texts.get(plain, True)) for part in parts)}"
+            )
         words.append(word)
     return words
 

@@ -92,7 +92,7 @@ def keep_best(run: Run, progress: Progress) -> None:
     if progress.best_step == progress.step > 0:
         with run.averaged():
             on_first(run.share, partial(write_folder, run.output / "best", run.reranker.save))
-        on_first(run.share, partial(note_best, run.output))
+        on_first(run.share, partial(note_best, run.output, progress.step))
 
 
 def _is_due(run: Run, step: int) -> bool:

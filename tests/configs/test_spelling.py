@@ -99,6 +99,11 @@ def test_inside_lists_and_mappings(settings):
     assert roles.data.train == {"qrels": "1.10", "run": "2.0", "corpus": "c", "depth": 5}
 
 
+def test_with_a_prefix_and_inside_a_mapping():
+    words = spelled(["++output=1.10", "+models.m.path=1.10", "+models.m.max_tokens=64"], EvalCommand)
+    assert words == ["++output='1.10'", "+models.m.path='1.10'", "+models.m.max_tokens=64"]
+
+
 def test_in_a_sweep_commas_part_values():
     words = spelled(["-m", "model.path=1.10,'a,b'", "seed=1,2", "candidates=choice(bm25,dense)"], EvalCommand)
     assert words == ["-m", "model.path='1.10','a,b'", "seed=1,2", "candidates=choice(bm25,dense)"]
@@ -121,5 +126,5 @@ def test_any_text(text):
 
 
 def test_numbers_and_unknown_settings_stay_as_they_are():
-    words = ["number=5", "anything=1.10", "other=a", "--cfg", "job", "+text=1.10"]
+    words = ["number=5", "anything=1.10", "other=a", "--cfg", "job", "+other=1.10"]
     assert spelled(words, One) == words

@@ -126,20 +126,27 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def note_best(run: Path) -> None:
-    """Write the hashes of the best model's files, by which a continued run knows them again."""
+def note_best(run: Path, step: int) -> None:
+    """Write step and hashes of the best model's files, by which a continued run knows them again."""
     hashes = {file.name: _hash(file) for file in sorted((run / "best").iterdir()) if file.is_file()}
-    write_file(run / BEST, json.dumps(hashes))
+    write_file(run / BEST, json.dumps({"step": step, "files": hashes}))
 
 
-def changed_best(run: Path) -> list[str]:
-    """Return the files of the best model that are gone or have changed; runs of older versions noted none."""
+def changed_best(run: Path, step: int) -> list[str]:
+    """Return the files of the best model that are gone, have changed, or are not of this step.
+
+    Runs of older versions noted none.
+    """
     noted = run / BEST
     try:
-        hashes = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
-        files = {run / "best" / name: found for name, found in hashes.items()}
+        about = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else None
+        if about is None:
+            return []
+        if about["step"] != step:  # the newest checkpoint is damaged, and with it the best one since
+            return [str(run / "best")]
+        files = {run / "best" / name: found for name, found in about["files"].items()}
         return [str(file) for file, found in files.items() if not file.is_file() or _hash(file) != found]
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return [str(noted)]
 
 

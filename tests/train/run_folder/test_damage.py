@@ -110,11 +110,12 @@ def test_a_best_model_that_has_changed_is_named(tmp_path, spoil):
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "best").mkdir(exist_ok=True)
         (tmp_path / "best" / name).write_bytes(b"some bytes of " + name.encode())
-    assert changed_best(tmp_path) == []  # a run of an older version
-    note_best(tmp_path)
-    assert changed_best(tmp_path) == []
+    assert changed_best(tmp_path, 4) == []  # a run of an older version
+    note_best(tmp_path, 4)
+    assert changed_best(tmp_path, 4) == []
+    assert changed_best(tmp_path, 2) == [str(tmp_path / "best")]  # of a checkpoint that is damaged
     spoil(tmp_path / "best" / "model.safetensors")
-    assert changed_best(tmp_path) == [str(tmp_path / "best" / "model.safetensors")]
+    assert changed_best(tmp_path, 4) == [str(tmp_path / "best" / "model.safetensors")]
 
 
 @pytest.mark.parametrize(
