@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from uprank.model.locate import locate
 from uprank.model.reranker import Reranker
 
 ROOT = Path(uprank.__file__).parent
+MODULES = {"sentence_transformers": "sentence_transformers", "flag_embedding": "FlagEmbedding"}
+BACKENDS = ["uprank", *(name for name, module in MODULES.items() if find_spec(module))]
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 64}
 
 
@@ -77,7 +80,7 @@ def test_code_of_a_model_never_runs_and_nothing_is_asked(tiny_xlmr, tmp_path, mo
     folder = edited(tiny_xlmr, tmp_path / "model", auto_map=maps, **kind)
     (folder / "evil.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'RAN')!r}).touch()")
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on stdin"))
-    for backend in ("uprank", "sentence_transformers", "flag_embedding"):
+    for backend in BACKENDS:
         settings = ScoredModelSettings(path=str(folder), backend=backend)
         if known:
             load_model(settings)  # transformers' own class is used
@@ -98,7 +101,7 @@ def test_a_tokenizer_with_code_of_its_own_is_not_run(tiny_xlmr, tmp_path):
     assert not (tmp_path / "RAN").exists()
 
 
-@pytest.mark.parametrize("backend", ["uprank", "sentence_transformers", "flag_embedding"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_missing_weight_is_never_drawn_in_silence(tiny_xlmr, tmp_path, backend):
     folder = tmp_path / "model"
     shutil.copytree(tiny_xlmr, folder)
