@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .fields import kind_of_value
+from .fields import kind_of_value, whole_number
 
 ALLOWED = (
     "query, pos, neg (lists of texts); query, positive, negative or negative_1, negative_2, … "
@@ -112,7 +112,7 @@ def find_shape(rows: Sequence[Mapping[str, Any]], *, separated: bool = False) ->
     return Shape(query, passages, tuple(negatives), "".join(labels), lists, tuple(unused), by_order=not known)
 
 
-NUMBERS = "numbers"
+NUMBERS, LABELLED = "numbers", "labels"
 
 
 def why_no_text(rows: Sequence[Mapping[str, Any]], column: str, *, query: bool = False) -> str:
@@ -131,6 +131,8 @@ def why_no_text(rows: Sequence[Mapping[str, Any]], column: str, *, query: bool =
         return ""
     if all(_is_number(value) for value in values):
         return NUMBERS
+    if all(whole_number(value) is not None for value in values):
+        return LABELLED
     words = [value for value in values if isinstance(value, str)]
     if len(words) < len(values):
         return f"{kind_of_value(next(value for value in values if not isinstance(value, str)))} in each row"
@@ -175,10 +177,10 @@ def is_role(name: str) -> bool:
 
 
 def unread_numbers(rows: Sequence[Mapping[str, Any]], shape: Shape) -> str:
-    """Return an unread column of a table of pairs that holds only numbers: perhaps the relevance."""
+    """Return an unread column of a table of pairs that holds numbers or labels: perhaps the relevance."""
     if shape.groups or shape.label or shape.negatives:
         return ""
-    numbers = (column for column in shape.unused if why_no_text(rows, column) == NUMBERS)
+    numbers = (column for column in shape.unused if why_no_text(rows, column) in (NUMBERS, LABELLED))
     return next(numbers, "")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..groups import Group, same_text
 from ..problems import Problems
 from ..store import merged
-from .columns import ALLOWED, Shape, describe, find_shape, unread_numbers
+from .columns import ALLOWED, Shape, describe, find_shape, unread_numbers, why_no_text
 from .fields import (
     CONTRADICTION,
     MISSING,
@@ -127,8 +127,8 @@ def _shape(table: RowTable, problems: Problems, need_negatives: bool, notes: Pro
     elif column := unread_numbers(first, shape):
         problems.add(
             "file",
-            f"{table.name}: {column} has numbers and is not read ({shape}): if it is the relevance, "
-            "call it `label`, else leave it out",
+            f"{table.name}: {column} has {why_no_text(first, column)} and is not read ({shape}): "
+            "if it is the relevance, call it `label`, else leave it out",
         )
         return None
     elif need_negatives and not (shape.negatives or shape.label):

@@ -32,6 +32,8 @@ def content(groups):
         ("查询,段落,标签\n什么是重排序,打分,1\n什么是重排序,停车,0\n", "标签 has numbers and is not read"),
         ("q,doc,y\nwhat is it,a scorer,1\nwhat is it,a lorry,0\n", "y has numbers and is not read"),
         ("q,doc,y\nwhat is it,a scorer,1.0\nwhat is it,a lorry,0.0\n", "y has numbers and is not read"),
+        ("a,b,c\nwhat is,a scorer,yes\nwhat is,a lorry,no\n", "c has labels and is not read"),
+        ("a,b,c\nq r,s t,relevant\nq r,u v,not relevant\n", "c has labels and is not read"),
         ("a,context,split\nwhat is it,a scorer,train\nwho is it,a king,train\n", "has no negatives"),
         ("a,b,source\nwhat is it,a scorer,doc_17\nwho is it,a king,doc_18\n", "has no negatives"),
         ("query,positive,negative\n17,23,42\n18,24,43\n", "query (numbers), positive (numbers)"),
