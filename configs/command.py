@@ -77,7 +77,7 @@ def run(
 
 
 def _room(error: OSError) -> str:
-    return "Make room on the disk; the same command goes on." if error.errno == errno.ENOSPC else ""
+    return "Make room on the disk, then give the command again." if error.errno == errno.ENOSPC else ""
 
 
 def _end(command: str, what: str) -> NoReturn:
