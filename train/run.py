@@ -139,7 +139,7 @@ def _require_best(run: Run, progress: Progress) -> None:
     if not newest and not (run.output / "best" / "config.json").is_file():
         gone.append(f"{run.output / 'best'}: is gone, with the best model so far")
     elif not newest:
-        changed = changed_best(run.output, progress.best_step)
+        changed = changed_best(run.output, progress.best_step, progress.step)
         gone += [f"{file}: is not as it was written for step {progress.best_step}" for file in changed]
     if gone:
         raise UserError(gone, advice="The run cannot be continued without them: give a new output folder.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ..configs.errors import UserError
 from ..data.store import write_folder, writing
 from ..eval.evaluate import Entry, ReportOptions, first_stage_entry, make_report
 from ..eval.report import print_report, write_report
@@ -19,6 +20,7 @@ from ..model.weights import hash_weights
 from .monitor import report_end
 from .run_folder import (
     Progress,
+    changed_best,
     now,
     on_first,
     read_manifest,
@@ -41,8 +43,15 @@ def end(run: Run, progress: Progress) -> None:
 
 
 def finish(run: Run, progress: Progress) -> None:
-    """Write the dev report of the best model and close the manifest."""
+    """Write the dev report of the best model and close the manifest.
+
+    Raises:
+        UserError: the best model has changed since it was written.
+    """
     output, manifest = run.output, read_manifest(run.output)
+    if changed := changed_best(output, progress.best_step, progress.step):
+        problems = [f"{file}: is not as it was written for step {progress.best_step}" for file in changed]
+        raise UserError(problems, advice=f"The model of the last step is sound: {output / 'last'}")
     best = hash_weights(load(str((output / "best").resolve())).model.state_dict())
     entries = _entries(run, progress, manifest["base"]["weights"], best)
     new_head = manifest["base"]["new_head"]

@@ -132,17 +132,20 @@ def note_best(run: Path, step: int) -> None:
     write_file(run / BEST, json.dumps({"step": step, "files": hashes}))
 
 
-def changed_best(run: Path, step: int) -> list[str]:
-    """Return the files of the best model that are gone, have changed, or are not of this step.
+def changed_best(run: Path, best: int, reached: int) -> list[str]:
+    """Return the files of the best model that are gone, have changed, or are not of step `best`.
 
-    Runs of older versions noted none.
+    A model of a step after `reached` is no fault: the checkpoint of that step was damaged, and the continued
+    run comes to it again. Runs of older versions noted none.
     """
     noted = run / BEST
     try:
         about = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else None
         if about is None:
             return []
-        if about["step"] != step:  # the newest checkpoint is damaged, and with it the best one since
+        if about["step"] > reached:
+            return []
+        if about["step"] != best:
             return [str(run / "best")]
         files = {run / "best" / name: found for name, found in about["files"].items()}
         return [str(file) for file, found in files.items() if not file.is_file() or _hash(file) != found]

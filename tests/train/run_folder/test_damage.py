@@ -110,12 +110,13 @@ def test_a_best_model_that_has_changed_is_named(tmp_path, spoil):
     for name in ("model.safetensors", "config.json"):
         (tmp_path / "best").mkdir(exist_ok=True)
         (tmp_path / "best" / name).write_bytes(b"some bytes of " + name.encode())
-    assert changed_best(tmp_path, 4) == []  # a run of an older version
+    assert changed_best(tmp_path, 4, 6) == []  # a run of an older version
     note_best(tmp_path, 4)
-    assert changed_best(tmp_path, 4) == []
-    assert changed_best(tmp_path, 2) == [str(tmp_path / "best")]  # of a checkpoint that is damaged
+    assert changed_best(tmp_path, 4, 6) == []
+    assert changed_best(tmp_path, 2, 6) == [str(tmp_path / "best")]
+    assert changed_best(tmp_path, 2, 3) == []  # the checkpoint of step 4 is damaged: it is made again
     spoil(tmp_path / "best" / "model.safetensors")
-    assert changed_best(tmp_path, 4) == [str(tmp_path / "best" / "model.safetensors")]
+    assert changed_best(tmp_path, 4, 6) == [str(tmp_path / "best" / "model.safetensors")]
 
 
 @pytest.mark.parametrize(

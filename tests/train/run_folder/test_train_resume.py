@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from uprank.configs.errors import UserError
+from uprank.train.dev import Dev
 from uprank.train.run import train
 from uprank.train.run_folder.metrics import read_metrics
 
@@ -54,6 +55,35 @@ def test_what_the_end_of_a_run_needs_is_asked_for_at_its_start(
     shutil.rmtree(output / gone.replace("step-000002", f"step-{progress['best_step']:06d}"))
     with pytest.raises(UserError, match=message):
         train(settings(tiny_xlmr, jsonl, output))
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_a_best_model_newer_than_the_newest_sound_checkpoint_is_made_again(
+    settings, tiny_xlmr, jsonl, tmp_path, monkeypatch, spoiled
+):
+    """Its checkpoint is damaged; the run goes on from the one before and comes to the same best step."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    ranked = Dev.evaluate
+    rising = {"base": 0.0, "step-000002": 0.2, "step-000004": 0.1, "step-000006": 0.3}
+
+    def evaluate(self, reranker, share, name, **options):
+        return dict.fromkeys(ranked(self, reranker, share, name, **options), rising[name])
+
+    monkeypatch.setattr(Dev, "evaluate", evaluate)
+    train(settings(tiny_xlmr, jsonl, whole))
+    shutil.copytree(whole, cut)
+    manifest = json.loads((cut / "manifest.json").read_text())
+    (cut / "manifest.json").write_text(json.dumps(manifest | {"finished": None}))
+    shutil.rmtree(cut / "checkpoints" / "step-000006")
+    if spoiled:  # the model of step 6 stays, and step 2 turns out to be the best
+        rising["step-000006"] = 0.0
+        with pytest.raises(UserError, match=r"best: is not as it was written for step 2\n.*cut/last"):
+            train(settings(tiny_xlmr, jsonl, cut))
+        return
+    train(settings(tiny_xlmr, jsonl, cut))
+    one, two = (load_file(folder / "best" / "model.safetensors") for folder in (whole, cut))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert json.loads((cut / "best.json").read_text())["step"] == 6
 
 
 def test_a_damaged_manifest_is_named(settings, run, tiny_xlmr, jsonl, tmp_path):
