@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SAMPLE := data/samples/scifact
 RUN := runs/quickstart
-# Without units for bf16 a CPU emulates it, ten times slower.
-PRECISION := $(shell grep -qE 'amx_bf16|avx512_bf16' /proc/cpuinfo 2>/dev/null && echo bf16 || echo fp32)
 # A test file belongs to one worker; each worker computes on one thread.
 WORKERS ?= 2
 
@@ -16,10 +14,10 @@ quickstart: $(VENV)/.quickstart  ## fine-tune, evaluate and publish on a sample:
 	@if [ -e $(RUN) ]; then echo "removing the last quickstart, $(RUN)"; rm -rf $(RUN); fi
 	$(BIN)/uprank check data.train=$(SAMPLE) data.dev=$(SAMPLE) data.test=$(SAMPLE)
 	$(BIN)/uprank mine data.train=$(SAMPLE) output=$(RUN)/train.jsonl negatives=31
-	$(BIN)/uprank train experiment=quickstart model.precision=$(PRECISION) data.train=$(RUN)/train.jsonl data.dev=$(SAMPLE) output=$(RUN)/run
+	$(BIN)/uprank train experiment=quickstart data.train=$(RUN)/train.jsonl data.dev=$(SAMPLE) output=$(RUN)/run
 	@# By force: so small a sample seldom shows that a new head beats BM25; the card says so then.
 	$(BIN)/uprank publish run=$(RUN)/run output=$(RUN)/published force=true
-	$(BIN)/uprank eval "models={tuned: $(RUN)/published}" model.precision=$(PRECISION) data.test=$(SAMPLE) depth=20 output=$(RUN)/test
+	$(BIN)/uprank eval "models={tuned: $(RUN)/published}" model.precision=auto data.test=$(SAMPLE) depth=20 output=$(RUN)/test
 	@echo
 	@echo "Training report:     $(RUN)/run/report.html"
 	@echo "Held-out queries:    $(RUN)/test/report.html"

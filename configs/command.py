@@ -15,7 +15,7 @@ from . import sweep as sweeps
 from .errors import UserError
 from .help import known_keys, nearest, print_help, setting_groups
 from .schema import MISSING
-from .spelling import spelled
+from .spelling import respelled, spelled
 
 Settings = TypeVar("Settings")
 
@@ -68,8 +68,11 @@ def run(
     except RuntimeError as error:
         if not LOST.search(str(error)):
             raise
+        if os.environ.get("WORLD_SIZE", "1") == "1":  # there is no other process
+            raise
         waited = TIMEOUT.search(str(error)) is not None
-        _end(command, "does not answer" if waited else "has ended; its own message says why")
+        what = "does not answer" if waited else "has ended, or cannot be reached; its own message says why"
+        _end(command, f"{what} ({str(error).strip().splitlines()[0]:.200})")
     except KeyboardInterrupt:
         again = "; the same command continues after the last checkpoint" if command == "train" else ""
         sys.stderr.write(f"\nuprank {command}: interrupted{again}\n")
@@ -156,9 +159,14 @@ def _compose(
 
 def _typed(command: str, schema: type[Settings], config: Any) -> Settings:
     """The composed settings as the dataclass; every mandatory one that is missing is listed."""
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    used = HydraConfig.get().runtime
+    folders = [Path(source.path) for source in used.config_sources if source.schema == "file"]
+    if problems := respelled(used.choices, [*folders, Path(__file__).parent], schema):
+        raise UserError(problems)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         meanings = known_keys(schema)

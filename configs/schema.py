@@ -20,9 +20,9 @@ class ModelSettings:
     revision: str | None = None
     """Branch, tag or commit of a hub model. Default: its main branch."""
     precision: str = "fp32"
-    """`fp32`, `bf16` or `fp16`. With the last two, matrix products run in 16 bit; weights, softmax and loss
-    stay fp32. `fp16` is for GPUs without bfloat16: training scales the loss and skips steps whose
-    gradients overflow."""
+    """`fp32`, `bf16`, `fp16`, or `auto`: `bf16` where the hardware has it, else `fp32`. Only matrix products
+    run in 16 bit; weights, softmax and loss stay fp32. `fp16` is for GPUs without bfloat16: training scales
+    the loss and skips steps whose gradients overflow."""
     query_tokens: int | None = None
     """Query tokens kept when a pair is too long (the passage is cut first). Default: the value saved with the
     model, else 128."""

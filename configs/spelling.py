@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
+
+import yaml
 
 # Settings that take a path, or a list or mapping with paths.
 SOURCES = ("data", "data.train", "data.dev", "data.test", "models", "runs")
@@ -39,11 +41,43 @@ def spelled(arguments: Sequence[str], schema: type[Any]) -> list[str]:
         inner = plain.partition(".")[0] in ("models", "runs") and plain.rpartition(".")[2] not in NUMBERS
         if equals and (plain in texts or (inner and "." in plain)):
             parts = _choices(value) if sweeps else [value]
-            word = (
-                f"{key}={','.join(_spelled(plain, part, optional=texts.get(plain, True)) for part in parts)}"
-            )
+            optional = texts.get(plain, True)
+            values = [_spelled(plain, part, optional=optional, sweeps=sweeps) for part in parts]
+            word = f"{key}={','.join(values)}"
         words.append(word)
     return words
+
+
+def respelled(choices: Mapping[str, Any], folders: Iterable[Path], schema: type[Any]) -> list[str]:
+    """Return a problem for each text in YAML files that YAML reads as a number or truth value, and respells.
+
+    Args:
+        choices: name of the file chosen from each folder of settings, such as `experiment`.
+        folders: where these folders are looked for.
+        schema: settings of the command.
+    """
+    texts, problems = dict(_texts(schema)), []
+    for group, name in choices.items():
+        files = [folder / group / f"{name}.yaml" for folder in folders] if isinstance(name, str) else []
+        for file in [file for file in files if file.is_file()][:1]:
+            written = file.read_text(encoding="utf-8")
+            prefix = "" if "@package _global_" in written else f"{group.replace('/', '.')}."
+            for key, line, letters in _scalars(yaml.compose(written), prefix):
+                value = yaml.safe_load(letters)
+                if key in texts and value is not None and str(value) != letters:
+                    problems.append(
+                        f'{file}:{line}: YAML reads {letters} as {value}; write {key}: "{letters}"'
+                    )
+    return problems
+
+
+def _scalars(node: Any, prefix: str) -> Iterator[tuple[str, int, str]]:
+    """Yield name, line and letters of each value that stands without quotes."""
+    for key, value in getattr(node, "value", None) or [] if isinstance(node, yaml.MappingNode) else []:
+        name = f"{prefix}{key.value}"
+        yield from _scalars(value, f"{name}.")
+        if isinstance(value, yaml.ScalarNode) and value.style is None:
+            yield name, value.start_mark.line + 1, value.value
 
 
 def _texts(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
@@ -57,8 +91,13 @@ def _texts(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, bool]]:
             yield key, kind not in (str, list[str])
 
 
-def _spelled(key: str, value: str, *, optional: bool) -> str:
-    if not value or _FUNCTION.fullmatch(value) or (optional and value == "null"):
+def _spelled(key: str, value: str, *, optional: bool, sweeps: bool) -> str:
+    if (
+        not value
+        or (sweeps and _FUNCTION.fullmatch(value))
+        or value.startswith("extend_list(")
+        or (optional and value == "null")
+    ):
         return value
     if value[0] + value[-1] in ("{}", "[]") and (key in SOURCES or value[0] == "["):
         return "".join(_inside(value))

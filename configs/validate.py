@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .schema import ModelSettings, ScoredModelSettings
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 MOST_THREADS = 1024  # beyond, systems refuse to make them
 ON_ERROR = ("stop", "skip")
 BACKENDS = ("uprank", "sentence_transformers", "flag_embedding", "onnx", "openvino")

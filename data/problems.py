@@ -12,6 +12,10 @@ from ..configs.errors import UserError
 MOST = 100_000  # texts in memory
 LONGEST = 2000  # characters of a text: an id may be a gigabyte long
 SHOWN = 20  # problems on the terminal; `uprank check` prints all
+NOT_UTF8 = (
+    "not UTF-8; convert the file with `iconv -f ENCODING -t UTF-8` (Chinese files are often GB18030, Western "
+    "ones CP1252)"
+)
 
 ERROR, WARNING = "error", "warning"
 

@@ -79,7 +79,7 @@ class Reranker:
 
         Args:
             path: hub id, folder, or `package:NAME`.
-            precision: `fp32`, or matrix products in `bf16` or `fp16`.
+            precision: `fp32`, or matrix products in `bf16` or `fp16`; `auto`: bf16 where the hardware has it.
             query_tokens: tokens that a query keeps when a pair is too long; None: as saved with the model,
                 else 128.
             max_tokens: longest pair; None: as saved with the model, else what the tokenizer states, at most
@@ -131,6 +131,7 @@ class Reranker:
         if problems:
             raise UserError(problems)
         target = choose_device(device or settings.device)
+        precision = choose_precision(settings.precision, target)
         loaded = load(path, revision=settings.revision, seed=seed)
         stated = getattr(loaded.model.config, "uprank", None)
         positions = usable_positions(loaded.model)
@@ -143,7 +144,7 @@ class Reranker:
             )
         pairs = PairEncoder(loaded.tokenizer, query_tokens=kept, max_tokens=longest)
         model = loaded.model.to(target).eval()
-        scorer = Scorer(model, settings.precision, token_types=pairs.gives_types).eval()
+        scorer = Scorer(model, precision, token_types=pairs.gives_types).eval()
         prompts = choose_prompts(settings.query_prompt, settings.passage_prompt, stated)
         if not scorer.packed:
             scorer.by_length = depends_on_padding(model, pairs, path)
@@ -166,7 +167,7 @@ class Reranker:
             scorer,
             loaded.tokenizer,
             pairs,
-            settings.precision,
+            precision,
             path,
             loaded.new_head,
             tokens_per_batch or suitable_tokens(target.type),
@@ -337,6 +338,22 @@ def choose_device(device: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"model.device={device}: not usable here ({str(error).splitlines()[0]})") from error
     return target
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Return the precision asked for; for `auto` bf16 where the device computes in it, else fp32.
+
+    A CPU without units for bf16 emulates it, several times slower than fp32.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        told = getattr(torch.cpu, "get_capabilities", dict[str, bool])  # newer versions of torch
+        units = told() if device.type == "cpu" else {}
+        able = any(units.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return "bf16" if able else "fp32"
 
 
 def _checked(number: int, pair: object) -> tuple[str, str]:

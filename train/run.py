@@ -55,6 +55,10 @@ def train(settings: TrainCommand) -> None:
             model is checked before the model is loaded.
         Stopped: a signal came; the same command continues the run.
     """
+    if settings.model.precision == "auto":  # decided before the settings are kept, for a continued run
+        from ..model.reranker import choose_device, choose_precision
+
+        settings.model.precision = choose_precision("auto", choose_device(settings.model.device))
     inputs = read_inputs(settings)
     accelerator = make_accelerator(settings)
     if settings.plan:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...configs.errors import UserError
-from ..problems import Problems
+from ..problems import NOT_UTF8, Problems
 from ..rows import compression, parse_rows, read_lines
 from ..store import (  # fmt: skip
     HASHES,
@@ -136,7 +136,7 @@ def _tsv_texts(path: Path, problems: Problems) -> Iterator[TextRow]:
         try:
             key, *texts = line.rstrip(b"\r\n").decode().split("\t")
         except UnicodeDecodeError as error:
-            problems.add("encoding", f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
+            problems.add("encoding", f"{where}: byte {error.start} is {NOT_UTF8}")
             continue
         if len(texts) != 1:
             problems.add(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .fields import kind_of_value, whole_number
+from .fields import LABELS, kind_of_value, whole_number
 
 ALLOWED = (
     "query, pos, neg (lists of texts); query, positive, negative or negative_1, negative_2, … "
@@ -21,7 +21,6 @@ ALLOWED = (
     "two columns of texts and a label; a query, a list of passages and a list of labels"
 )
 # sentence-transformers knows the first four.
-LABELS = ("label", "labels", "score", "scores", "relevance", "rel", "grade", "grades")
 GROUP_COLUMNS = (
     *("query", "pos", "neg", "pos_scores", "neg_scores", "pos_grades"),
     *("query_prompt", "passage_prompt", "prompt"),

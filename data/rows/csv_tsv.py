@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problems
+from ..problems import NOT_UTF8, Problems
 from .columns import is_role
 from .fields import NOTHING
 from .lines import read_lines
@@ -184,5 +184,5 @@ def _damage(fields: list[str]) -> str:
         if "\x00" in cell or "\udc00" in cell:
             return "has a NUL byte"
         if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
-            return "not UTF-8; save the table as CSV UTF-8"
+            return NOT_UTF8
     return ""

@@ -22,6 +22,7 @@ CONTRADICTION = "a positive is also a negative"
 LONE_SURROGATE = "an escape \\ud800 to \\udfff without its other half is no character"
 # How pandas, spreadsheets and databases write a missing value as text.
 NOTHING = frozenset(("NaN", "nan", "None", "NULL", "null", "N/A", "n/a", "#N/A", "<NA>"))
+LABELS = ("label", "labels", "score", "scores", "relevance", "rel", "grade", "grades")
 _RELEVANT = ("true", "yes", "relevant", "positive", "match")
 _OTHERS = ("false", "no", "irrelevant", "not relevant", "non relevant", "negative", "no match")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,12}(\.0*)?")
@@ -103,13 +104,15 @@ def plain_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def named_classes(row: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return a row with the names of its classes in place of their numbers (`ClassLabel` of `datasets`).
+    """Return a row with the names of its labels in place of their numbers (`ClassLabel` of `datasets`).
 
-    Numbers stay where the names are numbers too, or say nothing of relevance.
+    The number is a place in a list of names and says nothing of relevance: in SNLI 0 is the entailment. A
+    name that says nothing either is refused as a label.
     """
     for column, known in names.items():
         place = row.get(column)
-        if isinstance(place, int) and 0 <= place < len(known) and whole_number(known[place]) is not None:
+        is_label = column.strip().lower() in LABELS
+        if is_label and isinstance(place, int) and 0 <= place < len(known):
             row = {**row, column: known[place]}
     return row
 

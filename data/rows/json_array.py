@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ..problems import Problems
+from ..problems import NOT_UTF8, Problems
 from .fields import LONE_SURROGATE, has_lone_surrogate, kind_of_value
 from .jsonl import BROKEN, NO_OBJECT
 from .lines import read_blocks
@@ -48,7 +48,7 @@ def read_array_rows(path: Path, name: str, problems: Problems) -> Iterator[tuple
             value, line, raw = reader.element(name)
             where = f"{name}:{line}"
             if _NOT_UTF8.search(raw):
-                problems.add("encoding", f"{where}: not UTF-8")
+                problems.add("encoding", f"{where}: {NOT_UTF8}")
             elif not isinstance(value, dict):
                 problems.add(BROKEN, f"{where}: {NO_OBJECT}{kind_of_value(value)}")
             elif "\\u" in raw and has_lone_surrogate(value):

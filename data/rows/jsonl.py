@@ -18,7 +18,7 @@ from typing import Any
 
 from ...configs.errors import UserError
 from ..groups import Collection, Group, passage_id, same_text
-from ..problems import Problems
+from ..problems import NOT_UTF8, Problems
 from .fields import (
     CONTRADICTION,
     LARGEST_GRADE,
@@ -65,7 +65,7 @@ def parse_rows(lines: Iterable[bytes], name: str, problems: Problems) -> Iterato
         try:
             row = json.loads(raw.rstrip().decode("utf-8"), object_pairs_hook=_once)
         except UnicodeDecodeError as error:
-            problems.add("encoding", f"{where}: not UTF-8 ({error.reason} at byte {error.start})")
+            problems.add("encoding", f"{where}: byte {error.start} is {NOT_UTF8}")
         except json.JSONDecodeError as error:
             problems.add(BROKEN, f"{where}: broken JSON ({error.msg} at character {error.pos + 1})")
         except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets

@@ -83,7 +83,7 @@ def backend_problems(settings: ScoredModelSettings, name: str = "model") -> list
         problems.append(
             f'{name}.backend={backend}: {package} is not installed: pip install "uprank[{extra}]"'
         )
-    if settings.precision != "fp32":
+    if settings.precision not in ("fp32", "auto"):
         problems.append(f"{name}.precision={settings.precision}: backend {backend} scores in fp32")
     if settings.revision is not None and backend != "sentence_transformers":
         problems.append(

@@ -128,3 +128,24 @@ def test_any_text(text):
 def test_numbers_and_unknown_settings_stay_as_they_are():
     words = ["number=5", "anything=1.10", "other=a", "--cfg", "job", "+other=1.10"]
     assert spelled(words, One) == words
+
+
+def test_a_function_of_hydra_is_a_text_where_nothing_is_swept(settings):
+    assert settings("eval", EvalCommand, "model.path=m", "data.test=d", "output=glob(1)").output == "glob(1)"
+
+
+def test_yaml_that_respells_a_text_is_refused_with_its_line(settings, tmp_path, capsys):
+    """YAML reads 1.10 as a number before anybody knows that a text is wanted."""
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    words = ("--config-dir", str(tmp_path), "experiment=mine", "model.path=m", "data.train=t", "data.dev=d")
+    right = 'output: "1.10"\nmodel:\n  revision: "2026_11_30"\n  max_tokens: 1_0\n'
+    file.write_text(f"# @package _global_\n{right}")
+    got = settings("train", TrainCommand, *words)
+    assert (got.output, got.model.revision, got.model.max_tokens) == ("1.10", "2026_11_30", 10)
+    file.write_text("# @package _global_\n" + right.replace('"', ""))
+    with pytest.raises(SystemExit):
+        settings("train", TrainCommand, *words)
+    said = capsys.readouterr().err
+    assert f'{file}:2: YAML reads 1.10 as 1.1; write output: "1.10"' in said
+    assert f'{file}:4: YAML reads 2026_11_30 as 20261130; write model.revision: "2026_11_30"' in said

@@ -13,7 +13,7 @@ import pytest
 from uprank.configs.paths import cache_folder
 from uprank.data.judged import texts as corpus
 from uprank.data.judged.texts import open_texts
-from uprank.data.problems import Problems
+from uprank.data.problems import NOT_UTF8, Problems
 from uprank.data.store import keyed_store as store
 from uprank.data.store.mapped import MappedFile
 
@@ -117,7 +117,7 @@ def test_everything_wrong_in_a_table_is_named_by_line_and_the_rest_is_there(tmp_
         f"{path}:4: id '' is empty or has white space",
         f"{path}:5: id 'd e' is empty or has white space",
         f"{path}:6: empty text",
-        f"{path}:7: not UTF-8 (invalid start byte at byte 2)",
+        f"{path}:7: byte 2 is {NOT_UTF8}",
         f"{path}:8: `_id` 'a' stands twice in this file",
         f"{path}:10: `_id` 'a' stands twice in this file",
         f"{path}:11: 1 {two}",

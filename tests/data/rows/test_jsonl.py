@@ -132,7 +132,7 @@ def test_all_wrong_rows_are_listed_at_once(tmp_path):
     expected = [f"{path}:{line}: {text}" for line, texts in enumerate(WRONG.values(), 1) for text in texts]
     assert problems[:-3] == expected
     last = len(WRONG)
-    assert problems[-3].startswith(f"{path}:{last + 1}: not UTF-8")
+    assert problems[-3].startswith(f"{path}:{last + 1}: byte 11 is not UTF-8; convert")
     assert problems[-2].startswith(f"{path}:{last + 2}: broken JSON")
     assert problems[-1].startswith(f"{path}:{last + 3}: ")
     assert groups == []

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from uprank.data.problems import Problems
+from uprank.data.problems import NOT_UTF8, Problems
 from uprank.data.rows import csv_tsv as separated
 from uprank.data.rows import json_array, lines
 from uprank.data.rows.files import find_files, kind_of_file, looks_like_beir, read_rows
@@ -136,7 +136,7 @@ def test_what_is_wrong_with_rows_of_csv(tmp_path):
         f"{path}:3: 1 cells, the first line has 2",
         f"{path}:4: 3 cells, the first line has 2",
         f"{path}:7: has a NUL byte",
-        f"{path}:8: not UTF-8; save the table as CSV UTF-8",
+        f"{path}:8: {NOT_UTF8}",
         f"{path}:9: {quote} (',' expected after '\"')",
         f"{path}:12: {quote} (',' expected after '\"')",
         f"{path}:15: {quote} (unexpected end of data)",
@@ -223,7 +223,7 @@ def test_elements_of_an_array_that_are_no_rows(tmp_path):
     assert found == [(1, {"a": 1}), (5, {"a": 2})]
     assert problems == [
         f"{path}:1: a row is a JSON object, this is a number",
-        f"{path}:2: not UTF-8",
+        f"{path}:2: {NOT_UTF8}",
         f"{path}:4: an escape \\ud800 to \\udfff without its other half is no character",
         f"{path}:4: a row is a JSON object, this is a list",
     ]

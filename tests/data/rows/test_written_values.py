@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 
 import pyarrow as pa
@@ -136,6 +137,28 @@ def test_class_names_stored_with_the_data_are_read(tmp_path, names):
         assert content(read(path)[0]) == [("q", ("good",), ("bad",))]
 
 
+@pytest.mark.parametrize("names", [["A", "B"], ["entailment", "neutral", "contradiction"]])
+def test_class_names_that_say_nothing_of_relevance_are_refused(tmp_path, names):
+    """Read by number, SNLI's contradictions would be the most relevant passages."""
+    import datasets
+
+    features = datasets.Features(
+        {
+            "query": datasets.Value("string"),
+            "passage": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=names),
+        }
+    )
+    data = {"query": ["q"] * 2, "passage": ["one text", "other text"], "label": [0, 1]}
+    made = datasets.Dataset.from_dict(data, features)
+    made.to_parquet(str(tmp_path / "a.parquet"))
+    made.save_to_disk(str(tmp_path / "saved"))
+    for path in (tmp_path / "a.parquet", tmp_path / "saved"):
+        groups, problems = read(path)
+        assert not content(groups)
+        assert f"`label` {names[0]!r}" in "".join(problems)
+
+
 def test_passages_as_objects_are_title_and_text(tmp_path):
     one, other = {"docid": "1", "title": "T", "text": "x"}, {"docid": "2", "title": "", "text": "y"}
     row = {"query_id": "1", "query": "q", "positive_passages": [one], "negative_passages": [other]}
@@ -209,6 +232,7 @@ def test_a_line_that_unpacks_to_anything_is_refused(tmp_path, monkeypatch):
 def test_train_and_eval_say_how_a_table_was_read(tmp_path, caplog):
     from uprank.train.check.command import check_before_training
 
+    caplog.set_level(logging.WARNING)
     path = tmp_path / "a.csv"
     path.write_text("a,b,c\nwhat is it,a thing here,no way\nwho is it,a person,some text\n")
     groups = read_groups(str(path), Problems())
