@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..configs.errors import UserError
-from .locate import encoder_folder, locate, refuse_adapters, refuse_modules, wrong_head
+from .locate import encoder_folder, locate, refuse_adapters, refuse_modules, require_on_hub, wrong_head
 from .weights import is_head
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def load(path: str, *, revision: str | None = None, seed: int = 0) -> Loaded:
 
     location = locate(path)
     quiet_transformers()
+    require_on_hub(path, location, revision)
     refuse_adapters(path, location, revision)
     refuse_modules(path, location, revision)
     config = _read_config(path, location, revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,29 @@ def locate(path: str, *, modules: bool = False) -> str:
             advice="Give a folder with config.json and *.safetensors, or a hub id: BAAI/bge-reranker-base.",
         )
     return path
+
+
+@cache
+def require_on_hub(path: str, location: str, revision: str | None = None) -> None:
+    """Ask the hub once for a model's config.json; nothing else of a model that is not there is asked for.
+
+    Args:
+        path: path of the model, for messages.
+        location: where it is, see `locate`; a folder is not looked at.
+        revision: branch, tag or commit.
+
+    Raises:
+        UserError: the hub has no such model, or cannot be reached and the model is not in the cache.
+    """
+    if Path(location).is_dir():
+        return
+    from transformers.utils import cached_file
+
+    try:  # adapters have no config.json and are refused later
+        cached_file(location, "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"model.path={path}: no such folder, and nothing from the hub: {reason}") from error
 
 
 def location_kind(path: str) -> str:

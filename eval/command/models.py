@@ -115,7 +115,7 @@ def score_collections(
                         scored,
                         str(choice.path),
                         str(way["weights"]),
-                        choice.precision,
+                        model.precision,
                         model.budgets,
                         backend=choice.backend,
                         prompts=model.prompts,

@@ -15,7 +15,7 @@ from ...configs.schema import ScoredModelSettings
 from ...data.encoding import PairEncoder, choose_budgets
 from ...data.prompts import choose_prompts
 from ..load import check_encoder, load, load_tokenizer, quiet_transformers, stated_limits
-from ..locate import has_modules, locate
+from ..locate import has_modules, locate, require_on_hub
 from ..weights import hash_config, hash_tokenizer, hash_weights
 from .peer import GRAPHS, PACKAGES, Pair, Peer, depends_on_batch
 
@@ -73,7 +73,8 @@ def backend_problems(settings: ScoredModelSettings, name: str = "model") -> list
 
             find_graph(settings.path, backend)
         else:
-            locate(settings.path, modules=backend == "sentence_transformers")
+            location = locate(settings.path, modules=backend == "sentence_transformers")
+            require_on_hub(settings.path, location, settings.revision)
     except UserError as error:
         problems += error.problems[:-1] + [". ".join(filter(None, (error.problems[-1], error.advice)))]
     if backend not in PACKAGES:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import torch
 import uprank
 from safetensors.torch import load_file
+from uprank.__main__ import main
 from uprank.configs.errors import UserError
 from uprank.model.load import load, usable_positions
 from uprank.model.locate import locate
@@ -122,6 +124,38 @@ def test_a_cut_off_weight_file_is_named(tiny_xlmr, tmp_path):
         load(str(folder))
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """A hub that has no model; the list of what it was asked for."""
+    import transformers.utils
+
+    names = []
+
+    def cached_file(location, name, **given):
+        names.append((location, name))
+        raise OSError(f"{location} is not a valid model identifier\nMore on tokens")
+
+    monkeypatch.setattr(transformers.utils, "cached_file", cached_file)
+    return names
+
+
+def test_a_model_that_is_not_there_is_asked_for_once(asked):
+    with pytest.raises(UserError, match=r"a/b: no such folder, and nothing from the hub: a/b is not a valid"):
+        load("a/b")
+    assert asked == [("a/b", "config.json")]
+
+
+def test_all_models_of_a_comparison_are_looked_at_first(asked, monkeypatch, capsys, tmp_path):
+    words = ["eval", "models=[x/one, x/two]", f"data.test={tmp_path}/no", f"output={tmp_path}/out"]
+    monkeypatch.setattr(sys, "argv", ["uprank", *words])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert all(f"model.path=x/{name}: no such folder, and nothing" in said for name in ("one", "two"))
+    assert f"data.test={tmp_path}/no: no such file" in said
+    assert asked == [("x/one", "config.json"), ("x/two", "config.json")]
+
+
 def test_a_hub_id_that_is_not_in_the_cache_is_an_error_in_a_sentence(monkeypatch):
     with pytest.raises(UserError, match="nobody/nothing-at-all"):
         load("nobody/nothing-at-all")
@@ -138,7 +172,7 @@ def test_pickled_weights_are_not_read(tiny_xlmr, tmp_path):
 def test_devices_and_precisions_that_are_not_there(tiny_xlmr):
     with pytest.raises(UserError, match=r"model\.device=abc"):
         Reranker.load(tiny_xlmr, device="abc")
-    with pytest.raises(UserError, match="allowed are fp32, bf16, fp16"):
+    with pytest.raises(UserError, match="allowed are auto, fp32, bf16, fp16"):
         Reranker.load(tiny_xlmr, precision="fp8")
 
 

@@ -124,7 +124,7 @@ def _together(settings: MineCommand, problems: Problems) -> Collection | None:
 
 def _setting_problems(settings: MineCommand) -> list[str]:
     from ...eval.retrieval import locate_bi_encoder
-    from ...model.locate import locate
+    from ...model.locate import locate, require_on_hub
     from ...model.reranker import choose_device
     from .negatives import SAMPLINGS
     from .search import RETRIEVERS, compares
@@ -156,7 +156,8 @@ def _setting_problems(settings: MineCommand) -> list[str]:
     problems += [problem.replace("model.", "teacher.", 1) for problem in model_problems(teacher)]
     problems += _renamed(choose_device, teacher.device)
     if teacher.path:
-        problems += _renamed(locate, teacher.path)
+        wrong = _renamed(locate, teacher.path)
+        problems += wrong or _renamed(require_on_hub, teacher.path, locate(teacher.path), teacher.revision)
     elif teacher.scores:
         problems.append("teacher.scores=true: needs teacher.path, the reranker that scores")
     output = Path(settings.output)
@@ -166,10 +167,10 @@ def _setting_problems(settings: MineCommand) -> list[str]:
     return problems
 
 
-def _renamed(check: Callable[[Any], object], value: Any) -> list[str]:
+def _renamed(check: Callable[..., object], *values: Any) -> list[str]:
     """Return the problems of a check whose setting is one of `model`."""
     problems: list[str] = []
-    collect(problems, check, value)
+    collect(problems, check, *values)
     return [problem.replace("model.", "teacher.", 1) for problem in problems]
 
 

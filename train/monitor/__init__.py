@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from .monitor import Monitor
     from .preemption import Stopped, settle
-    from .trackers import report_end, require_tracker
+    from .trackers import report_end, require_login, require_tracker
 else:
     __getattr__ = lazy(
         __name__,
@@ -35,5 +35,5 @@ else:
         memory="available_memory explaining explaining_model peak_memory reset_peak savings size_words state_bytes used_memory",
         monitor="Monitor",
         preemption="Stopped settle",
-        trackers="report_end require_tracker",
+        trackers="report_end require_login require_tracker",
     )

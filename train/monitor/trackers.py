@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import sys
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,29 @@ def require_tracker(name: str) -> None:
     except ImportError as error:
         advice = f'pip install "uprank[{name}]"'
         raise UserError(f"tracker={name}: {name} is not installed", advice=advice) from error
+
+
+def require_login(name: str) -> None:
+    """Ask for the account of Weights & Biases now, and not after the base was evaluated.
+
+    Raises:
+        UserError: there is none, and no terminal to ask on; or the server does not accept it.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    if name != "wandb" or os.environ.get("WANDB_MODE", "online") != "online" or not first:
+        return
+    import wandb
+
+    try:
+        known = wandb.login() if sys.stdin.isatty() else wandb.login(prompt=False)
+        problem = "" if known else "no account is known on this machine"
+    except TypeError:  # older versions have no `prompt`, and say it when the tracker starts
+        return
+    except Exception as error:  # of the network, of the server
+        problem = str(error)
+    if problem:
+        advice = "Run `wandb login`, or set WANDB_API_KEY, WANDB_MODE=offline or tracker=none."
+        raise UserError(f"tracker=wandb: {problem}", advice=advice)
 
 
 def start_tracker(run: Run, after: int) -> None:

@@ -20,7 +20,7 @@ from ...data.sampling import DataSource, Mix, Stream, look_ahead, share_groups, 
 from ...data.store import fingerprint_of
 from ...eval.measures import parse_measures
 from ...eval.retrieval import resolve_source
-from ...model.locate import locate
+from ...model.locate import locate, require_on_hub
 from ..check import check_before_training
 from ..dev import Dev, make_dev
 from ..losses import data_problems
@@ -64,7 +64,9 @@ def read_inputs(settings: TrainCommand) -> Inputs:
     collect(problems, parse_measures, settings.dev.measures)
     asked = settings.dev
     collect(problems, resolve_source, asked.candidates, asked.depth, str(settings.data.dev), asked.dense)
-    collect(problems, locate, settings.model.path)
+    model = settings.model
+    if location := collect(problems, locate, model.path):
+        collect(problems, require_on_hub, model.path, location, model.revision)
     resuming = not settings.plan and bool(collect(problems, prepare_folder, output, settings))
     mix, collection, lines = _read_data(settings, problems)
     fingerprint = collection_fingerprint(collection)

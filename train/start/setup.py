@@ -16,7 +16,7 @@ from ...data.prompts import Prompts
 from ...data.sampling import Stream, positives_of_repeated
 from ..backward import make_replicas
 from ..dev import Dev
-from ..monitor import explaining_model, require_tracker
+from ..monitor import explaining_model, require_login, require_tracker
 from ..optim import LossScale, is_wanted, shard
 from ..state import Run
 from ..step import count_steps
@@ -37,6 +37,8 @@ def make_accelerator(settings: TrainCommand) -> Any:
     from ...model.reranker import works_on_cpu
 
     require_tracker(settings.tracker.name)
+    if not settings.plan:
+        require_login(settings.tracker.name)
     tracker = None if settings.tracker.name == "none" else settings.tracker.name
     cpu = works_on_cpu(settings.model.device)
     # Ranks may have different numbers of batches in a step, so only gradients are exchanged. Older versions

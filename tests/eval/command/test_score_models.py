@@ -45,7 +45,7 @@ def test_wrong_models_are_named_all_at_once():
         "query_prompt, passage_prompt",
         "models.a: has no path",
         "models.a.backend=tf: allowed are uprank, sentence_transformers, flag_embedding, onnx, openvino",
-        "models.b.precision=int4: allowed are fp32, bf16, fp16",
+        "models.b.precision=int4: allowed are auto, fp32, bf16, fp16",
     ]
     with pytest.raises(UserError, match="two models are called 'x'"):
         parse_models(settings(models=["x", "x"]))

@@ -143,7 +143,7 @@ def test_everything_wrong_at_once(mine_problems, jsonl, tmp_path):
         "skip=-1: must be 0 or more and below depth=0",
         "near_duplicates=1.5: allowed is above 0 to 1, or null",
         "relative_margin=nan: allowed are numbers, or null",
-        "teacher.precision=int8: allowed are fp32, bf16, fp16",
+        "teacher.precision=int8: allowed are auto, fp32, bf16, fp16",
         "teacher.scores=true: needs teacher.path, the reranker that scores",
         f"output={tmp_path}: exists; nothing was overwritten",
         f"{jsonl[0]}: rows have no corpus to search; set corpus=PASSAGES.jsonl",

@@ -11,7 +11,14 @@ import pytest
 from uprank.configs.errors import UserError
 from uprank.configs.schema_train import TrackerSettings, TrainCommand
 from uprank.train import loop
-from uprank.train.monitor.trackers import FILE, report, report_end, require_tracker, start_tracker
+from uprank.train.monitor.trackers import (
+    FILE,
+    report,
+    report_end,
+    require_login,
+    require_tracker,
+    start_tracker,
+)
 from uprank.train.run import train
 from uprank.train.run_folder.metrics import MetricsFile, read_metrics
 
@@ -150,6 +157,37 @@ def test_a_tracker_that_is_not_installed(monkeypatch, name):
     with pytest.raises(UserError, match=f"tracker={name}: {name} is not installed") as caught:
         require_tracker(name)
     assert caught.value.advice == f'pip install "uprank[{name}]"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (False, "no account is known"),
+        (RuntimeError("401 from the server"), "401 from the server"),
+        (True, ""),
+    ],
+)
+def test_a_missing_account_is_noticed_at_the_start(
+    settings, tiny_xlmr, jsonl, tmp_path, monkeypatch, answer, message
+):
+    """Before the base is evaluated, and before there is a folder."""
+
+    def login(prompt=True):
+        assert not prompt
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(login=login))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if not message:
+        require_login("wandb")
+        return
+    with pytest.raises(UserError, match=f"tracker=wandb: {message}"):
+        train(settings(tiny_xlmr, jsonl, tmp_path / "run", tracker__name="wandb"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    require_login("wandb")
 
 
 def test_a_tracker_that_refuses_is_no_traceback(started, monkeypatch):

@@ -19,7 +19,7 @@ from uprank.train.run_folder.manifest import lock
         ({"model__path": "no/such/model/here"}, "no such folder"),
         ({"dev__measures": ["nDGC@10"]}, "did you mean 'nDCG'"),
         ({"dev__candidates": "bm25"}, "no corpus to search"),
-        ({"model__precision": "fp8"}, "allowed are fp32, bf16"),
+        ({"model__precision": "fp8"}, "allowed are auto, fp32, bf16"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(
