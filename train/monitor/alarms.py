@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,9 +10,10 @@ from statistics import fmean, median
 from typing import Any
 
 # Rows (logged steps) that a judgement takes into account; a few steps prove nothing.
-LONG, SHORT = 50, 10
+LONG, MIDDLE, SHORT = 50, 20, 10
 NO_RATE = 3  # rows with a learning rate of 0; the first of a warm-up and the last of a decay may have it
 STUCK = 0.98  # share of the loss of equal scores
+DIVERGED, SPIKE = 1.02, 2.0  # likewise
 SMALLEST_SPREAD = 1e-4  # of raw scores within a group, standard deviation
 COLLAPSED = 0.01  # share of the largest spread of the run
 EXPLOSION = 20.0  # times the usual gradient norm
@@ -24,7 +26,7 @@ class Alarm:
     """A sign of an unhealthy run.
 
     Attributes:
-        kind: `stuck`, `collapse`, `explosion`, `no_rate`, `below_base` or `overfit`.
+        kind: `stuck`, `diverged`, `collapse`, `explosion`, `no_rate`, `below_base` or `overfit`.
         text: the observation and what to try.
     """
 
@@ -64,7 +66,7 @@ class Health:
             kinds = {"below_base", "overfit"}
             alarms = self._judge_dev(row["step"], *next(iter(row["dev"].items())))
         else:
-            kinds = {"stuck", "collapse", "explosion", "no_rate"}
+            kinds = {"stuck", "diverged", "collapse", "explosion", "no_rate"}
             alarms = self._judge_step(row)
         new = [alarm for alarm in alarms if alarm.kind not in self.active]
         self.active = (self.active - kinds) | {alarm.kind for alarm in alarms}
@@ -74,7 +76,7 @@ class Health:
         before = [known["grad_norm"] for known in self._rows]
         self._rows.append(row)
         rows = list(self._rows)
-        alarms = [self._stuck(rows), self._collapse(rows[-SHORT:])]
+        alarms = [self._diverged(rows[-MIDDLE:]) or self._stuck(rows), self._collapse(rows[-SHORT:])]
         # A new head starts with small gradients, which grow while the loss falls: no explosion.
         worse = row["loss"] > row["loss_of_equal_scores"]
         usual = median(before) if before else 0.0
@@ -89,6 +91,19 @@ class Health:
             text = "the learning rate is 0: nothing is learned; set optim.learning_rate"
             alarms.append(Alarm("no_rate", text))
         return [alarm for alarm in alarms if alarm]
+
+    def _diverged(self, recent: list[Mapping[str, float]]) -> Alarm | None:
+        """A loss above that of equal scores that does not fall: the scores are worse than none."""
+        # One step of a huge loss proves nothing.
+        shares = [min(row["loss"] / (row["loss_of_equal_scores"] or math.inf), SPIKE) for row in recent]
+        if len(shares) < MIDDLE or fmean(shares) <= DIVERGED or fmean(shares[SHORT:]) < fmean(shares[:SHORT]):
+            return None
+        return Alarm(
+            "diverged",
+            f"in the last {MIDDLE} logged steps the loss was {fmean(shares):.2f} times that of equal scores "
+            "for all passages, and it does not fall: the run has diverged. Start anew with a lower "
+            "optim.learning_rate and more warm-up; if it is low already, look at the labels",
+        )
 
     def _stuck(self, rows: list[Mapping[str, float]]) -> Alarm | None:
         if len(rows) < LONG:

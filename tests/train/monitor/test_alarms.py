@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from uprank.train.monitor.alarms import LONG, SHORT, Health
+from uprank.train.monitor.alarms import LONG, MIDDLE, SHORT, Health
 
 
 def step(number, **changed):
@@ -42,6 +42,20 @@ def test_the_first_steps_of_a_warm_up_are_no_alarm():
 def test_a_loss_like_that_of_equal_scores(share, on):
     rows = [step(number, loss=share * math.log(8)) for number in range(1, 120)]
     assert kinds(rows) == ([(LONG, "stuck")] if on else [])
+
+
+@pytest.mark.parametrize(
+    ("losses", "on"),
+    [
+        ([1.4 * math.log(8)] * 25, [(MIDDLE, "diverged")]),
+        ([1.05 * math.log(8)] * 60, [(MIDDLE, "diverged")]),  # and not also "stuck"
+        ([(2 - row / 10) * math.log(8) for row in range(15)], []),  # a reranker that unlearns its confidence
+        ([(2 - row / 30) * math.log(8) for row in range(29)], []),
+        ([1.01 * math.log(8)] * 40, []),
+    ],
+)
+def test_a_loss_that_stays_above_that_of_equal_scores(losses, on):
+    assert kinds([step(number, loss=loss) for number, loss in enumerate(losses)]) == on
 
 
 def test_ragged_groups_have_another_chance_loss():
@@ -95,13 +109,15 @@ def test_every_alarm_says_what_was_seen_and_what_to_set():
     health = Health()
     rows = [
         dev(0, 0.9),
-        *(step(number, loss=3.0, learning_rate=0.0) for number in range(1, LONG + 1)),
+        *(step(number, loss=2.1, learning_rate=0.0) for number in range(1, LONG + 1)),
+        *(step(number, loss=3.0) for number in range(LONG, LONG + MIDDLE)),
         dev(60, 0.1),
         dev(70, 0.1),
     ]
     texts = {alarm.kind: alarm.text for row in rows for alarm in health.update(row)}
-    assert texts.keys() == {"no_rate", "stuck", "below_base"}
-    assert "3" in texts["stuck"]
+    assert texts.keys() == {"no_rate", "stuck", "diverged", "below_base"}
+    assert "2.1" in texts["stuck"]
+    assert "times that of equal scores" in texts["diverged"]
     assert "2.079" in texts["stuck"]
     assert "0.1000 is below the base's 0.9000" in texts["below_base"]
     assert all("\n" not in text and "optim.learning_rate" in text for text in texts.values())
