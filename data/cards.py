@@ -12,21 +12,28 @@ _METADATA = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)^---", re.DOTALL | re.MULTILIN
 
 
 def read_card(file: Path) -> dict[str, Any]:
-    """Return `{"license": str | None, "language": [str, …]}`; what a card does not say plainly is unknown.
+    """Return `{"license": str | None, "language": […], "derived_from": […]}`; what is not plain is unknown.
 
-    Of its YAML only these two entries are parsed, and nothing in them is expanded: YAML bombs cost nothing.
+    Of its YAML only these entries are parsed, and nothing in them is expanded: YAML bombs cost nothing.
     """
-    found = None
+    text = ""
     if file.is_file():  # no named pipe
         with file.open(encoding="utf-8", errors="replace") as stream:
-            found = _METADATA.search(stream.read(LONGEST))
+            text = stream.read(LONGEST)
+    found = _METADATA.search(text if file.suffix == ".md" else f"---\n{text}\n---")
     metadata = found[1] if found else ""
-    licence, language = _entry(metadata, "license"), _entry(metadata, "language")
-    languages = [language] if isinstance(language, str) else language
+    licence = _entry(metadata, "license")
     return {
         "license": licence if isinstance(licence, str) else None,
-        "language": [code for code in languages or [] if isinstance(code, str)],
+        "language": _texts(metadata, "language"),
+        "derived_from": _texts(metadata, "derived_from"),
     }
+
+
+def _texts(metadata: str, key: str) -> list[str]:
+    value = _entry(metadata, key)
+    texts = [value] if isinstance(value, str) else value
+    return [text for text in texts or [] if isinstance(text, str)]
 
 
 def _entry(metadata: str, key: str) -> Any:

@@ -87,7 +87,8 @@ def base_card(path: str, revision: str | None = None) -> dict[str, Any]:
         file: Any = Path(location) / "README.md"
     else:
         file = try_to_load_from_cache(location, "README.md", revision=revision)
-    return read_card(Path(file)) if isinstance(file, (str, Path)) else {"license": None, "language": []}
+    found: dict[str, Any] = read_card(Path(file)) if isinstance(file, (str, Path)) else {}
+    return {"license": found.get("license"), "language": found.get("language", [])}
 
 
 def has_modules(location: str, revision: str | None = None) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..groups import Group, fingerprint
 from ..judged import describe_files
+from ..origin import find_origin
 from ..prompts import Prompts
 from .draws import Visit, epoch_order, ring
 from .stream import EXAMPLES, Stream
@@ -53,6 +54,7 @@ class DataSource:
         stream = self.groups if isinstance(self.groups, Stream) else None
         return {
             "path": self.given,
+            "origin": find_origin(self.given),
             "fingerprint": self.fingerprint,
             "groups": self.length,
             "share": share,

@@ -203,7 +203,6 @@ def _other_systems(report: Report, tuned: System) -> str:
 
 def _data_names(source: Source) -> list[str]:
     """Return the names of the data that the run trained and chose on; without a run, of what was measured."""
-    parts = (source.manifest.get("data") or {}).values()
-    paths = [part["path"] for part in parts if isinstance(part, dict) and part.get("path")]
-    used = [name for path in paths for name in data_names(path)]
+    dev = (source.manifest.get("data") or {}).get("dev") or {}
+    used = [*source.train_names, *(data_names(dev["path"]) if dev.get("path") else [])]
     return list(dict.fromkeys(used or [found.name for found in source.evidence]))

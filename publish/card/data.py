@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...data.trec_order import trec_order
-from ..evidence import DevScores, Source, TrecRun, data_names
+from ..evidence import DevScores, Source, TrecRun
 from ..weights import Prepared
 
 if TYPE_CHECKING:
@@ -110,14 +110,13 @@ def find_samples(prepared: Prepared, system: str) -> list[Sample]:
 
 def training_facts(source: Source) -> list[tuple[str, str]]:
     """Return the name of each training data set and its groups, as the manifest counts them."""
-    train: dict[str, Any] = (source.manifest.get("data") or {}).get("train") or {}
     rows = []
-    for part in train.get("sources") or ([train] if train.get("path") else []):
+    for part, origin in zip(source.train_sources, source.train_origins, strict=True):
         groups, share, skipped = (part.get(key) for key in ("groups", "share", "skipped"))
         words = [f"{groups:,} groups" if groups else "a stream of groups"]
         words += [f"{share:,} of them an epoch"] if share not in (None, groups) else []
         words += [f"{skipped:,} rows left out"] if skipped else []
-        rows.append((", ".join(data_names(part.get("path") or "")), ", ".join(words)))
+        rows.append((", ".join(origin["names"]), ", ".join(words)))
     return rows
 
 

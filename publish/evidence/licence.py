@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import UserError
-from ...data.cards import read_card
 from ...model.locate import base_card, locate
 from .links import refuse_links
 
@@ -103,17 +102,16 @@ def find_licence(given: str | None, base: Base) -> Licence | None:
     )
 
 
-def find_data_licence(given: str | None, paths: Sequence[Any]) -> Licence | None:
-    """Return the licence by the user, else by the cards of all training data; else None.
+def find_data_licence(given: str | None, origins: Sequence[Mapping[str, Any]]) -> Licence | None:
+    """Return the licence by the user, else as stated for all training data; else None.
 
     Args:
         given: the user's statement.
-        paths: training data; files by role are represented by their corpus.
+        origins: of the training data, see `find_origin`.
     """
     if _known(given):
         return _stated(given, "stated by the publisher")
-    corpora = [path.get("corpus", "") if isinstance(path, Mapping) else path for path in paths]
-    found = [_data_card(Path(str(path))) for path in corpora]
+    found = [origin["license"] for origin in origins]
     if not found or not all(_known(stated) for stated in found):
         return None
     names = dict.fromkeys(str(stated).strip().lower() for stated in found)
@@ -131,12 +129,6 @@ def _base_card(base: Base) -> dict[str, Any]:
         return base_card(base.path, base.revision)
     except UserError:  # the folder or package is gone since training
         return {"license": None, "language": []}
-
-
-def _data_card(path: Path) -> Any:
-    """Return the licence in the hub card README.md beside the data, if any."""
-    card = (path if path.is_dir() else path.parent) / "README.md"
-    return read_card(card)["license"] if path.exists() and card.is_file() else None
 
 
 def _stated(value: Any, origin: str) -> Licence | None:

@@ -14,6 +14,7 @@ from yaml import YAMLError
 from ...configs.errors import UserError, collect
 from ...configs.schema_publish import PublishCommand
 from ...configs.validate_publish import setting_problems
+from ...data.origin import data_name, find_origin
 from ...eval.results import Report
 from .licence import Base, Licence, find_data_licence, find_languages, find_licence
 from .links import refuse_links
@@ -75,10 +76,20 @@ class Source:
     data_licence: Licence | None = None
 
     @property
-    def train_paths(self) -> list[Any]:
-        """Return the training data as given to the run: paths, or files by role."""
-        given = ((self.manifest.get("data") or {}).get("train") or {}).get("path") or []
-        return given if isinstance(given, list) else [given]
+    def train_sources(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries of the training data."""
+        train: dict[str, Any] = (self.manifest.get("data") or {}).get("train") or {}
+        return train.get("sources") or ([train] if train.get("path") else [])
+
+    @property
+    def train_origins(self) -> list[dict[str, Any]]:
+        """Return where each data set came from, as the run noted it; of older runs, as it can be seen now."""
+        return [part.get("origin") or find_origin(part.get("path") or "") for part in self.train_sources]
+
+    @property
+    def train_names(self) -> list[str]:
+        """Return the names of the training data; for mined and split rows, of what they were made from."""
+        return list(dict.fromkeys(name for origin in self.train_origins for name in origin["names"]))
 
 
 def read_source(settings: PublishCommand) -> Source:
@@ -103,21 +114,8 @@ def read_source(settings: PublishCommand) -> Source:
     reports = [found.report for found in (*source.evidence, *more)]
     if any(report in reports[:number] for number, report in enumerate(reports)):
         raise UserError("reports: the same evaluation is named twice", advice="Name each evaluation once.")
-    licence = find_data_licence(settings.card.data_license, source.train_paths)
+    licence = find_data_licence(settings.card.data_license, source.train_origins)
     return replace(source, evidence=source.evidence + more, data_licence=licence)
-
-
-def data_name(path: str) -> str:
-    """Return the name of a data set from its path: the folder, also for a file in it.
-
-    >>> data_name("data/scifact"), data_name("data/scifact/qrels/dev.tsv"), data_name("dev.jsonl")
-    ('scifact', 'scifact', 'dev')
-    """
-    place = Path(path)
-    if not place.suffix or place.is_dir() or path.endswith("/"):  # a folder may have a dot in its name
-        return place.name
-    parents = [part for part in place.parts[:-1] if part not in ("qrels", "/", "..")]
-    return parents[-1] if parents else place.stem
 
 
 def data_names(given: Any) -> list[str]:

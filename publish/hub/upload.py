@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import UserError
 from ...configs.schema_publish import PushSettings
-from ..evidence import Source, data_names, refuse_links
+from ..evidence import Source, refuse_links
 from ..folder import files_of
 from .errors import CONFLICT, STALE, explain, is_transient, retry, status_of
 
@@ -59,7 +59,7 @@ def _repository_problems(repo: str, source: Source) -> list[str]:
 
     problems = []
     if source.data_licence is None:
-        names = ", ".join(data_names(source.train_paths)) or "no run tells which"
+        names = ", ".join(source.train_names) or "no run tells which"
         problems.append(
             f"the licence of the training data is unknown ({names}): no README.md beside it states one; "
             "find it out and set card.data_license=ID, such as cc-by-4.0"

@@ -5,6 +5,7 @@ import random
 import sys
 
 import pytest
+from uprank.data.origin import find_origin
 from uprank.data.problems import Problems
 from uprank.data.read import read_groups, read_judged
 from uprank.train.split.command import main
@@ -142,3 +143,12 @@ def test_a_missing_dev_split_names_the_command_and_never_the_test_queries(beir, 
 def test_a_list_of_folders_with_corpora_is_refused(split, beir, tmp_path):
     code, told = split(f"data=[{beir}, {beir}]", f"output={tmp_path / 'out'}")
     assert (code, "has a corpus of its own; split it by itself" in told) == (2, True)
+
+
+def test_the_licence_travels_with_the_splits(split, tmp_path):
+    (tmp_path / "law").mkdir()
+    (tmp_path / "law" / "README.md").write_text("---\nlicense: mit\n---\n")
+    code, _ = split(f"data={rows(tmp_path / 'law' / 'all.jsonl')}", f"output={tmp_path / 'out'}")
+    assert code == 0
+    known = {"names": ["law"], "license": "mit", "language": []}
+    assert find_origin(str(tmp_path / "out" / "train.jsonl")) == known

@@ -47,6 +47,8 @@ def mine(settings: MineCommand) -> None:
     Raises:
         UserError: wrong data or settings, or the output exists.
     """
+    from ...data.judged import given_files
+    from ...data.origin import write_origin
     from ...eval.processes import join
     from ...model.reranker import choose_device
     from .output import mining_summary
@@ -62,6 +64,10 @@ def mine(settings: MineCommand) -> None:
     entries = _mine(settings, sources, processes.share, processes.device)
     if entries is None:
         return
+    given = settings.data.train
+    write_origin(
+        Path(settings.output), given_files(given) if isinstance(given, str) else given, "uprank mine"
+    )
     sys.stderr.write(mining_summary(Path(settings.output), settings, entries, sources.left_out))
     if not any(entry["negatives"] for entry in entries):
         raise UserError(f"{settings.data.train}: no query has both a relevant passage and a negative")

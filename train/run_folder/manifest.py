@@ -55,7 +55,8 @@ MAY_CHANGE = frozenset(
 )
 
 
-_SOURCE = {"groups": int, "share": int, "skipped": int}
+_ORIGIN = {"names": list[str], "license": str, "language": list[str]}
+_SOURCE = {"groups": int, "share": int, "skipped": int, "origin": _ORIGIN}
 MANIFEST = {
     "finished": str,
     "command": str,

@@ -16,6 +16,7 @@ from ...configs.schema_data import SplitCommand
 from ...configs.validate import ON_ERROR, one_of, output_problems, seed_problems
 from ...data.groups import Collection, Group, same_query, same_text
 from ...data.judged import describe_files, given_files
+from ...data.origin import write_origin
 from ...data.problems import Problems, require
 from ...data.read import is_beir, read_groups, read_judged
 from ...data.store import write_folder
@@ -53,7 +54,13 @@ def split(settings: SplitCommand) -> None:
     shares = {"dev": settings.dev, "test": settings.test}
     splits = assign(parts, names, shares, settings.seed)
     _require_all(splits, shares, parts)
-    write_folder(Path(settings.output), partial(write, splits))
+    given = [given_files(path) for path in paths]
+
+    def write_all(folder: Path) -> None:
+        write(splits, folder)
+        write_origin(folder, given, "uprank split")
+
+    write_folder(Path(settings.output), write_all)
     sys.stdout.write(_told(settings, splits, parts, len(skipped)))
 
 

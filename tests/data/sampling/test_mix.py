@@ -207,6 +207,7 @@ def test_the_manifest_tells_content_sizes_and_what_was_left_out():
     assert facts["sources"][0]["skipped"] == 1
     assert facts["sources"][0]["skipped_examples"] == ["a.jsonl:5: broken"]
     assert [source["share"] for source in facts["sources"]] == [4, 12]
+    assert facts["sources"][0]["origin"] == {"names": ["a"], "license": None, "language": []}
     assert second.name == "{qrels: q, run: r}"
     alone = Mix([first], [4], seed=0).facts()
     assert (alone["path"], alone["fingerprint"]) == ("a.jsonl", "sha256:a")

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import CardSettings, PublishCommand, PushSettings
+from uprank.data.origin import find_origin
 from uprank.eval.results import Report
 from uprank.publish import command
 from uprank.publish.command import publish
@@ -257,13 +258,13 @@ def test_data_of_which_one_part_has_no_licence(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "README.md").write_text(f"---\n{text}\n---\n", encoding="utf-8")
     paths = [str(tmp_path / name) for name in "abc"]
-    found = find_data_licence(None, [paths[0], {"corpus": paths[1]}])
+    found = find_data_licence(None, [find_origin([paths[0], {"corpus": paths[1]}])])
     assert found is not None
     assert found.id == "mit"
-    assert find_data_licence(None, paths) is None
+    assert find_data_licence(None, [find_origin(path) for path in paths]) is None
     assert find_data_licence(None, []) is None
-    assert find_data_licence(None, ["hf://some/data"]) is None
-    assert find_data_licence("Apache-2.0", paths).id == "apache-2.0"
+    assert find_data_licence(None, [find_origin("hf://some/data")]) is None
+    assert find_data_licence("Apache-2.0", []).id == "apache-2.0"
 
 
 def test_a_wrong_type_of_weights(settings):

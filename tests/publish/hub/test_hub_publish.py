@@ -17,8 +17,8 @@ from uprank.publish.command import publish
 from uprank.publish.evidence.licence import Licence
 from uprank.publish.hub import upload as hub
 
-KNOWN = SimpleNamespace(licence=Licence("mit", "x"), data_licence=Licence("mit", "x"), train_paths=[])
-UNKNOWN = SimpleNamespace(licence=None, data_licence=None, train_paths=[])
+KNOWN = SimpleNamespace(licence=Licence("mit", "x"), data_licence=Licence("mit", "x"), train_names=[])
+UNKNOWN = SimpleNamespace(licence=None, data_licence=None, train_names=[])
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from uprank.configs import validate_publish as onnx_settings
 from uprank.configs.errors import UserError
 from uprank.configs.schema_publish import PublishCommand, VerifyCommand
+from uprank.data.origin import data_name
 from uprank.model.reranker import Reranker
 from uprank.publish.command import publish
 from uprank.publish.evidence.gate import damaged_files
-from uprank.publish.evidence.source import data_name
 from uprank.publish.parity import libraries as verify
 from uprank.publish.verify import command as verify_command
 from uprank.publish.verify import folder as verify_folder

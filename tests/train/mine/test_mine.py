@@ -4,6 +4,7 @@ import json
 
 import pytest
 from uprank.configs.schema_data import TeacherSettings
+from uprank.data.origin import find_origin
 from uprank.data.problems import Problems
 from uprank.data.read import read_judged
 from uprank.data.rows.jsonl import read_jsonl
@@ -59,6 +60,16 @@ def test_negatives_are_neither_positives_nor_copies(mined, tricky, tmp_path, cap
     assert len(row["neg"]) == 5
     # b finds only its positive and its copy, d has no relevant passage, c is not judged.
     assert "1 queries, 5 negatives (5.0 a query); 2 queries left out" in capsys.readouterr().err
+
+
+def test_the_licence_of_the_folder_travels_with_the_rows(mined, tricky, tmp_path):
+    (tricky / "README.md").write_text("---\nlicense: cc-by-4.0\nlanguage: en\n---\n")
+    mined(tricky, tmp_path / "out.jsonl")
+    assert find_origin(str(tmp_path / "out.jsonl")) == {
+        "names": ["tricky"],
+        "license": "cc-by-4.0",
+        "language": ["en"],
+    }
 
 
 def test_negatives_of_a_folder(mined, beir, tmp_path):

@@ -49,7 +49,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(
     mined(beir, output, **options)
     assert searched == [12 - 5]
     assert output.read_bytes() == (tmp_path / "whole").read_bytes()
-    assert [path.name for path in output.parent.iterdir()] == ["out"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out", "out.origin.yaml"]
 
 
 def test_other_settings_do_not_continue_what_was_left(mined, beir, tmp_path, monkeypatch):
@@ -104,4 +104,4 @@ def test_processes_of_torchrun_write_the_same_bytes_as_one(beir, dense_model, ti
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("negatives (") == 1
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["1", "2"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["1", "1.origin.yaml", "2", "2.origin.yaml"]
