@@ -81,14 +81,31 @@ def things(tmp_path_factory, tiny_bert, tiny_encoder, jsonl, beir):
     (place / "void.jsonl").touch()
     (place / "table.csv").write_text("query,positive,negative\na b,c d,e f\n")
     (place / "mine.run").write_text("q1 Q0 d1 1 1.0 t\n")
-    for name in ("run", "published", "report"):
-        (place / name).mkdir()
-    (place / "run" / "manifest.json").write_text("{}")
-    (place / "run" / "config.yaml").write_text("a: !!python/object:os.system x\n")
-    (place / "published" / "uprank.json").write_text("[]")
-    shutil.copy(tiny_bert / "config.json", place / "published")
-    (place / "report" / "report.json").write_text('{"systems": [{}]}')
+    make_results(place)
     return place
+
+
+def make_results(place):
+    """A finished run and a stopped one, an evaluation of its model, and its publication."""
+    model, fast = f"model.path={place / 'bert'}", ["dev.max_queries=4", "train.queries_per_step=2"]
+    data = [f"data.train={place / 'train.jsonl'}", f"data.dev={place / 'dev.jsonl'}", "threads=1"]
+    steps = ["train.max_steps=2", "train.eval_every=1"]
+    best = f"model.path={place / 'run' / 'best'}"
+    for name, words in (
+        ("train", [model, *data, *fast, *steps, f"output={place / 'run'}"]),
+        ("eval", [best, f"data.test={place / 'beir'}", "depth=5", f"output={place / 'report'}"]),
+        (
+            "publish",
+            [f"run={place / 'run'}", "force=true", "onnx.graphs=[]", f"output={place / 'published'}"],
+        ),
+    ):
+        wrong = tried(name, words)
+        assert not wrong, wrong
+    assert (place / "published" / "uprank.json").is_file()
+    shutil.copytree(place / "run", place / "stopped")
+    manifest = json.loads((place / "stopped" / "manifest.json").read_text())
+    (place / "stopped" / "manifest.json").write_text(json.dumps(manifest | {"finished": None}))
+    shutil.rmtree(place / "stopped" / "checkpoints" / "step-000002")
 
 
 def damaged(generator, source, target):
@@ -131,29 +148,47 @@ def line(generator, things, place):
             return damaged(generator, source, place / f"damaged-{generator.randrange(10**6)}{source.suffix}")
         return source
 
-    rows, judged, model = ("train.jsonl", "table.csv"), ("beir", "dev.jsonl"), ("bert", "encoder")
+    rows, judged = ("train.jsonl", "table.csv"), ("beir", "dev.jsonl")
+    model = ("bert", "encoder", "published", "run/best")
+    continued = [
+        *(f"data.train={things / 'train.jsonl'}", f"data.dev={things / 'dev.jsonl'}"),
+        *(f"model.path={things / 'bert'}", "train.max_steps=2", "train.eval_every=1"),
+        *("dev.max_queries=4", "train.queries_per_step=2"),
+    ]
     needed = {
         "check": lambda: [f"data.train={thing(*rows)}", f"model.path={thing(*model)}", "noise_queries=2"],
         "split": lambda: [f"data={thing(*rows, 'beir')}", f"output={place / 'split'}"],
         "mine": lambda: [f"data.train={thing('beir')}", f"output={place / 'mined.jsonl'}"],
-        "train": lambda: [
-            *(f"data.train={thing(*rows)}", f"data.dev={thing(*judged)}", f"model.path={thing(*model)}"),
-            *(
-                f"output={place / 'run'}",
-                "train.max_steps=1",
-                "dev.max_queries=2",
-                "train.queries_per_step=2",
-            ),
-        ],
-        "runs": lambda: [f"folder={thing('run', 'empty')}"],
+        "train": lambda: (
+            [*continued, f"output={damaged(generator, things / 'stopped', place / 'run')}"]
+            if generator.random() < 0.5
+            else [
+                *(f"data.train={thing(*rows)}", f"data.dev={thing(*judged)}", f"model.path={thing(*model)}"),
+                *(
+                    f"output={place / 'run'}",
+                    "train.max_steps=1",
+                    "dev.max_queries=2",
+                    "train.queries_per_step=2",
+                ),
+            ]
+        ),
+        "runs": lambda: [f"folder={thing('run', 'stopped', 'empty')}"],
         "eval": lambda: [
             *(f"data.test={thing(*judged)}", f"model.path={thing(*model)}", f"output={place / 'eval'}"),
             *("depth=3", "max_queries=3"),
         ],
-        "publish": lambda: [f"run={thing('run')}", f"output={place / 'published'}", "onnx.graphs=[]"],
+        "publish": lambda: [
+            *(
+                [f"run={thing('run', 'stopped')}"]
+                if generator.random() < 0.6
+                else [f"model.path={thing('run/best', 'published')}", f"report={thing('report')}"]
+            ),
+            *(f"output={place / 'published'}", "onnx.graphs=[]", "force=true"),
+            *([f"reports=[{thing('report')}]"] if generator.random() < 0.3 else []),
+        ],
         "verify": lambda: [f"folder={thing('published', 'bert')}"],
         "score": lambda: [
-            f"model.path={thing('bert')}",
+            f"model.path={thing(*model)}",
             f"input={thing('train.jsonl')}",
             f"output={place / 's'}",
         ],

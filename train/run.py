@@ -152,6 +152,7 @@ def _require_best(run: Run, progress: Progress) -> None:
 def _plan(settings: TrainCommand, inputs: Inputs, accelerator: Any) -> None:
     """Print what the run will take, without starting it."""
     set_up_logging(Console(stderr=True), main=accelerator.is_main_process)
+    log.info("plan: loading the model and counting; nothing is written")
     machine = Machine(used_memory(accelerator.device), available_memory(accelerator.device))
     run = make_run(settings, accelerator, inputs)
     warn_unused(run)

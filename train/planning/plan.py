@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -17,6 +18,8 @@ from ...data.sampling import Draw, Stream
 from ..monitor import explaining, peak_memory, reset_peak, state_bytes
 from ..state import Run
 from ..step import Step, prepare_step, train_step
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 16  # steps whose tokens are counted
 DEV_SAMPLE = 256  # pairs scored to time an evaluation
@@ -142,13 +145,16 @@ def make_plan(run: Run, machine: Machine) -> Plan:
     Raises:
         UserError: memory is not enough even for that; says what to set.
     """
+    log.info("plan: counting the tokens of %d steps", len(_sample_of(run)))
     sizes = [
         size_step(number, prepare_step(run, number).draws, run.reranker.pairs, run.tokens_per_batch)
         for number in _sample_of(run)
     ]
     train, cuda = run.settings.train, run.accelerator.device.type == "cuda"
     reset_peak(run.accelerator.device)
+    log.info("plan: taking a few of them with a learning rate of 0, to measure time and memory")
     seconds_a_token = _time_steps(run, sizes)
+    log.info("plan: scoring some dev pairs")
     evaluation = _time_evaluation(run)
     model = run.reranker.model
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -104,4 +104,9 @@ def test_processes_of_torchrun_write_the_same_bytes_as_one(beir, dense_model, ti
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("negatives (") == 1
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["1", "1.origin.yaml", "2", "2.origin.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "1",
+        "1.origin.yaml",
+        "2",
+        "2.origin.yaml",
+    ]
