@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...configs.errors import UserError
+from .rows import RunRow, incomparable
 
 if TYPE_CHECKING:
     from ...eval.results import Estimate
-    from .rows import RunRow
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ def read_results(folder: Path, rows: Sequence[RunRow]) -> list[FinishedRun]:
 def luck_of_best(folder: Path, rows: Sequence[RunRow]) -> list[str]:
     """Return a sentence on the luck of the best of these runs; none if they cannot be compared."""
     results = read_results(folder, rows)
-    return flattery(results) if len(results) > 1 and _matrix(results) is not None else []
+    return flattery(results) if len(results) > 1 and not incomparable(rows) else []
 
 
 def flattery(results: Sequence[FinishedRun]) -> list[str]:
-    """Return a sentence on the luck of the best of several runs."""
-    values = _matrix(results)
-    if values is None:
-        return ["These runs were measured on different dev queries: their values cannot be compared."]
+    """Return a sentence on the luck of the best of several runs that can be compared."""
+    shared = [query for query in results[0].values if all(query in result.values for result in results)]
+    if not shared:
+        return []
+    values = np.array([[result.values[query] for query in shared] for result in results])
     runs, queries = values.shape
     error = selection_error(values)
     luck = expected_maximum(runs) * error
@@ -88,15 +89,6 @@ def expected_maximum(count: int) -> float:
     normal = NormalDist()
     points = (-end + 2 * end * (place + 0.5) / steps for place in range(steps))
     return end - sum(normal.cdf(point) ** count for point in points) * 2 * end / steps
-
-
-def _matrix(results: Sequence[FinishedRun]) -> np.ndarray | None:
-    """Return values by run and query (K, Q); None if queries or measures differ between runs."""
-    queries = list(results[0].values)
-    same = all(result.values.keys() == results[0].values.keys() for result in results)
-    if not same or len({result.row.measure for result in results}) > 1:
-        return None
-    return np.array([[result.values[query] for query in queries] for result in results])
 
 
 def read_result(output: Path) -> tuple[dict[str, float], Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...configs.command import run
 from ...configs.schema_train import RunsCommand
 from .luck import luck_of_best
-from .rows import RunRow, differing, read_runs
+from .rows import RunRow, differing, incomparable, read_failures, read_runs
 from .table import MANY, print_runs, setting_columns, value_columns
 
 
@@ -29,6 +29,7 @@ def show(settings: RunsCommand) -> None:
     lines = [*closing(rows), *luck_of_best(folder, rows)]
     if len(names) > MANY:
         lines.append(f"They differ in {len(names) - MANY} more settings: {', '.join(names[MANY:])}.")
+    lines += [f"{name}: failed: {reason}" for name, reason in read_failures(folder).items()]
     print_runs(rows, columns, [*lines, *problems])
 
 
@@ -36,10 +37,8 @@ def closing(rows: Sequence[RunRow]) -> list[str]:
     """Return the meaning of the table in sentences."""
     done = [row for row in rows if row.best is not None]
     lines = []
-    if len({_what_is_measured(row) for row in done}) > 1:
-        lines.append(
-            "These runs have different dev queries, candidates or measures: their values cannot be compared."
-        )
+    if reason := incomparable(done):
+        lines.append(reason)
     elif len(done) > 1:
         lines.append(f"Best on the dev queries: {done[0].name}, {done[0].measure} {done[0].best:.4f}.")
         lines.append(
@@ -47,14 +46,6 @@ def closing(rows: Sequence[RunRow]) -> list[str]:
             "queries that chose nothing, with `uprank eval`."
         )
     return lines + [f"{row.name}: {row.verdict}" for row in rows[:1] if row.verdict]
-
-
-def _what_is_measured(row: RunRow) -> str:
-    """Return measure, queries and candidates as text; for a sample of the queries also its seed."""
-    names = [name for name in row.settings if name == "data.dev" or name.startswith("dev.")]
-    names = [name for name in names if name != "dev.measures"]
-    drawn = row.settings.get("seed") if row.settings.get("dev.max_queries") else None
-    return repr((row.measure, drawn, [(name, row.settings[name]) for name in names]))
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...configs.errors import UserError
 from ...configs.schema_train import TrainCommand
 from .luck import FinishedRun, flattery, read_result, read_results
-from .rows import RunRow, differing, read_runs
+from .rows import RunRow, differing, incomparable, read_runs
 from .table import MANY, print_runs, setting_columns, value_columns
 
 
@@ -70,6 +70,8 @@ def closing(folder: Path, results: Sequence[FinishedRun], names: Sequence[str]) 
     """Return sentences on the best run and the worth of its value; none for fewer than two finished runs."""
     if len(results) < 2:
         return []
+    if reason := incomparable([result.row for result in results]):
+        return [reason]
     best = results[0]
     settings = ", ".join(f"{name}={best.row.settings.get(name)}" for name in names[:MANY])
     estimate, where = best.estimate, folder / best.row.name

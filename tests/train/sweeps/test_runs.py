@@ -72,6 +72,35 @@ def test_values_on_different_queries_or_measures_are_not_compared(runs, other):
     assert "Best on" not in text
 
 
+def test_failed_jobs_are_named_with_the_reason(runs, capsys, monkeypatch):
+    make(runs / "sweep" / "2", dev=[(0, 0.5)], finished=False)
+    (runs / "sweep" / ".jobs").mkdir()
+    (runs / "sweep" / ".jobs" / "2.json").write_text('["not enough memory", "Set a smaller budget."]')
+    (runs / "sweep" / ".jobs" / "3.json").write_text('["data.train=x: no such file"]')
+    assert {row.name: row.state for row in read_runs(runs, [])}["sweep/2"] == "failed, step 7 of 90"
+    monkeypatch.setattr(sys, "argv", ["uprank runs", f"folder={runs}"])
+    main()
+    said = capsys.readouterr().out
+    assert "sweep/2: failed: not enough memory; Set a smaller budget." in said
+    assert "sweep/3: failed: data.train=x: no such file" in said
+
+
+def test_where_every_job_failed_before_it_began(tmp_path):
+    (tmp_path / ".jobs").mkdir()
+    (tmp_path / ".jobs" / "0.json").write_text('["no such loss"]')
+    with pytest.raises(UserError, match=r"/0: failed: no such loss"):
+        read_runs(tmp_path, [])
+
+
+def test_moved_dev_queries_are_the_same_queries(runs):
+    for name, where in ("one", "here"), ("two", "there"):
+        made = make(runs / "moved" / name, dev=[(0, 0.5), (30, 0.6)], data__dev=where)
+        manifest = json.loads((made / "manifest.json").read_text())
+        manifest["data"] = {"dev": {"fingerprint": "sha256:1"}}
+        (made / "manifest.json").write_text(json.dumps(manifest))
+    assert "Best on the dev queries" in closing(read_runs(runs / "moved", []))[0]
+
+
 def test_no_run_and_broken_runs_are_named(runs, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no run in it"):

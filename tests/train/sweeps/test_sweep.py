@@ -118,10 +118,16 @@ def test_the_largest_of_normal_deviates(count):
 
 
 def test_runs_on_different_queries_are_not_compared(sweep, tmp_path):
+    from uprank.train.sweeps import runs
+    from uprank.train.sweeps.luck import luck_of_best
     from uprank.train.sweeps.rows import read_runs
 
     assert sweep("dev.max_queries=6", "seed=1,2")[0] == 0
     folder = tmp_path / "sweep"
     results = read_results(folder, read_runs(folder, []))
-    assert "measured on different dev queries" in " ".join(closing(folder, results, ["seed"]))
+    assert closing(folder, results, ["seed"]) == [
+        "These runs differ in the sample of their dev queries: their values cannot be compared."
+    ]
+    assert runs.closing(read_runs(folder, []))[0] == closing(folder, results, ["seed"])[0]  # the same rule
+    assert luck_of_best(folder, read_runs(folder, [])) == []
     assert closing(folder, results[:1], ["seed"]) == []
